@@ -1,0 +1,1 @@
+"""Datasets: the example schema, one builder per dataset and the input pipeline."""

@@ -1,0 +1,1 @@
+"""Flax modules: the edge detector, the generator and the discriminators."""

@@ -1,0 +1,1 @@
+"""Pure array operators: functions of arrays, without state or configuration."""

@@ -1,0 +1,1 @@
+"""Frozen networks and the weights that they need."""

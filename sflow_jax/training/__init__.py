@@ -1,0 +1,1 @@
+"""The train state, step, schedule, loop and checkpoints."""

@@ -1,0 +1,22 @@
+"""Fixtures shared by all tests."""
+
+import os
+import pathlib
+
+# Before JAX starts: eight virtual devices, so that data parallelism is tested on any machine.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import pytest
+
+PROJECT_ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+    """The folder with real sample frames; skips the test where it is absent."""
+    default = PROJECT_ROOT.parent / "shared" / "data"
+    folder = pathlib.Path(os.environ.get("SFLOW_TEST_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real samples: {folder} does not exist (set SFLOW_TEST_DATA)")
+    return folder
