@@ -1,0 +1,143 @@
+"""The loss terms of the paper, equation by equation.
+
+Every loss averages over the examples of its batch, so the mean over devices of per-device losses is
+the loss of the whole batch. A discriminator's output is a list over scales of lists of features,
+the last of which is the score (`models/discriminator.py`).
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+ADVERSARIAL_FORMS = ("lsgan", "bce", "hinge")
+FEATURE_WEIGHTINGS = ("paper", "pix2pixhd")
+PERCEPTUAL_WEIGHTS = {
+    "pix2pixhd": (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0),
+    "uniform": (1 / 5,) * 5,  # 1 / P of eq. 6
+}
+
+DiscriminatorOutput = Sequence[Sequence[jax.Array]]
+
+
+def l1(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Mean absolute difference, in float32 whatever the features were computed in."""
+    return jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).mean()
+
+
+def binary_cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """Element-wise `-t log s(x) - (1 - t) log(1 - s(x))` for logits x, without overflow."""
+    return jnp.maximum(logits, 0) - logits * target + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+
+
+def _score_loss(scores: jax.Array, is_real: bool, form: str) -> jax.Array:
+    scores = scores.astype(jnp.float32)
+    target = float(is_real)
+    if form == "lsgan":
+        return jnp.square(scores - target).mean()
+    if form == "bce":
+        return binary_cross_entropy(scores, target).mean()
+    if form == "hinge":
+        return jax.nn.relu(1 - scores if is_real else 1 + scores).mean()
+    raise ValueError(f"unknown adversarial form {form!r}; expected one of {ADVERSARIAL_FORMS}")
+
+
+def adversarial_discriminator(
+    real: DiscriminatorOutput, fake: DiscriminatorOutput, form: str = "lsgan"
+) -> tuple[jax.Array, jax.Array]:
+    """What the discriminators minimise in eqs. 2 and 3, summed over scales.
+
+    Args:
+        real: outputs of D(s, x).
+        fake: outputs of D(s, G(s, e)).
+        form: `lsgan` (least squares), `bce` (eq. 2 literally) or `hinge`.
+
+    Returns:
+        The loss on the real pairs and the loss on the fake pairs, each halved as in pix2pixHD.
+    """
+    real_loss = sum(_score_loss(features[-1], True, form) for features in real)
+    fake_loss = sum(_score_loss(features[-1], False, form) for features in fake)
+    return 0.5 * real_loss, 0.5 * fake_loss
+
+
+def adversarial_generator(fake: DiscriminatorOutput, form: str = "lsgan") -> jax.Array:
+    """What the generator minimises in eqs. 2 and 3, summed over scales.
+
+    For `bce` this is the non-saturating `-log D(s, G(s, e))`; for `hinge` it is `-D(s, G(s, e))`.
+    """
+    if form == "hinge":
+        return sum(-features[-1].astype(jnp.float32).mean() for features in fake)
+    return sum(_score_loss(features[-1], True, form) for features in fake)
+
+
+def feature_matching(
+    real: DiscriminatorOutput, fake: DiscriminatorOutput, weighting: str = "paper"
+) -> jax.Array:
+    """Feature matching over the T layers of every discriminator k (eq. 5).
+
+    Args:
+        real: outputs of D(s, x); no gradient flows into them.
+        fake: outputs of D(s, G(s, e)).
+        weighting: `paper` sums the layers' mean L1 (1 / N_i, N_i elements) over layers and scales;
+            `pix2pixhd` weighs each layer with 4 / T and each scale with 1 / number of scales.
+            They agree for one scale and the default four feature layers.
+
+    Returns:
+        A scalar.
+    """
+    if weighting not in FEATURE_WEIGHTINGS:
+        raise ValueError(f"unknown weighting {weighting!r}; expected one of {FEATURE_WEIGHTINGS}")
+    total = 0.0
+    for real_features, fake_features in zip(real, fake, strict=True):
+        num_layers = len(real_features) - 1  # the last one is the score, not a feature
+        weight = 1.0 if weighting == "paper" else 4 / num_layers / len(real)
+        for i in range(num_layers):
+            total += weight * l1(fake_features[i], jax.lax.stop_gradient(real_features[i]))
+    return total
+
+
+def perceptual(
+    real_features: Sequence[jax.Array],
+    fake_features: Sequence[jax.Array],
+    weights: str = "pix2pixhd",
+) -> jax.Array:
+    """Perceptual distance over the P = 5 slices of a frozen network (eq. 6).
+
+    Args:
+        real_features: slices of the real image; no gradient flows into them.
+        fake_features: slices of the generated image.
+        weights: `pix2pixhd` (1/32, 1/16, 1/8, 1/4, 1) or `uniform` (1 / P, eq. 6 literally).
+
+    Returns:
+        A scalar.
+    """
+    slices = zip(PERCEPTUAL_WEIGHTS[weights], real_features, fake_features, strict=True)
+    return sum(weight * l1(fake, jax.lax.stop_gradient(real)) for weight, real, fake in slices)
+
+
+def edge_bce(
+    side_outputs: Sequence[jax.Array],
+    target: jax.Array,
+    weights: Sequence[float] | None = None,
+    balanced: bool = True,
+) -> jax.Array:
+    """`L_DNED = sum_i a_i BCE(d_i, E(x))` (eq. 4).
+
+    Args:
+        side_outputs: N logits [B, H, W, 1].
+        target: the clean edge map E(x), [B, H, W, 1] in {0, 1}.
+        weights: the N weights a_i; all 1 by default.
+        balanced: weigh edge pixels with the share of the others in their image and the others with
+            the share of edge pixels, as HED does; a plain mean otherwise.
+
+    Returns:
+        A scalar.
+    """
+    weights = (1.0,) * len(side_outputs) if weights is None else weights
+    if balanced:
+        edge_share = target.mean((1, 2, 3), keepdims=True)
+        balance = target * (1 - edge_share) + (1 - target) * edge_share
+    else:
+        balance = 1.0
+    pairs = zip(weights, side_outputs, strict=True)
+    return sum(a * (balance * binary_cross_entropy(logits, target)).mean() for a, logits in pairs)

@@ -1,0 +1,98 @@
+"""PatchGAN discriminators at one or several scales, with all their features.
+
+Reference: `MultiscaleDiscriminator` and `NLayerDiscriminator` in NVIDIA/pix2pixHD
+models/networks.py; the receptive field of the default is 70x70 pixels.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sflow_jax.models.layers import INITIALIZER, average_pool_3x3, instance_norm
+
+MAX_FEATURES = 512
+
+
+class PatchDiscriminator(nn.Module):
+    """One PatchGAN.
+
+    Attributes:
+        width: channels of the first layer (ndf); doubled per layer up to 512.
+        num_layers: layers of stride 2; one of stride 1 and the one that scores follow.
+        dtype: type of the computation.
+    """
+
+    width: int = 64
+    num_layers: int = 3
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> list[jax.Array]:
+        """Scores patches.
+
+        Args:
+            x: [B, H, W, C], the condition and the image as one array.
+
+        Returns:
+            The features of each of the `num_layers + 2` layers; the last is the score of every
+            patch, [B, h, w, 1], without an output nonlinearity.
+        """
+        features = []
+        for layer in range(self.num_layers + 2):
+            is_last = layer == self.num_layers + 1
+            conv = nn.Conv(
+                1 if is_last else min(self.width * 2**layer, MAX_FEATURES),
+                (4, 4),
+                strides=2 if layer < self.num_layers else 1,
+                padding=2,
+                dtype=self.dtype,
+                kernel_init=INITIALIZER,
+                name=f"conv_{layer}",
+            )
+            x = conv(x)
+            if layer > 0 and not is_last:
+                x = instance_norm(x)
+            if not is_last:
+                x = nn.leaky_relu(x, 0.2)
+            features.append(x)
+        return features
+
+
+class MultiScaleDiscriminator(nn.Module):
+    """`D_k` of eqs. 5 and 7: the same PatchGAN on the image, on its half, on its quarter.
+
+    Attributes:
+        num_scales: discriminators (k); the paper claims that one is enough.
+        width: channels of the first layer (ndf).
+        num_layers: layers of stride 2 in each discriminator.
+        dtype: type of the computation.
+    """
+
+    num_scales: int = 1
+    width: int = 64
+    num_layers: int = 3
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, condition: jax.Array, image: jax.Array) -> list[list[jax.Array]]:
+        """Scores an image under its condition.
+
+        Args:
+            condition: [B, H, W, C], the one-hot label map (with the edge map where D sees it).
+            image: [B, H, W, 3] in [-1, 1], real or fake.
+
+        Returns:
+            For every scale, full size first, the features of `PatchDiscriminator`.
+        """
+        x = jnp.concatenate([condition.astype(image.dtype), image], axis=-1)
+        outputs = []
+        for scale in range(self.num_scales):
+            if scale > 0:
+                x = average_pool_3x3(x)
+            discriminator = PatchDiscriminator(
+                self.width, self.num_layers, self.dtype, name=f"scale_{scale}"
+            )
+            outputs.append(discriminator(x))
+        return outputs

@@ -1,0 +1,83 @@
+"""Random changes to training examples, on the device and with one random key per example.
+
+A key per example, not per batch, makes an update independent of how the batch is split over
+devices.
+"""
+
+import jax
+import jax.numpy as jnp
+
+_DROPOUT_CELL = 4  # pixels; edges vanish in pieces, as they do between a CG and a real frame
+
+
+def example_keys(key: jax.Array, batch_size: int, axis_name: str | None) -> jax.Array:
+    """One key for each example of the global batch.
+
+    Args:
+        key: the key of this step, the same on every device.
+        batch_size: examples on this device.
+        axis_name: the mapped axis over devices, or None outside of one.
+
+    Returns:
+        Keys [batch_size], distinct over all devices.
+    """
+    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * batch_size
+    return jax.vmap(lambda i: jax.random.fold_in(key, first + i))(jnp.arange(batch_size))
+
+
+def random_flips(keys: jax.Array) -> jax.Array:
+    """Draws which examples are mirrored: bool [B] from keys [B]."""
+    return jax.vmap(jax.random.bernoulli)(keys)
+
+
+def flip_horizontally(x: jax.Array, flips: jax.Array) -> jax.Array:
+    """Mirrors those examples of [B, H, W, C] for which `flips` [B] is true."""
+    return jnp.where(flips[:, None, None, None], x[:, :, ::-1], x)
+
+
+def random_threshold_scales(keys: jax.Array, jitter: float) -> jax.Array:
+    """Log-uniform factors [B, 1, 1, 1] in [1 / (1 + jitter), 1 + jitter] for the edge threshold."""
+    logs = jax.vmap(lambda key: jax.random.uniform(key, minval=-1.0))(keys)
+    return jnp.exp(logs * jnp.log1p(jitter))[:, None, None, None]
+
+
+def drop_edges(keys: jax.Array, edge_map: jax.Array, max_rate: float) -> jax.Array:
+    """Removes edges in cells of 4x4 pixels.
+
+    Args:
+        keys: [B].
+        edge_map: [B, H, W, 1].
+        max_rate: each image loses a share drawn uniformly from [0, max_rate] of its cells.
+
+    Returns:
+        Edge maps [B, H, W, 1].
+    """
+    height, width = edge_map.shape[1:3]
+    cells = (-(-height // _DROPOUT_CELL), -(-width // _DROPOUT_CELL), 1)
+
+    def keep(key: jax.Array) -> jax.Array:
+        rate_key, cell_key = jax.random.split(key)
+        rate = max_rate * jax.random.uniform(rate_key)
+        kept = jax.random.uniform(cell_key, cells) >= rate
+        kept = kept.repeat(_DROPOUT_CELL, 0).repeat(_DROPOUT_CELL, 1)
+        return kept[:height, :width]
+
+    return edge_map * jax.vmap(keep)(keys)
+
+
+def blur_edges(keys: jax.Array, edge_map: jax.Array, max_amount: float) -> jax.Array:
+    """Mixes each edge map with its 3x3 binomial blur.
+
+    Args:
+        keys: [B].
+        edge_map: [B, H, W, 1].
+        max_amount: the share of the blurred map is drawn uniformly from [0, max_amount].
+
+    Returns:
+        Edge maps [B, H, W, 1].
+    """
+    amount = jax.vmap(jax.random.uniform)(keys)[:, None, None, None] * max_amount
+    padded = jnp.pad(edge_map, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+    blurred = (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 16
+    return edge_map + amount * (blurred - edge_map)
