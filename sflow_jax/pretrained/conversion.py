@@ -1,0 +1,111 @@
+"""PyTorch checkpoints to Flax variables, every key accounted for."""
+
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+
+from sflow_jax.errors import InputError
+from sflow_jax.pretrained import variables
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """How a checkpoint becomes variables.
+
+    Attributes:
+        shapes: the shape of every variable, by path.
+        keys: the checkpoint's key for every variable, by path.
+        ignored_keys: a regular expression; the keys it matches as a whole are left out knowingly.
+    """
+
+    shapes: variables.Shapes
+    keys: Mapping[str, str]
+    ignored_keys: str = ""
+
+
+def convert_tensors(
+    tensors: Mapping[str, np.ndarray], conversion: Conversion, source: str | os.PathLike
+) -> dict[str, Any]:
+    """Turns the tensors of a PyTorch checkpoint into Flax variables.
+
+    Kernels change from [out, in, *spatial] to [*spatial, in, out]; the rest is taken as it is.
+
+    Args:
+        tensors: the checkpoint, by key.
+        conversion: which key becomes which variable.
+        source: the checkpoint's file, for messages.
+
+    Returns:
+        Nested float32 variables; each key of the checkpoint is used or knowingly ignored.
+
+    Raises:
+        InputError: lists the keys that are missing, left over or of another shape.
+    """
+    paths = {key: path for path, key in conversion.keys.items()}
+    expected = {key: _torch_shape(path, conversion.shapes[path]) for key, path in paths.items()}
+    found = {
+        key: tensor.shape
+        for key, tensor in tensors.items()
+        if not re.fullmatch(conversion.ignored_keys, key)
+    }
+    variables.check_shapes(found, expected, source)
+    flat = {path: _to_flax(path, tensors[key]) for key, path in paths.items()}
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _is_kernel(path: str) -> bool:
+    return path.endswith("/kernel")
+
+
+def _torch_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[-1], shape[-2], *shape[:-2]) if _is_kernel(path) else shape
+
+
+def _to_flax(path: str, tensor: np.ndarray) -> np.ndarray:
+    tensor = np.moveaxis(tensor, (1, 0), (-2, -1)) if _is_kernel(path) else tensor
+    return tensor.astype(np.float32)
+
+
+def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads a PyTorch checkpoint without executing anything in it.
+
+    Args:
+        path: a file that `torch.save` wrote from a dict of tensors.
+
+    Returns:
+        The tensors as float32 arrays, by key.
+
+    Raises:
+        InputError: PyTorch is not installed, or the file is no such checkpoint.
+    """
+    torch = import_torch()
+    if not path.is_file():
+        raise InputError(f"{path}: not found; expected a PyTorch checkpoint")
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many types for files that it cannot or will not read
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{path}: {reason}; expected a PyTorch checkpoint of tensors") from error
+    if not isinstance(tensors, Mapping) or not all(map(torch.is_tensor, tensors.values())):
+        raise InputError(f"{path}: found {type(tensors).__name__}, expected a dict of tensors")
+    return {key: tensor.float().numpy() for key, tensor in tensors.items()}
+
+
+def import_torch() -> ModuleType:
+    """Imports PyTorch.
+
+    Raises:
+        InputError: it is not installed; the message has the command that installs it.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError("PyTorch is needed to read its checkpoint: pip install torch") from error
+    return torch

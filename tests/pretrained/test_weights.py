@@ -1,0 +1,183 @@
+import hashlib
+import io
+import json
+import struct
+import sys
+
+import numpy as np
+import pytest
+
+from sflow_jax.errors import InputError
+from sflow_jax.pretrained import conversion, vgg19, weights
+
+
+@pytest.fixture
+def checkpoint_tensors():
+    """A checkpoint with torchvision's keys, small numbers in the right shapes."""
+    rules = vgg19.conversion()
+    rng = np.random.RandomState(0)
+    tensors = {}
+    for path, key in rules.keys.items():
+        shape = rules.shapes[path]
+        if len(shape) == 4:
+            shape = (shape[3], shape[2], *shape[:2])
+        tensors[key] = rng.standard_normal(shape).astype(np.float32)
+    for layer in (30, 32, 34):
+        tensors[f"features.{layer}.weight"] = np.zeros((512, 512, 3, 3), np.float32)
+        tensors[f"features.{layer}.bias"] = np.zeros(512, np.float32)
+    for layer in (0, 3, 6):
+        tensors[f"classifier.{layer}.weight"] = np.zeros((2, 2), np.float32)
+        tensors[f"classifier.{layer}.bias"] = np.zeros(2, np.float32)
+    return tensors
+
+
+@pytest.fixture
+def numpy_as_torch(monkeypatch):
+    """Checkpoints are .npz files in the tests that are not about PyTorch."""
+    monkeypatch.setattr(conversion, "import_torch", lambda: None)
+    monkeypatch.setattr(
+        conversion, "read_torch", lambda path: dict(np.load(io.BytesIO(path.read_bytes())))
+    )
+
+
+def as_bytes(tensors):
+    buffer = io.BytesIO()
+    np.savez(buffer, **tensors)
+    return buffer.getvalue()
+
+
+def publish(monkeypatch, server, content):
+    server.content = content
+    known = weights.KnownWeights(
+        server.url, hashlib.sha256(content).hexdigest()[:8], "sflow_jax.pretrained.vgg19"
+    )
+    monkeypatch.setitem(weights.REGISTRY, "vgg19", known)
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "expected"),
+    [
+        ("given", "from_env", "given"),
+        (None, "from_env", "from_env"),
+        (None, "", "home/.cache/sflow_jax"),
+    ],
+)
+def test_cache_directory(monkeypatch, option, variable, expected):
+    monkeypatch.setenv("HOME", "home")
+    monkeypatch.setenv("SFLOW_CACHE", variable)
+    assert str(weights.cache_directory(option)) == expected
+
+
+def test_registry_states_the_hash_that_the_published_name_carries():
+    for known in weights.REGISTRY.values():
+        assert known.url.startswith("https://")
+        assert len(known.sha256_prefix) >= 8
+        assert known.sha256_prefix[:8] in known.file_name
+
+
+def test_absent_weights_name_the_command_that_gets_them(tmp_path):
+    command = f"python -m sflow_jax.pretrained.weights get vgg19 --cache_dir {tmp_path}"
+    with pytest.raises(InputError, match=f"get them with: {command}"):
+        vgg19.load(tmp_path)
+
+
+def test_get_converts_every_value_and_deletes_the_checkpoint(
+    tmp_path, monkeypatch, file_server, checkpoint_tensors, numpy_as_torch, capsys
+):
+    publish(monkeypatch, file_server, as_bytes(checkpoint_tensors))
+    monkeypatch.setenv("SFLOW_CACHE", str(tmp_path))
+    weights.main(["get", "vgg19"])
+    assert capsys.readouterr().out == f"{tmp_path}/vgg19.safetensors\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["vgg19.safetensors"]
+    params = vgg19.load()["params"]
+    assert len(params) == 13
+    np.testing.assert_array_equal(
+        params["conv3_4"]["kernel"][2, 0, 5, 7],
+        checkpoint_tensors["features.16.weight"][7, 5, 2, 0],
+    )
+    np.testing.assert_array_equal(params["conv5_1"]["bias"], checkpoint_tensors["features.28.bias"])
+    weights.main(["get", "vgg19"])
+    assert len(file_server.requested_ranges) == 1  # the second call finds it in the cache
+
+
+def test_file_with_another_hash_is_never_read(
+    tmp_path, monkeypatch, file_server, checkpoint_tensors, capsys
+):
+    publish(monkeypatch, file_server, as_bytes(checkpoint_tensors))
+    file_server.content = b"malicious"
+    monkeypatch.setattr(conversion, "import_torch", lambda: None)
+    monkeypatch.setattr(conversion, "read_torch", lambda _: pytest.fail("it was read"))
+    with pytest.raises(SystemExit) as exit_info:
+        weights.main(["get", "vgg19", "--cache_dir", str(tmp_path)])
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: http://127.0.0.1")
+    assert "SHA-256" in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failed_conversion_keeps_the_download(
+    tmp_path, monkeypatch, file_server, checkpoint_tensors, numpy_as_torch
+):
+    del checkpoint_tensors["features.5.bias"]
+    publish(monkeypatch, file_server, as_bytes(checkpoint_tensors))
+    with pytest.raises(InputError, match=r"1 missing: features\.5\.bias"):
+        weights.get("vgg19", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["network-00000000.pth"]
+
+
+@pytest.mark.parametrize("command", ["get", "convert"])
+def test_missing_torch_is_one_line_with_the_pip_command(
+    tmp_path, monkeypatch, capsys, file_server, command
+):
+    publish(monkeypatch, file_server, b"")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    arguments = [command, "vgg19", "--cache_dir", str(tmp_path)]
+    with pytest.raises(SystemExit) as exit_info:
+        weights.main(arguments + ["--from", "some.pth"] * (command == "convert"))
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: PyTorch is needed to read its checkpoint: pip install torch\n"
+    )
+    assert not file_server.requested_ranges
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"features.5.weight": None}, "1 missing: features.5.weight"),
+        ({"features.1.weight": np.zeros(3)}, "1 left over: features.1.weight"),
+        ({"module.x": np.zeros(3), "a": np.zeros(1)}, "2 left over: a, module.x"),
+        (
+            {"features.0.weight": np.zeros((64, 3, 5, 5))},
+            r"1 of another shape: features.0.weight is \[64, 3, 5, 5\], expected \[64, 3, 3, 3\]",
+        ),
+    ],
+)
+def test_checkpoint_that_does_not_fit_is_listed(checkpoint_tensors, change, message):
+    tensors = {k: v for k, v in {**checkpoint_tensors, **change}.items() if v is not None}
+    with pytest.raises(InputError, match=f"x.pth: not the expected weights; {message}$"):
+        conversion.convert_tensors(tensors, vgg19.conversion(), "x.pth")
+
+
+def test_long_lists_are_cut():
+    with pytest.raises(InputError, match=r"26 missing: (\S+, ){9}\S+ and 16 more"):
+        conversion.convert_tensors({}, vgg19.conversion(), "x.pth")
+
+
+def write_safetensors(path, header, data=b""):
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def test_damaged_cache_names_the_file(tmp_path):
+    path = tmp_path / "vgg19.safetensors"
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"vgg19\.safetensors: .*expected a safetensors file"):
+        vgg19.load(tmp_path)
+    write_safetensors(path, {"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, b"1234")
+    with pytest.raises(InputError, match=r"vgg19\.safetensors: .*expected a safetensors file"):
+        vgg19.load(tmp_path)
+    write_safetensors(path, {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, b"1234")
+    with pytest.raises(InputError, match=r"26 missing: .* 1 left over: a"):
+        vgg19.load(tmp_path)
