@@ -1,0 +1,119 @@
+"""A small segmentation network, whose encoder also serves as a perceptual network.
+
+A U-Net (Ronneberger et al., 2015) of plain convolutions and ReLUs. It has no normalisation layer,
+so nothing depends on the batch or on running statistics, and no weight outside its kernels.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sflow_jax.models import layers
+
+STRIDE = 16  # of the coarsest stage
+_INITIALIZER = nn.initializers.he_normal()
+
+
+class Encoder(nn.Module):
+    """One stage of two convolutions per width, a 2x2 max pool between the stages.
+
+    Attributes:
+        widths: channels of the stages.
+        dtype: type of the computation.
+    """
+
+    widths: Sequence[int]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+        """Returns the first and the last activation of every stage, finest stage first."""
+        first, last = [], []
+        for stage, width in enumerate(self.widths, start=1):
+            if stage > 1:
+                x = nn.max_pool(x, (2, 2), (2, 2))
+            first.append(nn.relu(_conv(width, self.dtype, f"conv{stage}_1")(x)))
+            x = nn.relu(_conv(width, self.dtype, f"conv{stage}_2")(first[-1]))
+            last.append(x)
+        return first, last
+
+
+class Decoder(nn.Module):
+    """Goes back to the input size, adding each stage of the encoder to what came from below.
+
+    Attributes:
+        widths: channels at the stages, finest first; the coarsest stage has none.
+        dtype: type of the computation.
+    """
+
+    widths: Sequence[int]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, stages: list[jax.Array]) -> jax.Array:
+        """Maps the last activations of all stages to [B, H, W, widths[0]]."""
+        x = stages[-1]
+        for stage in range(len(self.widths), 0, -1):
+            width = self.widths[stage - 1]
+            below = nn.Conv(width, (1, 1), dtype=self.dtype, name=f"below{stage}")(x)
+            skip = nn.Conv(width, (1, 1), dtype=self.dtype, name=f"skip{stage}")(stages[stage - 1])
+            x = nn.relu(below.repeat(2, 1).repeat(2, 2) + skip)
+            x = nn.relu(_conv(width, self.dtype, f"conv{stage}")(x))
+        return x
+
+
+class Segmenter(nn.Module):
+    """Labels every pixel; 0.47 million parameters.
+
+    Attributes:
+        num_classes: classes of the logits.
+        widths: channels of the five encoder stages.
+        decoder_widths: channels of the four decoder stages, finest first.
+        dtype: type of the computation; the logits are float32.
+    """
+
+    num_classes: int = 19
+    widths: Sequence[int] = (16, 32, 64, 96, 96)
+    decoder_widths: Sequence[int] = (16, 32, 48, 64)
+    dtype: Any = jnp.float32
+
+    def setup(self):
+        """Builds the layers that `__call__` and `features` share."""
+        self.encoder = Encoder(self.widths, self.dtype)
+        self.decoder = Decoder(self.decoder_widths, self.dtype)
+        self.classifier = nn.Conv(self.num_classes, (1, 1))
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Computes logits.
+
+        Args:
+            images: RGB [B, H, W, 3] in [-1, 1] of any size; sides that are not multiples of 16 are
+                padded and the logits cropped back.
+
+        Returns:
+            float32 [B, H, W, num_classes].
+        """
+        height, width = images.shape[1:3]
+        _, stages = self.encoder(layers.pad_to_multiple(images, STRIDE))
+        logits = self.classifier(self.decoder(stages).astype(jnp.float32))
+        return logits[:, :height, :width]
+
+    def features(self, images: jax.Array) -> list[jax.Array]:
+        """The slices of a perceptual loss: the first ReLU of each stage, as relu1_1 ... of VGG19.
+
+        Args:
+            images: RGB [B, H, W, 3] in [-1, 1]; H and W at least 16.
+
+        Returns:
+            Five arrays of the type `dtype`, the k-th [B, H / 2^k, W / 2^k, widths[k]] for k from 0,
+            sides rounded down.
+        """
+        slices, _ = self.encoder(images)
+        return slices
+
+
+def _conv(width: int, dtype: Any, name: str) -> nn.Conv:
+    return nn.Conv(width, (3, 3), padding=1, dtype=dtype, kernel_init=_INITIALIZER, name=name)
