@@ -1,0 +1,52 @@
+import numpy as np
+import tensorflow_datasets as tfds
+
+from sflow_jax.data import builder, example, labels
+
+
+class Counting(builder.ExampleBuilder, skip_registration=True):
+    """Two splits whose examples are numbered."""
+
+    split_sizes = {"train": 5, "test": 1}  # noqa: RUF012
+
+    def examples(self, split):
+        for index in range(self.split_sizes[split]):
+            image = np.full((1, 2, 3, 3), index, np.uint8)
+            yield {"image": image, "label": image[..., :1], "name": f"{split}/{index}"}
+
+
+def _build(data_dir) -> builder.ExampleBuilder:
+    schema = example.Schema(2, 3)
+    counting = Counting(
+        schema=schema,
+        class_table=labels.STREETS,
+        fingerprint="abc",
+        source="/raw",
+        data_dir=data_dir,
+    )
+    counting.download_and_prepare()
+    return counting
+
+
+def test_examples_are_stored_in_order_and_read_without_the_builder(tmp_path, monkeypatch):
+    monkeypatch.setattr(builder, "_EXAMPLES_PER_SHARD", 2)
+    counting = _build(tmp_path)
+    directory = tmp_path / "counting" / "3x2-abc" / "1.0.0"
+    assert counting.data_path == directory
+    assert len(list(directory.glob("counting-train.array_record-*-of-00003"))) == 3
+
+    read_only = tfds.builder_from_directory(directory)
+    assert {name: split.num_examples for name, split in read_only.info.splits.items()} == {
+        "train": 5,
+        "test": 1,
+    }
+    source = read_only.as_data_source("train")
+    assert [record["name"].decode() for record in source] == [f"train/{i}" for i in range(5)]
+    assert [int(record["image"][0].max()) for record in source] == list(range(5))
+
+
+def test_the_metadata_tell_what_the_examples_mean(tmp_path):
+    metadata = tfds.builder_from_directory(_build(tmp_path).data_path).info.metadata
+    assert labels.ClassTable.from_json(metadata["class_table"]) == labels.STREETS
+    assert example.Schema(**metadata["schema"]) == example.Schema(2, 3)
+    assert metadata["source"] == "/raw"
