@@ -70,6 +70,16 @@ def adversarial_generator(fake: DiscriminatorOutput, form: str = "lsgan") -> jax
     return sum(_score_loss(features[-1], True, form) for features in fake)
 
 
+def discriminator_accuracy(
+    real: DiscriminatorOutput, fake: DiscriminatorOutput, form: str = "lsgan"
+) -> jax.Array:
+    """Share of patches, real and fake alike, that the discriminators judge rightly."""
+    boundary = 0.5 if form == "lsgan" else 0.0
+    right = [(features[-1] > boundary).mean() for features in real]
+    right += [(features[-1] <= boundary).mean() for features in fake]
+    return sum(right) / len(right)
+
+
 def feature_matching(
     real: DiscriminatorOutput, fake: DiscriminatorOutput, weighting: str = "paper"
 ) -> jax.Array:

@@ -1,0 +1,49 @@
+# `make demo` and `make test` set everything up on a machine that has only Python 3.11 or 3.12.
+
+PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+VENV := .venv
+RUN := $(VENV)/bin/python -m
+DEMO ?= demo
+DATA := --config.data.data_dir=$(DEMO)/data
+
+# TensorFlow is imported for its summary writer only; its notices would hide the progress bars.
+export TF_CPP_MIN_LOG_LEVEL := 3
+
+.PHONY: demo test clean
+
+demo: $(VENV)/.installed
+	$(RUN) sflow_jax.main --config configs/streets.py $(DATA) --workdir $(DEMO)/run
+	$(RUN) sflow_jax.prepare --config configs/streets.py $(DATA) --export $(DEMO)/scenes
+	$(RUN) sflow_jax.sample --workdir $(DEMO)/run --input $(DEMO)/scenes/test \
+		--output $(DEMO)/samples --grid
+	$(RUN) sflow_jax.sample --workdir $(DEMO)/run --input $(DEMO)/scenes/test --limit 8 \
+		--output $(DEMO)/variants --num_variants 4 --grid
+	$(RUN) sflow_jax.evaluate --workdir $(DEMO)/run --output $(DEMO)/scores
+	@echo
+	@echo "Look at:"
+	@echo "  $(DEMO)/samples/grid.png     test scenes: label, CG frame, edges, generated, real"
+	@echo "  $(DEMO)/variants/grid.png    four ensemble draws of the same scenes"
+	@echo "  $(DEMO)/run/pictures         how training went"
+	@echo "  $(DEMO)/scores/scores.txt    segmentation scores beside the real images'"
+
+test: $(VENV)/.installed-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(RUN) pytest
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 not found; set PYTHON=" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: setup.py constraints.txt | $(VENV)/bin/python
+	$(RUN) pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-test: setup.py constraints.txt | $(VENV)/bin/python
+	$(RUN) pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO)

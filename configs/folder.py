@@ -1,0 +1,17 @@
+"""Your own data: label maps, real images and, if you have them, CG images and instances.
+
+    python -m sflow_jax.main --config configs/folder.py --workdir runs/mine --config.data.source=DIR
+
+DIR holds SPLIT/SEQUENCE/{image,label,cg,instance}/*.png and classes.json; see the README.
+"""
+
+from ml_collections import config_dict
+
+from configs import default
+
+
+def get_config() -> config_dict.ConfigDict:
+    """The paper's networks on a user's folder."""
+    config = default.get_config()
+    config.data.dataset = "folder"
+    return config

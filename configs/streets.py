@@ -1,0 +1,52 @@
+"""The embedded driving simulator at 128x64: images in minutes, without a download.
+
+    python -m sflow_jax.main --config configs/streets.py --workdir runs/streets
+
+The networks are narrow so that two CPU cores can bear them; the perceptual loss uses the features
+of a small segmenter that ships with the package.
+"""
+
+from ml_collections import config_dict
+
+from configs import default
+
+
+def get_config() -> config_dict.ConfigDict:
+    """A few minutes of training on two CPU cores."""
+    config = default.get_config()
+    config.data.dataset = "streets"
+    config.data.height = 64
+    config.data.width = 128
+
+    config.dned.width = 8
+    config.generator.width = 32
+    config.generator.num_blocks = 6
+    config.discriminator.width = 32
+    config.loss.perceptual_network = "streets"
+
+    config.train.laplacian_epochs = 1.0
+    config.train.ramp_epochs = 0.25
+    config.train.constant_epochs = 2.0
+    config.train.epochs = 3.0
+    config.log.every_steps = 25
+    config.log.images_every_steps = 200
+    config.checkpoint.every_steps = 200
+    config.optimizer.ema_decay = 0.99
+    return config
+
+
+def get_test_config() -> config_dict.ConfigDict:
+    """The same run with tiny networks and few frames, for tests."""
+    config = get_config()
+    config.data.num_train = 8
+    config.data.num_validation = 2
+    config.data.num_test = 2
+    config.dned.width = 2
+    config.generator.width = 4
+    config.generator.num_blocks = 1
+    config.discriminator.width = 4
+    config.log.every_steps = 2
+    config.log.images_every_steps = 4
+    config.log.num_images = 2
+    config.checkpoint.every_steps = 2
+    return config

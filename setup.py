@@ -1,0 +1,44 @@
+"""Package metadata; tool settings are in pyproject.toml, tested versions in constraints.txt."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+setup(
+    name="sflow-jax",
+    version="0.1.0",
+    description="S-Flow GAN: photo-realistic images and video from simulator frames, in JAX",
+    long_description=pathlib.Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.13",
+    packages=find_packages(include=["sflow_jax", "sflow_jax.*"]),
+    package_data={"sflow_jax.pretrained": ["*.safetensors"]},
+    install_requires=[
+        "absl-py",
+        "array_record",
+        "clu",
+        "flax",
+        "grain",
+        "jax",
+        "ml-collections",
+        "numpy",
+        "opencv-python-headless",
+        "optax",
+        "orbax-checkpoint",
+        "pillow",
+        "safetensors",
+        "tensorflow-datasets",
+        "tqdm",
+        # clu writes TensorBoard summaries through TensorFlow. Training runs without it too.
+        "tensorboard",
+        "tensorflow-cpu; sys_platform == 'linux'",
+        "tensorflow; sys_platform != 'linux'",
+    ],
+    extras_require={
+        "test": ["pytest", "ruff"],
+        "convert": ["torch"],  # only to convert PyTorch checkpoints
+        "gpu": ["jax[cuda12]"],
+        "tpu": ["jax[tpu]"],
+    },
+)

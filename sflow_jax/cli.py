@@ -1,0 +1,56 @@
+"""How every command starts: flags, config, and errors without tracebacks."""
+
+import sys
+from collections.abc import Callable
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from sflow_jax.errors import InputError, TrainingError
+
+_CONFIG_PREFIX = "--config"
+
+
+def define_config_flag() -> flags.FlagHolder:
+    """Defines `--config FILE` with `--config.field=value` overrides; returns the flag's holder."""
+    return config_flags.DEFINE_config_file(
+        "config", help_string="Config file, such as configs/streets.py.", lock_config=True
+    )
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags and runs a command.
+
+    An `InputError` ends the command with its message and status 2, a `TrainingError` with its
+    message and status 1, an interrupt from the keyboard with status 130; none shows a traceback.
+
+    Args:
+        main: the command, a function without arguments that reads absl flags.
+    """
+    try:
+        app.run(lambda _: main(), flags_parser=_parse_flags)
+    except InputError as error:
+        _exit(error, 2)
+    except TrainingError as error:
+        _exit(error, 1)
+    except KeyboardInterrupt:
+        _exit("interrupted", 130)
+
+
+def _parse_flags(arguments: list[str]) -> list[str]:
+    try:
+        remaining = flags.FLAGS(arguments)
+    except FileNotFoundError as error:
+        raise InputError(f"{_CONFIG_PREFIX}: no config file at {error.filename}") from error
+    except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
+        message = str(error.args[0] if error.args else error)
+        # An unknown field comes as 'Key "x" does not exist ...' from the locked config.
+        raise InputError(f"command line or config: {message}") from error
+    if remaining[1:]:
+        raise InputError(f"command line: found {remaining[1]!r}, expected only --flags")
+    return remaining
+
+
+def _exit(message: object, status: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,63 @@
+"""Pictures for people: label colours, edge maps and captioned grids."""
+
+import pathlib
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_CAPTION_HEIGHT = 16  # pixels
+_GAP = 2
+_BACKGROUND = 255
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """Converts float images in [-1, 1] to uint8 in 0..255, rounding to nearest."""
+    return np.clip(np.rint((np.asarray(image, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def edges_to_rgb(edge_map: np.ndarray) -> np.ndarray:
+    """Draws an edge map [H, W, 1] in [0, 1] as uint8 RGB [H, W, 3], edges white."""
+    grey = np.rint(np.clip(edge_map, 0, 1) * 255).astype(np.uint8)
+    return np.repeat(grey, 3, axis=-1)
+
+
+def grid(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str]) -> np.ndarray:
+    """Arranges pictures in rows under one caption per column.
+
+    Args:
+        rows: rows of uint8 RGB [H, W, 3], all of one size.
+        captions: one for each column.
+
+    Returns:
+        uint8 RGB.
+    """
+    height, width = rows[0][0].shape[:2]
+    sheet = Image.new(
+        "RGB",
+        (len(captions) * (width + _GAP) - _GAP, _CAPTION_HEIGHT + len(rows) * (height + _GAP)),
+        (_BACKGROUND,) * 3,
+    )
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(11)
+    for column, caption in enumerate(captions):
+        left = column * (width + _GAP)
+        draw.text((left + 2, 1), caption, fill=(0, 0, 0), font=font)
+        for row, images in enumerate(rows):
+            top = _CAPTION_HEIGHT + row * (height + _GAP)
+            sheet.paste(Image.fromarray(images[column]), (left, top))
+    return np.asarray(sheet)
+
+
+def write_png(path: pathlib.Path, image: np.ndarray) -> None:
+    """Writes uint8 RGB [H, W, 3], making the folders that are missing.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written, data = cv2.imencode(".png", image[..., ::-1])
+    if not written:
+        raise OSError(f"{path}: cannot encode an array of shape {image.shape} as PNG")
+    path.write_bytes(data.tobytes())

@@ -1,0 +1,49 @@
+"""The frozen network of the perceptual loss (eq. 6)."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+Params = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class PerceptualNetwork:
+    """Five slices of a frozen network.
+
+    Attributes:
+        features: (params, images [B, H, W, 3] in [-1, 1]) to five feature maps, finest first.
+        params: its parameters; an argument of the train step, since constants of 80 MB inside a
+            compiled function cost compilation time and memory.
+    """
+
+    features: Callable[[Params, jax.Array], list[jax.Array]]
+    params: Params
+
+
+def load_perceptual_network(config: ml_collections.ConfigDict) -> PerceptualNetwork | None:
+    """Loads the network that `config.loss` names; None where its weight is 0.
+
+    Raises:
+        InputError: its weights are absent; the message has the command that gets them.
+    """
+    if config.loss.perceptual == 0:
+        return None
+    dtype = jnp.dtype(config.train.compute_dtype)
+    if config.loss.perceptual_network == "streets":
+        from sflow_jax.models.segmenter import Segmenter
+        from sflow_jax.pretrained import streets_segmenter
+
+        network = Segmenter(dtype=dtype)
+        return PerceptualNetwork(
+            lambda params, images: network.apply(params, images, method="features"),
+            streets_segmenter.load("features"),
+        )
+    from sflow_jax.pretrained import vgg19
+
+    network = vgg19.VGG19Features(normalize=config.loss.perceptual_input, dtype=dtype)
+    return PerceptualNetwork(network.apply, vgg19.load())

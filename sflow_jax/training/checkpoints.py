@@ -1,0 +1,107 @@
+"""Orbax checkpoints of a run: the train state together with the position in the data."""
+
+import pathlib
+
+import grain
+import jax
+import ml_collections
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy, save_decision_policy
+
+from sflow_jax.errors import InputError
+from sflow_jax.training.state import TrainState
+
+CHECKPOINT_FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """Saves and restores a run; a context manager that waits for writes still under way.
+
+    A checkpoint is written to a temporary folder and renamed when it is whole, so that a run killed
+    at any time leaves its last whole checkpoint.
+    """
+
+    def __init__(self, workdir: pathlib.Path, options: ml_collections.ConfigDict):
+        """Opens `workdir/checkpoints`; `options` is `config.checkpoint`."""
+        self._manager = ocp.CheckpointManager(
+            (workdir / CHECKPOINT_FOLDER).absolute(),
+            options=ocp.CheckpointManagerOptions(
+                save_decision_policy=save_decision_policy.FixedIntervalPolicy(options.every_steps),
+                preservation_policy=preservation_policy.LatestN(options.keep),
+            ),
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._manager.close()
+
+    @property
+    def latest_step(self) -> int | None:
+        """The step of the newest whole checkpoint, or None."""
+        return self._manager.latest_step()
+
+    def is_due(self, step: int) -> bool:
+        """Whether the policy wants a checkpoint after this many steps."""
+        return self._manager.should_save(step)
+
+    def save(self, step: int, state: TrainState, iterator: grain.DatasetIterator) -> None:
+        """Starts to write a checkpoint; copies the state first, so that it may be donated."""
+        if step == self.latest_step:
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), data=grain.checkpoint.CheckpointSave(iterator)
+        )
+        self._manager.save(step, args=items, force=True)
+
+    def restore(self, state: TrainState, iterator: grain.DatasetIterator) -> TrainState:
+        """Restores the newest checkpoint.
+
+        Args:
+            state: a state of the same structure, for shapes and placement.
+            iterator: moved, in place, to where the saved run had read.
+
+        Returns:
+            The saved state.
+        """
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(target),
+            data=grain.checkpoint.CheckpointRestore(iterator),
+        )
+        return self._manager.restore(self.latest_step, args=items)["state"]
+
+
+def restore_params(workdir: pathlib.Path, params: dict, step: int | None = None) -> tuple:
+    """Restores the averaged parameters of a run, and nothing else, to sample or evaluate.
+
+    Args:
+        workdir: the folder of the run.
+        params: parameters of the same structure, for shapes.
+        step: which checkpoint; the newest by default.
+
+    Returns:
+        The averaged parameters `{'generator': ..., 'dned': ...}` and their step.
+
+    Raises:
+        InputError: there is no (such) checkpoint.
+    """
+    folder = (workdir / CHECKPOINT_FOLDER).absolute()
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not found; expected the checkpoints of a training run")
+    with ocp.CheckpointManager(folder) as manager:
+        steps = manager.all_steps()
+        if not steps:
+            raise InputError(f"{folder}: holds no whole checkpoint yet")
+        if step is not None and step not in steps:
+            raise InputError(f"{folder}: found steps {sorted(steps)}, expected step {step}")
+        step = max(steps) if step is None else step
+        target = {"ema_params": jax.tree.map(ocp.utils.to_shape_dtype_struct, params)}
+        restore = ocp.args.PyTreeRestore(
+            target,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+            partial_restore=True,
+        )
+        restored = manager.restore(step, args=ocp.args.Composite(state=restore))
+    return restored["state"]["ema_params"], step

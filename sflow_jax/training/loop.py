@@ -1,0 +1,267 @@
+"""The training loop: it only orchestrates data, step, log and checkpoints."""
+
+import dataclasses
+import pathlib
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+import ml_collections
+import numpy as np
+import tqdm
+
+from sflow_jax import configuration
+from sflow_jax.data.labels import ClassTable
+from sflow_jax.data.pipeline import train_iterator
+from sflow_jax.errors import InputError, TrainingError
+from sflow_jax.prepare import PreparedDataset, prepare
+from sflow_jax.pretrained.perceptual import PerceptualNetwork, load_perceptual_network
+from sflow_jax.training.checkpoints import Checkpoints
+from sflow_jax.training.metric_log import MetricLog, non_finite, to_scalars
+from sflow_jax.training.preview import Preview
+from sflow_jax.training.schedule import Schedule
+from sflow_jax.training.state import Networks, TrainState, create_networks, create_state
+from sflow_jax.training.step import AXIS, TrainStep, make_train_step
+
+CLASSES_FILE = "classes.json"
+
+DEVICE_KEYS = ("image", "label")  # what the train step reads of an example
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Everything that a run is made of before its first step.
+
+    Attributes:
+        config: the whole config.
+        dataset: the prepared dataset.
+        networks: generator, DNED and discriminators.
+        perceptual_network: the frozen network of eq. 6, if its weight is not 0.
+        schedule: the run in steps.
+    """
+
+    config: ml_collections.ConfigDict
+    dataset: PreparedDataset
+    networks: Networks
+    perceptual_network: PerceptualNetwork | None
+    schedule: Schedule
+
+    @property
+    def perceptual_params(self) -> dict:
+        """Parameters of the perceptual network; empty without one."""
+        return self.perceptual_network.params if self.perceptual_network else {}
+
+    def create_state(self) -> TrainState:
+        """The state before the first step."""
+        return create_state(self.networks, self.config, self.schedule)
+
+    def device_step(self, axis_name: str | None = AXIS) -> TrainStep:
+        """The train step of one device."""
+        return make_train_step(
+            self.networks, self.perceptual_network, self.schedule, self.config, axis_name
+        )
+
+
+def set_up(config: ml_collections.ConfigDict) -> Run:
+    """Checks the config, loads frozen weights, then prepares the data: the cheap failures first.
+
+    Raises:
+        InputError: the config, the weights or the dataset are not usable.
+    """
+    configuration.check(config)
+    perceptual_network = load_perceptual_network(config)
+    dataset = prepare(config.data)
+    if not dataset.num_examples.get("train"):
+        raise InputError(f"{dataset.directory}: holds no training examples")
+    schedule = Schedule.from_config(
+        config.train,
+        dataset.num_examples["train"],
+        config.train.batch_size * jax.device_count(),
+    )
+    networks = create_networks(config, dataset.class_table.num_classes)
+    return Run(config, dataset, networks, perceptual_network, schedule)
+
+
+def parallelise(device_step: TrainStep, devices: list[jax.Device] | None = None) -> TrainStep:
+    """Maps a step over devices: the state is replicated, the batch is [devices, batch, ...].
+
+    Args:
+        device_step: the step of one device, with gradients averaged over `AXIS`.
+        devices: all local devices by default.
+
+    Returns:
+        The mapped step. It takes over the memory of the state that it is given.
+    """
+    return jax.pmap(
+        device_step,
+        axis_name=AXIS,
+        in_axes=(None, None, 0),
+        out_axes=None,
+        donate_argnums=0,
+        devices=devices,
+    )
+
+
+def split_over_devices(batch: dict, num_devices: int) -> dict[str, np.ndarray]:
+    """Selects what the step reads and reshapes [N * B, ...] to [N, B, ...]."""
+    return {key: batch[key].reshape(num_devices, -1, *batch[key].shape[1:]) for key in DEVICE_KEYS}
+
+
+def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainState:
+    """Trains a run to its end, or from its newest checkpoint to its end.
+
+    Args:
+        config: the whole config.
+        workdir: folder of the run; created, or continued where it holds a run of this config.
+
+    Returns:
+        The final state.
+
+    Raises:
+        InputError: config, weights, dataset or workdir are not usable.
+        TrainingError: a loss became non-finite; the last checkpoint is from before that.
+    """
+    configuration.check_resumable(config, workdir)
+    run = set_up(config)
+    _start_workdir(workdir, config, run.dataset.class_table)
+    num_devices = jax.local_device_count()
+    iterator = train_iterator(
+        run.dataset.source("train"),
+        batch_size=config.train.batch_size * num_devices,
+        seed=config.seed,
+        shard_index=jax.process_index(),
+        num_shards=jax.process_count(),
+        worker_count=config.data.worker_count,
+    )
+    with Checkpoints(workdir, config.checkpoint) as checkpoints, _stop_requests() as stop:
+        state = run.create_state()
+        if checkpoints.latest_step is not None:
+            state = checkpoints.restore(state, iterator)
+            print(f"resumed from step {checkpoints.latest_step} in {workdir}")
+        with MetricLog(workdir, int(state.step)) as log:
+            preview = Preview(run.dataset, run.networks, run.schedule, config)
+            return _optimise(run, state, iterator, checkpoints, log, preview, stop)
+
+
+def _optimise(
+    run: Run,
+    state: TrainState,
+    iterator: Iterator,
+    checkpoints: Checkpoints,
+    log: MetricLog,
+    preview: Preview,
+    stop: list,
+) -> TrainState:
+    options, num_steps = run.config.log, run.schedule.num_steps
+    num_devices = jax.local_device_count()
+    train_step = parallelise(run.device_step())
+    guard = FiniteGuard()
+    first = int(state.step)
+    rate = ImageRate(run.config.train.batch_size * jax.device_count())
+    with tqdm.tqdm(total=num_steps, initial=first, unit="step", desc="training") as bar:
+        for step in range(first + 1, num_steps + 1):
+            batch = next(iterator)
+            state, metrics = train_step(
+                state, run.perceptual_params, split_over_devices(batch, num_devices)
+            )
+            guard.follow(step, metrics, batch["name"])
+            bar.update()
+            if step % options.every_steps == 0 or step == num_steps:
+                scalars = guard.check()
+                log.write_scalars(step, scalars | {"images_per_second": rate.measure(step)})
+                bar.set_postfix(l1=f"{scalars['l1']:.3f}", g=f"{scalars['generator/total']:.2f}")
+            if step % options.images_every_steps == 0 or step == num_steps:
+                guard.check()
+                log.write_picture(step, "preview", preview.draw(state))
+            if checkpoints.is_due(step) or step == num_steps or stop:
+                guard.check()
+                checkpoints.save(step, state, iterator)
+            if stop:
+                bar.close()
+                print(f"stopped by signal {stop[0]} after step {step}; the same command resumes")
+                break
+    return state
+
+
+class FiniteGuard:
+    """Checks every step's losses, one step late, so that the device never waits for the host."""
+
+    def __init__(self) -> None:
+        self._pending: tuple[int, dict, list[str]] | None = None
+        self._scalars: dict[str, float] = {}
+
+    def follow(self, step: int, metrics: dict, names: list[str]) -> None:
+        """Checks the step before and keeps this one for the next call.
+
+        Raises:
+            TrainingError: names the step, the losses and the examples.
+        """
+        self.check()
+        self._pending = (step, metrics, names)
+
+    def check(self) -> dict[str, float]:
+        """Waits for the last step, checks it and returns its scalars.
+
+        Raises:
+            TrainingError: names the step, the losses and the examples.
+        """
+        if self._pending is None:
+            return self._scalars
+        step, metrics, names = self._pending
+        self._pending = None
+        self._scalars = to_scalars(jax.device_get(metrics))
+        if bad := non_finite(self._scalars):
+            values = ", ".join(f"{name} = {self._scalars[name]}" for name in bad)
+            raise TrainingError(
+                f"step {step}: non-finite {values}; batch: {', '.join(map(str, names))}. "
+                "The last checkpoint is intact; a lower learning rate may help"
+            )
+        return self._scalars
+
+
+class ImageRate:
+    """Images per second between two measurements; the first leaves compilation out."""
+
+    def __init__(self, images_per_step: int):
+        self._images_per_step = images_per_step
+        self._last: tuple[int, float] | None = None
+
+    def measure(self, step: int) -> float:
+        """Images per second since the last call, 0 at the first."""
+        now = time.perf_counter()
+        last, self._last = self._last, (step, now)
+        if last is None:
+            return 0.0
+        return (step - last[0]) * self._images_per_step / max(now - last[1], 1e-9)
+
+
+def _start_workdir(
+    workdir: pathlib.Path, config: ml_collections.ConfigDict, class_table: ClassTable
+) -> None:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        configuration.save(config, workdir)
+        (workdir / CLASSES_FILE).write_text(class_table.to_json())
+    except OSError as error:
+        raise InputError(f"{workdir}: cannot write the working directory: {error}") from error
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list]:
+    """Collects SIGTERM and the first SIGINT: the loop then saves and ends as if it were done."""
+    received: list[int] = []
+
+    def remember(number: int, _: object) -> None:
+        received.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C ends at once
+
+    previous = {
+        number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,86 @@
+"""Where a run reports to: `metrics.jsonl` and PNGs always, TensorBoard through clu where it can."""
+
+import json
+import math
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+from absl import logging
+
+from sflow_jax.pictures import write_png
+
+METRICS_FILE = "metrics.jsonl"
+PICTURES_FOLDER = "pictures"
+TENSORBOARD_FOLDER = "tensorboard"
+
+
+class MetricLog:
+    """Writes scalars and pictures of a run; a context manager."""
+
+    def __init__(self, workdir: pathlib.Path, first_step: int):
+        """Opens the log, dropping what a killed run had logged after its last checkpoint.
+
+        Args:
+            workdir: the folder of the run.
+            first_step: steps already done, from the restored checkpoint.
+        """
+        self._workdir = workdir
+        _drop_lines_after(workdir / METRICS_FILE, first_step)
+        self._file = (workdir / METRICS_FILE).open("a")
+        self._writer = _create_clu_writer(workdir / TENSORBOARD_FOLDER)
+
+    def __enter__(self) -> "MetricLog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        if self._writer:
+            self._writer.close()
+
+    def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Appends one line to `metrics.jsonl` and one point per curve to TensorBoard."""
+        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        self._file.flush()
+        if self._writer:
+            self._writer.write_scalars(step, scalars)
+
+    def write_picture(self, step: int, name: str, picture: np.ndarray) -> pathlib.Path:
+        """Writes uint8 RGB [H, W, 3] to `pictures/NAME_STEP.png`; returns its path."""
+        path = self._workdir / PICTURES_FOLDER / f"{name}_{step:07d}.png"
+        write_png(path, picture)
+        if self._writer:
+            self._writer.write_images(step, {name: picture[None]})
+        return path
+
+
+def _create_clu_writer(folder: pathlib.Path):
+    try:
+        from clu import metric_writers
+    except ImportError as error:  # clu writes summaries through TensorFlow
+        logging.warning("no TensorBoard summaries (%s); metrics.jsonl and PNGs are written", error)
+        return None
+    return metric_writers.create_default_writer(folder)
+
+
+def _drop_lines_after(path: pathlib.Path, step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (json.JSONDecodeError, KeyError):
+            continue  # a line that a kill cut short
+    path.write_text("".join(kept))
+
+
+def to_scalars(metrics: Mapping[str, object]) -> dict[str, float]:
+    """Fetches device scalars as Python floats."""
+    return {name: float(np.asarray(value)) for name, value in metrics.items()}
+
+
+def non_finite(scalars: Mapping[str, float]) -> list[str]:
+    """Names of the scalars that are infinite or not a number."""
+    return [name for name, value in scalars.items() if not math.isfinite(value)]
