@@ -4,9 +4,10 @@ import dataclasses
 import io
 from collections.abc import Mapping
 
-import cv2
 import numpy as np
 import tensorflow_datasets as tfds
+
+from sflow_jax.data import images
 
 PNG_KEYS = ("image", "label", "instance", "cg")
 
@@ -86,7 +87,9 @@ def encode(example: Mapping[str, np.ndarray | str], schema: Schema) -> dict:
         if array.shape != schema.shape(key):
             raise ValueError(f"{key}: found shape {array.shape}, expected {schema.shape(key)}")
         if key in PNG_KEYS:
-            record[key] = [_encode_png(frame, _dtype(key)) for frame in array]
+            if array.dtype != _dtype(key):
+                raise ValueError(f"{key}: found {array.dtype}, expected {np.dtype(_dtype(key))}")
+            record[key] = [io.BytesIO(images.encode_png(frame)) for frame in array]
         else:
             record[key] = array.astype(_dtype(key))
     return record
@@ -112,11 +115,3 @@ def _dtype(key: str) -> type:
     return {"image": np.uint8, "label": np.uint8, "cg": np.uint8, "instance": np.uint16}.get(
         key, np.float16
     )
-
-
-def _encode_png(frame: np.ndarray, dtype: type) -> io.BytesIO:
-    if frame.dtype != dtype:
-        raise ValueError(f"found an image of {frame.dtype}, expected {np.dtype(dtype)}")
-    if frame.shape[-1] == 3:
-        frame = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-    return io.BytesIO(cv2.imencode(".png", frame)[1].tobytes())

@@ -1,0 +1,3 @@
+"""The Cityscapes dataset."""
+
+from sflow_jax.data.cityscapes.builder import Cityscapes as Cityscapes

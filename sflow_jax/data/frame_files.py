@@ -1,0 +1,226 @@
+"""Datasets that are PNG files: from a list of files to checked, resized examples."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import itertools
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import cv2
+import numpy as np
+import tqdm
+
+from sflow_jax.data import builder, example, images, labels
+from sflow_jax.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """The files of one frame.
+
+    Attributes:
+        name: sequence and file name without extension, such as 'aachen/aachen_000000_000019'.
+        files: the PNG of each key: 'image', 'label' and, where the dataset has them, 'instance'
+            and 'cg'.
+    """
+
+    name: str
+    files: Mapping[str, pathlib.Path]
+
+
+class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
+    """Prepares examples from PNG files.
+
+    Images are resized straight to the training size, even where that changes the aspect ratio, and
+    never cropped: colours by averaging, label and instance maps to the nearest pixel.
+    """
+
+    def __init__(
+        self,
+        *,
+        splits: Mapping[str, Sequence[tuple[Frame, ...]]],
+        class_table: labels.ClassTable,
+        source: pathlib.Path,
+        height: int,
+        width: int,
+        data_dir: str | os.PathLike | None = None,
+    ):
+        """Lists what to prepare; only the size of the first image is read yet.
+
+        Args:
+            splits: the frames of each example, one for images and two for pairs, per split. All
+                frames have the same keys, and no split is empty.
+            class_table: the meaning of the label maps.
+            source: the folder of all files.
+            height: of the examples, in pixels; 0 (with width 0) keeps the files' own size.
+            width: of the examples, in pixels.
+            data_dir: where prepared datasets live; None is tensorflow-datasets' default.
+        """
+        self._splits = splits
+        first = next(iter(splits.values()))[0]
+        self._size_reference = None if height else first[0].files["image"]
+        if self._size_reference:
+            header = images.check_header(self._size_reference, "image")
+            height, width = header.height, header.width
+        schema = example.Schema(
+            height,
+            width,
+            frames=len(first),
+            instance="instance" in first[0].files,
+            cg="cg" in first[0].files,
+            flow=len(first) == 2,
+        )
+        super().__init__(
+            schema=schema,
+            class_table=class_table,
+            fingerprint=_fingerprint(self._frames(), source, class_table),
+            source=str(source),
+            data_dir=data_dir,
+        )
+
+    @property
+    def split_sizes(self) -> dict[str, int]:
+        """The number of examples of each split."""
+        return {split: len(examples) for split, examples in self._splits.items()}
+
+    def check(self) -> None:
+        """Checks the headers of all files: kind, size, and that no file is truncated.
+
+        Raises:
+            InputError: names the first bad file.
+        """
+        description = f"Checking {self.name}"
+        for frame in tqdm.tqdm(self._frames(), desc=description, unit=" frames", leave=False):
+            _check_frame(frame, self._size_reference)
+
+    def examples(self, split: str) -> Iterator[dict]:
+        """Yields the examples of a split in the order of their files.
+
+        Raises:
+            InputError: a file is damaged or has labels outside the class table.
+        """
+        yield from _map_ahead(self._read_example, self._splits[split])
+
+    def _frames(self) -> list[Frame]:
+        examples = [frames for split in self._splits.values() for frames in split]
+        unique = {frame.files["image"]: frame for frames in examples for frame in frames}
+        return list(unique.values())
+
+    def _read_example(self, frames: tuple[Frame, ...]) -> dict:
+        parts = [self._read_frame(frame) for frame in frames]
+        arrays = {key: np.stack([part[key] for part in parts]) for key in parts[0]}
+        if self.schema.flow:
+            arrays["flow"] = _farneback(*arrays["image"])
+        return arrays | {"name": frames[0].name}
+
+    def _read_frame(self, frame: Frame) -> dict[str, np.ndarray]:
+        size = (self.schema.height, self.schema.width)
+        arrays = {}
+        for key, path in frame.files.items():
+            if key == "label":
+                arrays[key] = images.resize_map(
+                    images.read_label_map(path, self.class_table), *size
+                )
+            elif key == "instance":
+                arrays[key] = images.resize_map(images.read_instance_map(path), *size)
+            else:
+                arrays[key] = images.resize_color(images.read_color(path), *size)
+        return arrays
+
+
+def check_directory(source: pathlib.Path) -> None:
+    """Raises an `InputError` if `source` is not a folder."""
+    if not source.is_dir():
+        found = "a file" if source.exists() else "nothing"
+        raise InputError(f"{source}: found {found}, expected a folder (config.data.source)")
+
+
+def match(
+    paths: Mapping[str, Mapping[str, pathlib.Path]],
+    expected_path: Callable[[str, str], pathlib.Path],
+) -> list[Frame]:
+    """Puts the files of each frame together.
+
+    Args:
+        paths: the files of each key, by the name of their frame.
+        expected_path: where the file of a key and a name should be.
+
+    Returns:
+        The frames, sorted by name.
+
+    Raises:
+        InputError: a file lacks a partner.
+    """
+    names = {name: key for key in reversed(paths) for name in paths[key]}
+    for key, name in itertools.product(paths, sorted(names)):
+        if name not in paths[key]:
+            partner = paths[names[name]][name]
+            raise InputError(
+                f"{expected_path(key, name)}: not found, expected it as the {key} of {partner}"
+            )
+    return [Frame(name, {key: paths[key][name] for key in paths}) for name in sorted(names)]
+
+
+def check_size(height: int, width: int, frames: int) -> None:
+    """Checks the size that a config asks for.
+
+    Raises:
+        InputError: a negative size, only one of both 0, or neither one nor two frames.
+    """
+    if min(height, width) < 0 or bool(height) != bool(width):
+        raise InputError(
+            f"config.data.height and width: found {height} and {width}, expected two positive "
+            "numbers, or 0 and 0 for the size of the files"
+        )
+    if frames not in (1, 2):
+        raise InputError(f"config.data.frames: found {frames}, expected 1, or 2 for pairs")
+
+
+def _check_frame(frame: Frame, size_reference: pathlib.Path | None) -> None:
+    """Checks the headers of a frame, all of one size: that of the reference if there is one."""
+    reference = size_reference or frame.files["image"]
+    expected = images.check_header(reference, "image")
+    for key, path in frame.files.items():
+        found = images.check_header(path, key)
+        if (found.width, found.height) != (expected.width, expected.height):
+            raise InputError(
+                f"{path}: found {found.width}x{found.height} pixels, "
+                f"expected {expected.width}x{expected.height} as in {reference}"
+            )
+
+
+def _fingerprint(
+    frames: Iterable[Frame], source: pathlib.Path, class_table: labels.ClassTable
+) -> str:
+    """Eight hexadecimal digits that change with any file's name, size or modification time."""
+    digest = hashlib.sha256(class_table.to_json().encode())
+    for path in sorted(path for frame in frames for path in frame.files.values()):
+        status = path.stat()
+        entry = f"{path.relative_to(source)} {status.st_size} {status.st_mtime_ns}\n"
+        digest.update(entry.encode())
+    return digest.hexdigest()[:8]
+
+
+def _farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The flow between two RGB images uint8 [H, W, 3]: float32 [H, W, 2], pixels, x first."""
+    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (first, second)]
+    return cv2.calcOpticalFlowFarneback(*grey, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+
+
+def _map_ahead(function: Callable, items: Iterable) -> Iterator:
+    """Maps in the order of the items, a few items ahead of the consumer in threads."""
+    num_threads = os.cpu_count() or 1
+    with concurrent.futures.ThreadPoolExecutor(num_threads) as executor:
+        pending = collections.deque()
+        try:
+            for item in items:
+                pending.append(executor.submit(function, item))
+                if len(pending) > 2 * num_threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)

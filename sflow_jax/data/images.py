@@ -1,0 +1,209 @@
+"""PNG files: the one place that checks, reads and resizes them.
+
+Files are refused rather than converted where a conversion could change the meaning of a pixel:
+
+- A label map has one 8-bit value per pixel, the class id: a grey PNG, or one with a palette, whose
+  indices are the ids (the palette's colours are ignored). RGB-coloured label maps, 16-bit ones and
+  grey ones of fewer than 8 bits are refused.
+- An instance map is a grey PNG of 8 or 16 bits.
+- A colour image has 8 bits per channel; grey becomes RGB and an alpha channel is dropped.
+"""
+
+import dataclasses
+import io
+import pathlib
+import struct
+import zlib
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from sflow_jax.data import labels
+from sflow_jax.errors import InputError
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_LAST_CHUNK = b"\x00\x00\x00\x00IEND\xaeB`\x82"
+_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
+_COLOR_NAMES = {
+    _GREY: "grey",
+    _RGB: "RGB",
+    _PALETTE: "palette",
+    _GREY_ALPHA: "grey with alpha",
+    _RGBA: "RGBA",
+}
+_MOST_IDS_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What the first bytes of a PNG say: size in pixels, bits per channel, PNG colour type."""
+
+    width: int
+    height: int
+    bit_depth: int
+    color_type: int
+
+    def __str__(self) -> str:
+        kind = _COLOR_NAMES.get(self.color_type, f"colour type {self.color_type}")
+        return f"{self.width}x{self.height} {kind} PNG with {self.bit_depth} bits"
+
+
+def check_header(path: pathlib.Path, key: str) -> Header:
+    """Checks what the first and the last bytes of a file tell, without decoding it.
+
+    Args:
+        path: the PNG.
+        key: what it should be: 'image', 'cg', 'label' or 'instance'.
+
+    Raises:
+        InputError: not a PNG, truncated, or of a kind that `key` does not allow.
+    """
+    header = _read_header(path)
+    expected = _violation(header, key)
+    if expected:
+        raise InputError(f"{path}: found a {header}, expected {expected}")
+    return header
+
+
+def read_color(path: pathlib.Path) -> np.ndarray:
+    """Reads a colour image.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+
+    Raises:
+        InputError: the file is missing, damaged or not such an image.
+    """
+    check_header(path, "image")
+    content = np.frombuffer(_read_intact(path), np.uint8)
+    try:
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise InputError(f"{path}: {error}; expected a PNG that can be decoded") from error
+    if image is None:
+        raise InputError(f"{path}: damaged pixels; expected a PNG that can be decoded")
+    return image
+
+
+def read_label_map(path: pathlib.Path, class_table: labels.ClassTable) -> np.ndarray:
+    """Reads a label map.
+
+    Returns:
+        uint8 [H, W, 1], class ids.
+
+    Raises:
+        InputError: the file is missing, damaged, not a label map, or has ids outside the table.
+    """
+    check_header(path, "label")
+    label_map = _read_map(path).astype(np.uint8)
+    if not class_table.is_known[label_map].all():
+        unknown = np.flatnonzero(np.bincount(label_map.ravel(), minlength=256) > 0)
+        unknown = unknown[~class_table.is_known[unknown]]
+        shown = ", ".join(map(str, unknown[:_MOST_IDS_SHOWN]))
+        more = ", ..." if len(unknown) > _MOST_IDS_SHOWN else ""
+        raise InputError(
+            f"{path}: found label {shown}{more}, expected only the "
+            f"{len(class_table.classes)} ids of the class table {class_table.name!r}"
+        )
+    return label_map[..., None]
+
+
+def read_instance_map(path: pathlib.Path) -> np.ndarray:
+    """Reads an instance map.
+
+    Returns:
+        uint16 [H, W, 1].
+
+    Raises:
+        InputError: the file is missing, damaged or not an instance map.
+    """
+    check_header(path, "instance")
+    return _read_map(path).astype(np.uint16)[..., None]
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Encodes an RGB image [H, W, 3] or a map [H, W, 1], uint8 or uint16, as PNG."""
+    if image.shape[-1] == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def resize_color(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes a colour image [H, W, 3] by averaging (OpenCV's INTER_AREA)."""
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+
+
+def resize_map(ids: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes a label or instance map [H, W, 1]: each pixel takes the id at its own centre."""
+    rows = ((np.arange(height) + 0.5) * ids.shape[0] / height).astype(int)
+    columns = ((np.arange(width) + 0.5) * ids.shape[1] / width).astype(int)
+    return ids[rows[:, None], columns]
+
+
+def _violation(header: Header, key: str) -> str:
+    """What a file of this key should be, where the header does not fit; else ''."""
+    if key in ("image", "cg"):
+        return "8 bits per channel" if header.bit_depth > 8 else ""
+    if key == "instance":
+        fits = header.color_type == _GREY and header.bit_depth >= 8
+        return "" if fits else "a grey PNG of 8 or 16 bits with instance ids"
+    fits = header.color_type == _PALETTE or (header.color_type, header.bit_depth) == (_GREY, 8)
+    return "" if fits else "one 8-bit class id per pixel (a grey or palette PNG)"
+
+
+def _read_header(path: pathlib.Path) -> Header:
+    try:
+        with path.open("rb") as file:
+            start = file.read(33)
+            file.seek(-min(len(_LAST_CHUNK), len(start)), io.SEEK_END)
+            end = file.read()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if start[:8] != _SIGNATURE or (len(start) == 33 and start[12:16] != b"IHDR"):
+        raise InputError(f"{path}: found bytes that are no PNG's, expected a PNG")
+    if len(start) < 33:
+        raise _truncated(path, len(start))
+    if end != _LAST_CHUNK:
+        _read_intact(path)  # Bytes after the last chunk are odd but harmless.
+    width, height, bit_depth, color_type = struct.unpack(">IIBB", start[16:26])
+    return Header(width, height, bit_depth, color_type)
+
+
+def _read_intact(path: pathlib.Path) -> bytes:
+    """Reads a PNG and compares the checksum of every chunk: decoders let some damage pass."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    view, position, kind = memoryview(content), len(_SIGNATURE), b""
+    while kind != b"IEND":
+        try:
+            length, kind = struct.unpack_from(">I4s", content, position)
+            (checksum,) = struct.unpack_from(">I", content, position + 8 + length)
+        except struct.error as error:
+            raise _truncated(path, len(content)) from error
+        if zlib.crc32(view[position + 4 : position + 8 + length]) != checksum:
+            raise InputError(f"{path}: damaged PNG (a checksum is wrong), expected an intact file")
+        position += 12 + length
+    return content
+
+
+def _read_map(path: pathlib.Path) -> np.ndarray:
+    """Reads a grey or palette PNG as [H, W]; OpenCV would turn the palette into colours."""
+    content = _read_intact(path)
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: {error}; expected a PNG that can be decoded") from error
+
+
+def _unreadable(path: pathlib.Path, error: OSError) -> InputError:
+    return InputError(f"{path}: {error.strerror or error}; expected a PNG")
+
+
+def _truncated(path: pathlib.Path, size: int) -> InputError:
+    return InputError(f"{path}: truncated PNG: found {size} bytes, expected more")

@@ -1,0 +1,138 @@
+"""Prepared datasets on disk: opening, reading and exporting them."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+import tensorflow_datasets as tfds
+import tqdm
+from array_record.python import array_record_module
+
+from sflow_jax.data import example, folder, images, labels
+from sflow_jax.errors import InputError
+
+INFO_FILE = "dataset_info.json"
+"""Written last, before the folder gets its final name: a folder with it is complete."""
+
+
+class ExampleSource:
+    """Random access to the examples of a split: `len(source)` and `source[index]`.
+
+    Any number of threads may read; a copy that is pickled to another process opens the files anew.
+    """
+
+    def __init__(self, directory: pathlib.Path, split: str, schema: example.Schema):
+        self._arguments = (directory, split, schema)
+        self._schema = schema
+        self._records = tfds.builder_from_directory(directory).as_data_source(split)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> dict:
+        """The arrays of `example.Schema`, and `name`."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"found index {index}, expected 0 to {len(self) - 1}")
+        return example.decode(self._records[index], self._schema)
+
+    def __reduce__(self):
+        return type(self), self._arguments
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedDataset:
+    """A dataset that is ready to be read.
+
+    Attributes:
+        directory: where it lies.
+        class_table: the meaning of its label maps.
+        schema: what its examples hold.
+        num_examples: the size of each split that it has, of 'train', 'validation' and 'test'.
+    """
+
+    directory: pathlib.Path
+    class_table: labels.ClassTable
+    schema: example.Schema
+    num_examples: dict[str, int]
+
+    def source(self, split: str) -> ExampleSource:
+        """The examples of a split.
+
+        Raises:
+            InputError: the dataset has no such split.
+        """
+        if split not in self.num_examples:
+            found = ", ".join(self.num_examples)
+            raise InputError(f"{self.directory}: found the splits {found}, expected {split!r}")
+        return ExampleSource(self.directory, split, self.schema)
+
+
+def open_dataset(directory: pathlib.Path) -> PreparedDataset:
+    """Opens a prepared dataset.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    try:
+        info = tfds.builder_from_directory(directory).info
+        metadata = json.loads((directory / "metadata.json").read_text())
+        prepared = PreparedDataset(
+            directory=directory,
+            class_table=labels.ClassTable.from_json(metadata["class_table"]),
+            schema=example.Schema(**metadata["schema"]),
+            num_examples={name: split.num_examples for name, split in info.splits.items()},
+        )
+        for split in info.splits.values():
+            for path, length in zip(split.filepaths, split.shard_lengths, strict=True):
+                _check_shard(pathlib.Path(path), length)
+    except Exception as error:  # Whatever a damaged file makes the libraries raise.
+        raise InputError(
+            f"{directory}: {error}; expected a complete prepared dataset: "
+            "remove this folder to prepare it afresh"
+        ) from error
+    return prepared
+
+
+def export(prepared: PreparedDataset, directory: pathlib.Path) -> None:
+    """Writes all splits as PNG files in the layout of the `folder` dataset, with `classes.json`.
+
+    Depth and flow have no place in that layout and are left out. A pair of frames becomes a
+    sequence of its own.
+
+    Raises:
+        InputError: the directory is not empty or cannot be written.
+    """
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise InputError(f"{directory}: already exists, expected a new or empty folder")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for split in prepared.num_examples:
+            description = f"Exporting {split}"
+            for arrays in tqdm.tqdm(prepared.source(split), desc=description, unit=" examples"):
+                _export_example(arrays, directory / split)
+        (directory / folder.CLASSES_FILE).write_text(prepared.class_table.to_json())
+    except OSError as error:
+        raise InputError(f"{directory}: {error}; expected a folder with room to write") from error
+
+
+def _export_example(arrays: dict, split_directory: pathlib.Path) -> None:
+    sequence, _, stem = arrays["name"].rpartition("/")
+    sequence = sequence.replace("/", "_") or "frames"
+    stems = [stem]
+    if len(arrays["image"]) > 1:
+        sequence, stems = f"{sequence}_{stem}", [str(t) for t in range(len(arrays["image"]))]
+    for key in folder.KEYS:
+        for frame, name in zip(arrays.get(key, ()), stems, strict=False):
+            path = split_directory / sequence / key / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(images.encode_png(frame))
+
+
+def _check_shard(path: pathlib.Path, length: int) -> None:
+    reader = array_record_module.ArrayRecordReader(os.fspath(path))
+    try:
+        if reader.num_records() != length:
+            raise ValueError(f"{path.name} has {reader.num_records()} examples of {length}")
+    finally:
+        reader.close()

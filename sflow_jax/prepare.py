@@ -1,0 +1,162 @@
+"""Prepares a dataset: stores it at training resolution, where training finds it.
+
+python -m sflow_jax.prepare --config configs/cityscapes.py --config.data.source=DIR [--export DIR]
+
+Training does this by itself where it is not done yet. `--export` also writes the prepared splits as
+PNG files in the layout of the `folder` dataset.
+"""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Iterator
+
+from absl import flags, logging
+from ml_collections import config_dict
+
+from sflow_jax import cli
+from sflow_jax.data import builder as builder_lib
+from sflow_jax.data import frame_files
+from sflow_jax.data import prepared as prepared_lib
+from sflow_jax.data.prepared import PreparedDataset
+from sflow_jax.errors import InputError
+
+DATASETS = ("streets", "cityscapes", "folder")
+_LOCK_FILE = ".lock"
+_INCOMPLETE = "incomplete.*"  # how tensorflow-datasets names a folder until it is complete
+
+
+def prepare(data_config: config_dict.ConfigDict) -> PreparedDataset:
+    """Opens the dataset of a config, and builds it first where that was not done yet.
+
+    A prepared dataset is known by its name, size and the names, sizes and modification times of
+    its source files, so a source that changed is prepared anew. Without a source, a dataset that
+    was prepared before is opened.
+
+    Args:
+        data_config: the `data` section of a config.
+
+    Raises:
+        InputError: the source has a fault, there is none, or the data cannot be stored.
+    """
+    if data_config.dataset not in DATASETS:
+        raise InputError(
+            f"config.data.dataset: found {data_config.dataset!r}, expected {', '.join(DATASETS)}"
+        )
+    default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    data_dir = pathlib.Path(data_config.data_dir or default).expanduser()
+    with _quiet_libraries():
+        return _prepare(data_config, data_dir)
+
+
+def main() -> None:
+    """Prepares the dataset of `--config`, and exports it on request."""
+    dataset = prepare(flags.FLAGS.config.data)
+    sizes = ", ".join(f"{size} {split}" for split, size in dataset.num_examples.items())
+    print(f"{dataset.directory}: {sizes} examples of {builder_lib.size_name(dataset.schema)}")
+    if flags.FLAGS.export:
+        directory = pathlib.Path(flags.FLAGS.export)
+        prepared_lib.export(dataset, directory)
+        print(f"{directory}: exported; read it with --config.data.dataset=folder")
+
+
+def _prepare(data_config: config_dict.ConfigDict, data_dir: pathlib.Path) -> PreparedDataset:
+    if data_config.dataset != "streets" and not data_config.source:
+        return prepared_lib.open_dataset(_find_prepared(data_config, data_dir))
+    builder = _make_builder(data_config, data_dir)
+    directory = pathlib.Path(builder.data_path)
+    if not _is_complete(directory):
+        builder.check()
+        _build(builder, directory)
+    return prepared_lib.open_dataset(directory)
+
+
+def _make_builder(
+    data_config: config_dict.ConfigDict, data_dir: pathlib.Path
+) -> builder_lib.ExampleBuilder:
+    size = {field: data_config[field] for field in ("height", "width", "frames")}
+    if data_config.dataset == "streets":
+        from sflow_jax.data.streets import Streets
+
+        return Streets(
+            **size,
+            num_train=data_config.num_train,
+            num_validation=data_config.num_validation,
+            num_test=data_config.num_test,
+            seed=data_config.streets_seed,
+            data_dir=data_dir,
+        )
+    if data_config.dataset == "cityscapes":
+        from sflow_jax.data.cityscapes import Cityscapes as FilesBuilder
+    else:
+        from sflow_jax.data.folder import Folder as FilesBuilder
+    source = pathlib.Path(data_config.source).expanduser()
+    return FilesBuilder(source=source, **size, data_dir=data_dir)
+
+
+def _find_prepared(data_config: config_dict.ConfigDict, data_dir: pathlib.Path) -> pathlib.Path:
+    frame_files.check_size(data_config.height, data_config.width, data_config.frames)
+    size = builder_lib.size_name(data_config) if data_config.height else "*"
+    pattern = f"{data_config.dataset}/{size}-*/*/{prepared_lib.INFO_FILE}"
+    found = sorted(path.parent for path in data_dir.glob(pattern) if _is_complete(path.parent))
+    if len(found) == 1:
+        return found[0]
+    wanted = f"{data_config.dataset!r} of {size.replace('*', 'any size')}"
+    listing = "".join(f"\n  {path}" for path in found)
+    raise InputError(
+        f"{data_dir}: found {len(found) or 'no'} prepared {wanted}, "
+        f"expected --config.data.source=DIR, the folder of the raw dataset{listing}"
+    )
+
+
+def _is_complete(directory: pathlib.Path) -> bool:
+    is_named = not directory.name.startswith(_INCOMPLETE.rstrip("*"))
+    return is_named and (directory / prepared_lib.INFO_FILE).is_file()
+
+
+def _build(builder: builder_lib.ExampleBuilder, directory: pathlib.Path) -> None:
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(directory.parent / _LOCK_FILE):
+            if _is_complete(directory):
+                return  # another process did it while this one waited
+            for stale in [directory, *directory.parent.glob(_INCOMPLETE)]:
+                shutil.rmtree(stale, ignore_errors=True)
+            builder.download_and_prepare()
+    except InputError:
+        raise
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{directory}: {error}; expected a folder with room to write") from error
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keeps what tensorflow-datasets logs for its developers off the user's screen."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
+def _lock(path: pathlib.Path) -> Iterator[None]:
+    """Holds a lock that ends with the process, however it ends, and that its children lack."""
+    with path.open("w") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting: another process prepares {path.parent}", file=sys.stderr)
+            fcntl.lockf(file, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    cli.define_config_flag()
+    flags.DEFINE_string("export", "", "Folder to write the prepared splits to, as PNG files.")
+    flags.mark_flag_as_required("config")
+    cli.run(main)
