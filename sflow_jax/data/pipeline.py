@@ -1,0 +1,134 @@
+"""The input pipeline: Grain reads, shuffles and batches prepared examples, without TensorFlow."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import grain.python as grain
+import numpy as np
+
+_PREFETCHED_BATCHES = 8
+_EPOCHS = 2**31  # endless in practice; Grain's own infinity overflows in batches of 1
+
+
+class Source(Protocol):
+    """Random access to examples, such as `prepared.ExampleSource`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict: ...
+
+
+class TrainIterator(grain.DatasetIterator):
+    """Endless batches; its state is the number of the next batch and nothing else.
+
+    So a run may resume with another number of workers. `get_state` and `set_state` (or Orbax with
+    `grain.checkpoint.CheckpointSave` and `CheckpointRestore`) resume exactly.
+    """
+
+    def __init__(self, batches: grain.MapDataset, worker_count: int):
+        super().__init__()
+        self._batches = batches
+        self._worker_count = worker_count
+        self._next_batch = 0
+        self._stream = None
+
+    def __next__(self) -> dict:
+        self._assert_not_closed()
+        self.start_prefetch()
+        batch = next(self._stream)
+        self._next_batch += 1
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        """The state to save, a dict that JSON can hold."""
+        return {"next_batch": self._next_batch}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Continues from a saved state."""
+        self._stop_reading()
+        self._next_batch = state["next_batch"]
+
+    def start_prefetch(self) -> None:
+        """Starts reading ahead, if that has not begun yet."""
+        if self._stream is None:
+            read_options = grain.ReadOptions(
+                num_threads=min(4, os.cpu_count() or 1), prefetch_buffer_size=_PREFETCHED_BATCHES
+            )
+            dataset = self._batches[self._next_batch :].to_iter_dataset(read_options)
+            if self._worker_count:
+                dataset = dataset.mp_prefetch(
+                    grain.MultiprocessingOptions(num_workers=self._worker_count)
+                )
+            self._stream = iter(dataset)
+            self._stream.start_prefetch()
+
+    def close(self) -> None:
+        """Ends the threads or processes that read ahead."""
+        self._stop_reading()
+        super().close()
+
+    def _stop_reading(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+
+def train_iterator(
+    source: Source,
+    *,
+    batch_size: int,
+    seed: int,
+    shard_index: int = 0,
+    num_shards: int = 1,
+    worker_count: int = 0,
+) -> TrainIterator:
+    """Endless batches in an order that `seed` decides and that differs in every epoch.
+
+    Epochs follow one another without a seam: every example comes once in each `len(source)`
+    examples over all shards, a batch may hold the end of one epoch and the start of the next, and
+    a source smaller than the batch repeats.
+
+    Args:
+        source: the examples.
+        batch_size: examples per batch of this shard.
+        seed: of the order.
+        shard_index: which share of the examples this process reads.
+        num_shards: into how many shares each epoch is divided.
+        worker_count: reading processes; 0 reads in threads of this process, which overlaps with
+            computation too, because decoding releases Python's lock.
+
+    Returns:
+        An iterator of batches: the arrays of `example.Schema` with a leading [batch] axis, and
+        `name`, a list of str.
+    """
+    examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat(_EPOCHS)
+    shard = examples[shard_index::num_shards]
+    return TrainIterator(shard.batch(batch_size, batch_fn=_stack), worker_count)
+
+
+def eval_batches(source: Source, batch_size: int) -> Iterator[tuple[dict, int]]:
+    """Every example once, in order, in batches of one size.
+
+    Args:
+        source: the examples.
+        batch_size: examples per batch.
+
+    Yields:
+        A batch as from `train_iterator`, and how many of its examples count: the last batch is
+        filled up by repeating the last example.
+    """
+    indices = range(len(source))
+    for start in range(0, len(source), batch_size):
+        valid = indices[start : start + batch_size]
+        padding = [valid[-1]] * (batch_size - len(valid))
+        yield _stack([source[index] for index in (*valid, *padding)]), len(valid)
+
+
+def _stack(examples: Sequence[dict]) -> dict:
+    arrays = {
+        key: np.stack([example[key] for example in examples])
+        for key in examples[0]
+        if key != "name"
+    }
+    return arrays | {"name": [example["name"] for example in examples]}

@@ -1,0 +1,165 @@
+import itertools
+import subprocess
+import sys
+import time
+
+import grain.python as grain
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+from absl import flags
+
+from sflow_jax.data import pipeline
+
+
+class Numbers:
+    """Examples that are only their own number."""
+
+    def __init__(self, size: int):
+        self._size = size
+
+    def __len__(self):
+        return self._size
+
+    def __getitem__(self, index):
+        return {"label": np.full((1, 2, 2, 1), index, np.uint8), "name": str(index)}
+
+
+def _names(iterator, num_batches: int) -> list[str]:
+    batches = itertools.islice(iterator, num_batches)
+    return [name for batch in batches for name in batch["name"]]
+
+
+def test_batches_stack_arrays_and_list_names():
+    batch = next(pipeline.train_iterator(Numbers(5), batch_size=3, seed=0))
+    assert batch["label"].shape == (3, 1, 2, 2, 1)
+    assert batch["label"][:, 0, 0, 0, 0].tolist() == [int(name) for name in batch["name"]]
+
+
+def test_every_example_comes_once_an_epoch_in_changing_order():
+    names = _names(pipeline.train_iterator(Numbers(10), batch_size=4, seed=0), 10)
+    epochs = [names[start : start + 10] for start in range(0, 40, 10)]
+    assert all(sorted(epoch, key=int) == [str(i) for i in range(10)] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_the_order_depends_on_the_seed_alone():
+    first, again, other = (
+        _names(pipeline.train_iterator(Numbers(20), batch_size=5, seed=seed), 8)
+        for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_a_source_smaller_than_the_batch_repeats():
+    batch = next(pipeline.train_iterator(Numbers(3), batch_size=8, seed=0))
+    counts = [batch["name"].count(str(index)) for index in range(3)]
+    assert sum(counts) == 8
+    assert min(counts) >= 2
+
+
+def test_shards_are_disjoint_and_together_one_epoch():
+    # 10 examples do not divide by 3 shards: two epochs need 20 of the 21 that are read.
+    shards = [
+        _names(
+            pipeline.train_iterator(
+                Numbers(10), batch_size=1, seed=3, shard_index=index, num_shards=3
+            ),
+            7,
+        )
+        for index in range(3)
+    ]
+    stream = [name for step in zip(*shards, strict=True) for name in step]
+    assert stream == _names(pipeline.train_iterator(Numbers(10), batch_size=1, seed=3), 21)
+    assert sorted(stream[:10], key=int) == [str(i) for i in range(10)]
+
+
+@pytest.mark.parametrize("num_read", [0, 3, 4])
+def test_a_saved_state_resumes_exactly(num_read):
+    iterator = pipeline.train_iterator(Numbers(10), batch_size=3, seed=0)
+    _names(iterator, num_read)
+    state = iterator.get_state()
+    expected = _names(iterator, 6)
+
+    resumed = pipeline.train_iterator(Numbers(10), batch_size=3, seed=0)
+    next(resumed)
+    resumed.set_state(state)
+    assert _names(resumed, 6) == expected
+    assert resumed.get_state() == iterator.get_state()
+
+
+def test_orbax_resumes_in_the_middle_of_an_epoch(tmp_path):
+    iterator = pipeline.train_iterator(Numbers(10), batch_size=2, seed=0)
+    _names(iterator, 3)
+    with ocp.CheckpointManager(tmp_path) as manager:
+        save = ocp.args.Composite(data=grain.PyGrainCheckpointSave(iterator))
+        manager.save(3, args=save)
+        manager.wait_until_finished()
+        expected = _names(iterator, 12)
+
+        resumed = pipeline.train_iterator(Numbers(10), batch_size=2, seed=0)
+        restore = ocp.args.Composite(data=grain.PyGrainCheckpointRestore(resumed))
+        manager.restore(3, args=restore)
+    assert _names(resumed, 12) == expected
+
+
+def test_processes_read_the_same_batches_as_threads_and_resume_their_states():
+    flags.FLAGS.mark_as_parsed()  # as in every command; Grain's processes ask for flags
+    threads = pipeline.train_iterator(Numbers(10), batch_size=3, seed=0)
+    _names(threads, 2)
+    processes = pipeline.train_iterator(Numbers(10), batch_size=3, seed=0, worker_count=2)
+    processes.set_state(threads.get_state())
+    assert _names(processes, 4) == _names(threads, 4)
+    processes.close()
+    threads.set_state(processes.get_state())
+    assert threads.get_state() == {"next_batch": 6}
+
+
+def test_a_closed_iterator_gives_nothing():
+    iterator = pipeline.train_iterator(Numbers(4), batch_size=2, seed=0)
+    next(iterator)
+    iterator.close()
+    with pytest.raises(ValueError, match="closed"):
+        next(iterator)
+
+
+def test_reading_goes_on_while_the_consumer_computes():
+    read = []
+
+    class Recording(Numbers):
+        def __getitem__(self, index):
+            read.append(index)
+            return super().__getitem__(index)
+
+    iterator = pipeline.train_iterator(Recording(100), batch_size=1, seed=0)
+    next(iterator)
+    deadline = time.monotonic() + 10
+    while len(read) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    iterator.close()
+    assert len(read) >= 3
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(5, [2, 2, 1]), (4, [2, 2]), (1, [1]), (0, [])])
+def test_evaluation_sees_every_example_once(size, sizes):
+    batches = list(pipeline.eval_batches(Numbers(size), 2))
+    assert [valid for _, valid in batches] == sizes
+    names = [name for batch, valid in batches for name in batch["name"][:valid]]
+    assert names == [str(index) for index in range(size)]
+    for batch, _ in batches:
+        assert batch["label"][:, 0, 0, 0, 0].tolist() == [int(name) for name in batch["name"]]
+    if size == 5:
+        assert batches[-1][0]["name"] == ["4", "4"]
+
+
+def test_the_pipeline_does_not_load_tensorflow():
+    program = """
+import sys
+import numpy as np
+from sflow_jax.data import pipeline
+source = [{"label": np.zeros((1, 2, 2, 1), np.uint8), "name": "a"}] * 3
+next(pipeline.train_iterator(source, batch_size=2, seed=0))
+sys.exit("tensorflow" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
