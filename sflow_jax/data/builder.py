@@ -12,7 +12,7 @@ from array_record.python import array_record_module
 from sflow_jax.data import example, labels
 
 FILE_FORMAT = "array_record"
-_EXAMPLES_PER_SHARD = 1024
+_EXAMPLES_PER_SHARD = 256  # a full disk is noticed where a shard ends
 
 
 class ExampleBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
@@ -23,7 +23,7 @@ class ExampleBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration
 
     tensorflow-datasets would keep a split in memory until it is complete, spill it through
     TensorFlow where it exceeds 1 GB, and shuffle it. Here examples go straight to disk instead:
-    any size, no TensorFlow, a full disk is noticed at once, and training shuffles anyway.
+    any size, no TensorFlow, a full disk is noticed early, and training shuffles anyway.
     """
 
     VERSION = tfds.core.Version("1.0.0")

@@ -1,0 +1,184 @@
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from sflow_jax.data import images, labels
+from sflow_jax.errors import InputError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 19, (5, 7)).astype(np.uint8)
+RGB = RNG.integers(0, 256, (5, 7, 3)).astype(np.uint8)
+
+
+def _save(path, image: Image.Image, **options):
+    image.save(path, **options)
+    return path
+
+
+def test_colour_images_are_rgb_whatever_their_kind(tmp_path):
+    rgb = _save(tmp_path / "rgb.png", Image.fromarray(RGB))
+    np.testing.assert_array_equal(images.read_color(rgb), RGB)
+
+    rgba = np.concatenate([RGB, np.full((5, 7, 1), 9, np.uint8)], axis=-1)
+    path = _save(tmp_path / "rgba.png", Image.fromarray(rgba))
+    np.testing.assert_array_equal(images.read_color(path), RGB)
+
+    path = _save(tmp_path / "grey.png", Image.fromarray(GREY))
+    np.testing.assert_array_equal(images.read_color(path), np.stack([GREY] * 3, axis=-1))
+
+
+def test_encoded_images_are_read_back_exactly(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(images.encode_png(RGB))
+    np.testing.assert_array_equal(images.read_color(path), RGB)
+
+    instances = RNG.integers(0, 34000, (5, 7, 1)).astype(np.uint16)
+    path.write_bytes(images.encode_png(instances))
+    np.testing.assert_array_equal(images.read_instance_map(path), instances)
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), instances[..., 0])
+
+
+def test_a_label_map_is_grey_or_the_indices_of_a_palette(tmp_path):
+    grey = _save(tmp_path / "grey.png", Image.fromarray(GREY))
+    palette = Image.fromarray(GREY, "L").convert("P")
+    palette = Image.frombytes("P", palette.size, GREY.tobytes())
+    palette.putpalette(labels.CITYSCAPES.palette.ravel().tolist())
+    indexed = _save(tmp_path / "indexed.png", palette)
+    few = Image.frombytes("P", (7, 5), (GREY % 4).tobytes())
+    few.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
+    two_bits = _save(tmp_path / "two_bits.png", few, bits=2)
+    for path, expected in ((grey, GREY), (indexed, GREY), (two_bits, GREY % 4)):
+        label_map = images.read_label_map(path, labels.STREETS)
+        assert label_map.dtype == np.uint8
+        np.testing.assert_array_equal(label_map, expected[..., None])
+
+
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (RGB, "7x5 RGB PNG with 8 bits"),
+        (np.concatenate([RGB, RGB[..., :1]], axis=-1), "7x5 RGBA PNG with 8 bits"),
+        (GREY.astype(np.uint16), "7x5 grey PNG with 16 bits"),
+    ],
+)
+def test_a_label_map_of_another_kind_is_refused(array, found, tmp_path, write_with_opencv):
+    path = write_with_opencv(tmp_path / "a.png", array)
+    for read in (images.check_header, lambda path, _: images.read_label_map(path, labels.STREETS)):
+        with pytest.raises(InputError) as error:
+            read(path, "label")
+        assert str(error.value) == (
+            f"{path}: found a {found}, expected one 8-bit class id per pixel "
+            "(a grey or palette PNG)"
+        )
+
+
+def test_a_one_bit_label_map_is_refused(tmp_path):
+    path = _save(tmp_path / "a.png", Image.fromarray(GREY > 4))
+    with pytest.raises(InputError, match="grey PNG with 1 bits, expected one 8-bit class id"):
+        images.check_header(path, "label")
+
+
+def test_labels_outside_the_table_are_refused(tmp_path, write_with_opencv):
+    label_map = GREY.copy()
+    label_map[0, :2] = (19, 77)
+    path = write_with_opencv(tmp_path / "a.png", label_map)
+    with pytest.raises(InputError) as error:
+        images.read_label_map(path, labels.STREETS)
+    assert str(error.value) == (
+        f"{path}: found label 19, 77, expected only the 19 ids of the class table 'streets'"
+    )
+    many = write_with_opencv(tmp_path / "b.png", np.arange(60, 95, dtype=np.uint8).reshape(5, 7))
+    with pytest.raises(InputError, match=r"found label 60, 61, 62, 63, 64, \.\.\., expected"):
+        images.read_label_map(many, labels.STREETS)
+
+
+def test_sixteen_bit_colours_and_coloured_instances_are_refused(tmp_path, write_with_opencv):
+    path = write_with_opencv(tmp_path / "a.png", RGB.astype(np.uint16))
+    with pytest.raises(InputError, match="RGB PNG with 16 bits, expected 8 bits per channel"):
+        images.read_color(path)
+    path = write_with_opencv(tmp_path / "b.png", RGB)
+    with pytest.raises(InputError, match="expected a grey PNG of 8 or 16 bits with instance ids"):
+        images.read_instance_map(path)
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.99])
+def test_a_truncated_file_is_found_by_its_header_check(kept, tmp_path):
+    path = _save(tmp_path / "a.png", Image.fromarray(RNG.integers(0, 256, (64, 64), np.uint8)))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(InputError, match=rf"{path}: (truncated PNG: found \d+|found bytes that)"):
+        images.check_header(path, "label")
+
+
+def test_a_damaged_file_is_found_when_it_is_read(tmp_path):
+    path = _save(tmp_path / "a.png", Image.fromarray(RNG.integers(0, 19, (64, 64), np.uint8)))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IDAT") + 500] ^= 1
+    path.write_bytes(content)
+    images.check_header(path, "label")
+    with pytest.raises(InputError, match=r"damaged PNG \(a checksum is wrong\)"):
+        images.read_label_map(path, labels.STREETS)
+
+
+@pytest.mark.parametrize("key", ["image", "instance"])
+def test_pixels_that_do_not_decompress_are_an_error(key, tmp_path):
+    path = tmp_path / "a.png"
+    color_type = 2 if key == "image" else 0
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, color_type, 0, 0, 0)),
+        (b"IDAT", b"no zlib stream"),
+        (b"IEND", b""),
+    ]
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in chunks:
+        checksum = zlib.crc32(kind + data)
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+    path.write_bytes(content)
+    read = images.read_color if key == "image" else images.read_instance_map
+    with pytest.raises(InputError, match=f"{path}: .*expected a PNG that can be decoded"):
+        read(path)
+
+
+def test_bytes_after_the_last_chunk_do_no_harm(tmp_path):
+    path = _save(tmp_path / "a.png", Image.fromarray(GREY))
+    path.write_bytes(path.read_bytes() + b"trailing")
+    images.check_header(path, "label")
+    np.testing.assert_array_equal(images.read_label_map(path, labels.STREETS)[..., 0], GREY)
+
+
+def test_what_is_no_png_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(cv2.imencode(".jpg", np.zeros((32, 32, 3), np.uint8))[1].tobytes())
+    with pytest.raises(InputError, match=r"a\.png: found bytes that are no PNG's"):
+        images.check_header(path, "image")
+    with pytest.raises(InputError, match=r"b\.png: No such file or directory"):
+        images.check_header(tmp_path / "b.png", "image")
+    with pytest.raises(InputError, match="Is a directory"):
+        images.read_color(tmp_path)
+
+
+def test_maps_are_resized_to_the_nearest_pixel_and_stay_aligned_with_images():
+    ids = RNG.integers(0, 35, (64, 96)).astype(np.uint8)
+    for height, width in ((16, 24), (17, 50), (127, 101), (64, 96)):
+        expected = np.asarray(Image.fromarray(ids).resize((width, height), Image.NEAREST))
+        found = images.resize_map(ids[..., None], height, width)
+        np.testing.assert_array_equal(found[..., 0], expected)
+        wide = images.resize_map(ids[..., None].astype(np.uint16) * 1000, height, width)
+        np.testing.assert_array_equal(wide[..., 0], expected.astype(np.uint16) * 1000)
+
+    # A vertical edge between two classes is at the same place as the edge between two colours.
+    ids = np.repeat(np.arange(96) >= 48, 64).reshape(96, 64).T.astype(np.uint8)
+    image = np.stack([ids * 255] * 3, axis=-1)
+    small = images.resize_color(image, 16, 24)[..., :1]
+    np.testing.assert_array_equal(images.resize_map(ids[..., None], 16, 24) * 255, small)
+
+
+def test_colours_are_averaged():
+    image = RNG.integers(0, 256, (8, 12, 3)).astype(np.uint8)
+    means = image.reshape(4, 2, 6, 2, 3).mean(axis=(1, 3))
+    assert np.abs(images.resize_color(image, 4, 6) - means).max() <= 0.5
+    assert images.resize_color(image, 8, 12) is image
