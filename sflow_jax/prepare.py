@@ -14,7 +14,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 
-from absl import flags, logging
+from absl import flags
 from ml_collections import config_dict
 
 from sflow_jax import cli
@@ -48,7 +48,7 @@ def prepare(data_config: config_dict.ConfigDict) -> PreparedDataset:
         )
     default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
     data_dir = pathlib.Path(data_config.data_dir or default).expanduser()
-    with _quiet_libraries():
+    with builder_lib.quiet():
         return _prepare(data_config, data_dir)
 
 
@@ -130,17 +130,6 @@ def _build(builder: builder_lib.ExampleBuilder, directory: pathlib.Path) -> None
         raise
     except (OSError, RuntimeError) as error:
         raise InputError(f"{directory}: {error}; expected a folder with room to write") from error
-
-
-@contextlib.contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keeps what tensorflow-datasets logs for its developers off the user's screen."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
 
 
 @contextlib.contextmanager

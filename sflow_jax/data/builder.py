@@ -1,15 +1,18 @@
 """The tensorflow-datasets builder that every dataset here extends."""
 
 import abc
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator
 
 import tensorflow_datasets as tfds
 import tqdm
+from absl import logging
 from array_record.python import array_record_module
 
 from sflow_jax.data import example, labels
+from sflow_jax.errors import InputError
 
 FILE_FORMAT = "array_record"
 _EXAMPLES_PER_SHARD = 256  # a full disk is noticed where a shard ends
@@ -46,6 +49,9 @@ class ExampleBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration
             fingerprint: short text that differs where the examples would differ.
             source: where the raw data lie, for the record.
             data_dir: where prepared datasets live; None is tensorflow-datasets' default.
+
+        Raises:
+            InputError: it was prepared before and is damaged.
         """
         self.schema = schema
         self.class_table = class_table
@@ -53,7 +59,10 @@ class ExampleBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration
         config = tfds.core.BuilderConfig(
             name=f"{size_name(schema)}-{fingerprint}", version=self.VERSION
         )
-        super().__init__(data_dir=data_dir, config=config, file_format=FILE_FORMAT)
+        try:
+            super().__init__(data_dir=data_dir, config=config, file_format=FILE_FORMAT)
+        except Exception as error:  # whatever its reader raises where it is there but damaged
+            raise damaged(self.data_path, error) from error
 
     @property
     @abc.abstractmethod
@@ -134,6 +143,25 @@ class ExampleBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration
             num_bytes=num_bytes,
             filename_template=template,
         )
+
+
+def damaged(directory: os.PathLike, error: Exception) -> InputError:
+    """The error for a prepared dataset that cannot be read."""
+    return InputError(
+        f"{directory}: {error}; expected a complete prepared dataset: "
+        "remove this folder to prepare it afresh"
+    )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what tensorflow-datasets logs for its developers off the user's screen."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def size_name(schema: example.Schema) -> str:

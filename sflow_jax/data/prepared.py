@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 import tqdm
 from array_record.python import array_record_module
 
-from sflow_jax.data import example, folder, images, labels
+from sflow_jax.data import builder, example, folder, images, labels
 from sflow_jax.errors import InputError
 
 INFO_FILE = "dataset_info.json"
@@ -25,7 +25,8 @@ class ExampleSource:
     def __init__(self, directory: pathlib.Path, split: str, schema: example.Schema):
         self._arguments = (directory, split, schema)
         self._schema = schema
-        self._records = tfds.builder_from_directory(directory).as_data_source(split)
+        with builder.quiet():
+            self._records = tfds.builder_from_directory(directory).as_data_source(split)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -87,10 +88,7 @@ def open_dataset(directory: pathlib.Path) -> PreparedDataset:
             for path, length in zip(split.filepaths, split.shard_lengths, strict=True):
                 _check_shard(pathlib.Path(path), length)
     except Exception as error:  # Whatever a damaged file makes the libraries raise.
-        raise InputError(
-            f"{directory}: {error}; expected a complete prepared dataset: "
-            "remove this folder to prepare it afresh"
-        ) from error
+        raise builder.damaged(directory, error) from error
     return prepared
 
 
