@@ -93,15 +93,19 @@ def _make_builder(
         from sflow_jax.data.cityscapes import Cityscapes as FilesBuilder
     else:
         from sflow_jax.data.folder import Folder as FilesBuilder
-    source = pathlib.Path(data_config.source).expanduser()
+    source = pathlib.Path(data_config.source).expanduser().absolute()
     return FilesBuilder(source=source, **size, data_dir=data_dir)
 
 
 def _find_prepared(data_config: config_dict.ConfigDict, data_dir: pathlib.Path) -> pathlib.Path:
     frame_files.check_size(data_config.height, data_config.width, data_config.frames)
     size = builder_lib.size_name(data_config) if data_config.height else "*"
-    pattern = f"{data_config.dataset}/{size}-*/*/{prepared_lib.INFO_FILE}"
-    found = sorted(path.parent for path in data_dir.glob(pattern) if _is_complete(path.parent))
+    found = sorted(
+        directory
+        for directory in data_dir.glob(f"{data_config.dataset}/{size}-*/*")
+        if _is_complete(directory)
+        and builder_lib.num_frames(directory.parent.name) == data_config.frames
+    )
     if len(found) == 1:
         return found[0]
     wanted = f"{data_config.dataset!r} of {size.replace('*', 'any size')}"

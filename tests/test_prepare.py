@@ -76,6 +76,17 @@ def test_without_a_source_there_must_be_one_prepared_dataset(tmp_path):
         prepare(_config(tmp_path, width=8))
 
 
+def test_pairs_and_single_frames_of_one_source_are_two_datasets(tmp_path):
+    _write_source(tmp_path / "source", 3)
+    (tmp_path / "source/test").rename(tmp_path / "source/.test")
+    sizes = {"height": 0, "width": 0}
+    single = prepare(_config(tmp_path, tmp_path / "source"))
+    pairs = prepare(_config(tmp_path, tmp_path / "source", frames=2))
+    assert (single.num_examples, pairs.num_examples) == ({"train": 3}, {"train": 2})
+    assert prepare(_config(tmp_path, **sizes)).directory == single.directory
+    assert prepare(_config(tmp_path, frames=2, **sizes)).directory == pairs.directory
+
+
 def test_unknown_datasets_and_absent_splits_are_named(tmp_path):
     with pytest.raises(InputError, match=r"config\.data\.dataset: found 'cars', expected streets"):
         prepare(_config(tmp_path, dataset="cars"))

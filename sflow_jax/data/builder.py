@@ -168,3 +168,8 @@ def size_name(schema: example.Schema) -> str:
     """The part of a prepared dataset's name that tells its size, such as '512x256'."""
     pairs = "x2" if schema.frames == 2 else ""
     return f"{schema.width}x{schema.height}{pairs}"
+
+
+def num_frames(config_name: str) -> int:
+    """The number of frames per example, from the name of a prepared dataset."""
+    return config_name.partition("-")[0].count("x")
