@@ -1,0 +1,73 @@
+"""The two segmentation networks for `streets` that ship with the package.
+
+They have the same architecture and were trained from different seeds with the command
+
+    python -m sflow_jax.segmenter --config configs/streets.py --seed N --output FILE
+
+`features` is the perceptual network where VGG19's weights are absent; `evaluator` scores generated
+images. They are two, because a generator that was trained on the features of a network has learnt
+to please that network: its score by the same weights would be flattered.
+"""
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sflow_jax.models.segmenter import STRIDE, Segmenter
+from sflow_jax.pretrained import variables
+
+ROLES = ("features", "evaluator")
+
+_FOLDER = pathlib.Path(__file__).parent
+
+
+def load(role: str) -> dict[str, Any]:
+    """Loads the shipped weights.
+
+    Args:
+        role: `features` or `evaluator`.
+
+    Returns:
+        The variables of `Segmenter()`: {'params': ...}, float32.
+
+    Raises:
+        InputError: the file is damaged or missing.
+    """
+    if role not in ROLES:
+        raise ValueError(f"unknown role {role!r}; expected one of {ROLES}")
+    images = jax.ShapeDtypeStruct((1, STRIDE, STRIDE, 3), jnp.float32)
+    shapes = variables.shapes_of(jax.eval_shape(Segmenter().init, jax.random.key(0), images))
+    return variables.read(_FOLDER / f"streets_{role}.safetensors", shapes)
+
+
+def features(
+    network_variables: dict[str, Any], images: jax.Array, dtype: Any = jnp.float32
+) -> list[jax.Array]:
+    """Five slices for a perceptual loss, finest first; see `Segmenter.features`.
+
+    Args:
+        network_variables: from `load`.
+        images: RGB [B, H, W, 3] in [-1, 1]; H and W at least 16.
+        dtype: type of the computation.
+
+    Returns:
+        Five arrays of the type `dtype`.
+    """
+    return Segmenter(dtype=dtype).apply(network_variables, images, method="features")
+
+
+@jax.jit
+def predict(network_variables: dict[str, Any], images: jax.Array) -> jax.Array:
+    """Labels every pixel with a class of `streets`.
+
+    Args:
+        network_variables: from `load`.
+        images: RGB [B, H, W, 3] in [-1, 1] of any size.
+
+    Returns:
+        int32 [B, H, W] in 0 .. 18.
+    """
+    with jax.default_matmul_precision("float32"):  # no coarser type on GPU and TPU
+        return Segmenter().apply(network_variables, images).argmax(-1)
