@@ -18,6 +18,9 @@ def get_config() -> config_dict.ConfigDict:
     config.data.height = 64
     config.data.width = 128
 
+    # At this size most of a street is fine detail: a fixed threshold would mark a third of it.
+    config.edges.quantile = 0.85
+
     config.dned.width = 8
     config.generator.width = 32
     config.generator.num_blocks = 6

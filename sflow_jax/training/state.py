@@ -1,6 +1,7 @@
 """The networks of a run and the state that training changes."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -120,7 +121,11 @@ def create_state(
     """The state before the first step."""
     optimizer, discriminator_optimizer = create_optimizers(config, schedule)
 
-    @jax.jit
+    # It runs once, so compile it fast: with optimisation, XLA spends 19 s on the CPU, and 4 s without.
+    is_cpu = jax.default_backend() == "cpu"
+    options = {"xla_backend_optimization_level": 0} if is_cpu else None
+
+    @functools.partial(jax.jit, compiler_options=options)
     def create() -> TrainState:
         params, discriminator_params = init_params(networks, config)
         return TrainState(

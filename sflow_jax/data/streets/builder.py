@@ -1,0 +1,109 @@
+"""The `streets` dataset: clips of the simulator, rendered by all cores."""
+
+import concurrent.futures
+import hashlib
+import multiprocessing
+import os
+import pathlib
+import threading
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from sflow_jax.data import builder, labels
+from sflow_jax.data.example import Schema
+from sflow_jax.data.streets import simulator
+
+# OpenCV's Farneback parameters of the project: pyramid scale, levels, window, iterations,
+# neighbourhood, its sigma, flags.
+_FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
+_SEEDS_PER_SPLIT = 1_000_000  # so that no street is in two splits
+
+
+class Streets(builder.ExampleBuilder, skip_registration=True):
+    """Every example is another street: one frame of it, or two consecutive ones."""
+
+    def __init__(
+        self,
+        *,
+        height: int,
+        width: int,
+        frames: int,
+        num_train: int,
+        num_validation: int,
+        num_test: int,
+        seed: int,
+        data_dir: str | os.PathLike | None = None,
+    ):
+        """Describes the dataset; nothing is rendered yet.
+
+        Args:
+            height: H, pixels.
+            width: W, pixels.
+            frames: 1, or 2 for pairs with `flow` and `exact_flow`.
+            num_train: examples of the split `train`; likewise the next two.
+            num_validation: 0 leaves the split out.
+            num_test: 0 leaves the split out.
+            seed: other seeds give other streets.
+            data_dir: where prepared datasets live.
+        """
+        sizes = {"train": num_train, "validation": num_validation, "test": num_test}
+        self._seed = seed
+        self._split_sizes = {split: size for split, size in sizes.items() if size}
+        is_pair = frames == 2
+        key = f"{simulator.VERSION} {seed} {self._split_sizes}"
+        super().__init__(
+            schema=Schema(
+                height, width, frames, instance=True, cg=True, depth=True,
+                flow=is_pair, exact_flow=is_pair,
+            ),
+            class_table=labels.STREETS,
+            fingerprint=hashlib.sha256(key.encode()).hexdigest()[:8],
+            data_dir=data_dir,
+        )  # fmt: skip
+
+    @property
+    def split_sizes(self) -> dict[str, int]:
+        """The number of examples of each split."""
+        return self._split_sizes
+
+    def examples(self, split: str) -> Iterator[dict]:
+        """Renders a split in its order."""
+        first = (3 * self._seed + ("train", "validation", "test").index(split)) * _SEEDS_PER_SPLIT
+        size = self._split_sizes[split]
+        jobs = [(split, index, first + index, self.schema) for index in range(size)]
+        # Not forked: JAX may already run threads in this process.
+        pool = concurrent.futures.ProcessPoolExecutor(
+            mp_context=multiprocessing.get_context("spawn"), initializer=_exit_with_parent
+        )
+        try:
+            yield from pool.map(_render_example, jobs, chunksize=4)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _exit_with_parent() -> None:
+    """Ends this worker when the process that started it was killed."""
+    cv2.setNumThreads(1)
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _render_example(job: tuple[str, int, int, Schema]) -> dict:
+    split, index, seed, schema = job
+    clip = simulator.render_clip(
+        seed, num_frames=schema.frames, height=schema.height, width=schema.width
+    )
+    arrays = {key: clip[key] for key in ("image", "label", "instance", "cg")}
+    arrays["depth"] = clip["depth"].astype(np.float16)
+    if schema.frames == 2:
+        grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in clip["image"]]
+        flow = cv2.calcOpticalFlowFarneback(*grey, None, *_FARNEBACK)
+        arrays["flow"] = flow.astype(np.float16)
+        arrays["exact_flow"] = clip["exact_flow"][0].astype(np.float16)
+    return arrays | {"name": str(pathlib.PurePosixPath(split) / f"{index:06d}")}
