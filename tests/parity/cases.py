@@ -1,0 +1,152 @@
+"""What is compared with the references: small networks, random weights, random inputs.
+
+The same cases are compared live, where a checkout of the reference is named, and with the golden
+values that `python -m tests.parity.make_golden` wrote from it.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import re
+
+import jax
+import numpy as np
+from flax import traverse_util
+
+from configs import streets
+from sflow_jax.models.discriminator import MultiScaleDiscriminator
+from sflow_jax.models.dned import DNED
+from sflow_jax.models.generator import GlobalGenerator, LocalEnhancer
+from sflow_jax.training.schedule import Schedule
+from sflow_jax.training.state import TrainState, create_networks
+from tests.random_weights import init_random, random_batch, random_state
+
+GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden"
+
+NUM_CLASSES = 5
+GENERATORS = {
+    "global": {"width": 4, "num_downsamplings": 2, "num_blocks": 2},
+    "local": {"width": 4, "num_downsamplings": 2, "num_blocks": 1, "num_local_blocks": 2},
+}
+DISCRIMINATORS = {
+    "one scale": {"num_scales": 1, "width": 4, "num_layers": 3},
+    "three scales": {"num_scales": 3, "width": 4, "num_layers": 2},
+}
+DNED_SIZES = ((32, 48), (37, 51))
+STEPS = {"global, one scale": ("global", 1), "local, two scales": ("local", 2)}
+
+
+def noise(*shape, seed=0):
+    """Standard normal float32 numbers."""
+    return np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
+
+
+def generator(kind, size, sizes):
+    """A generator, its parameters and a condition [2, H, W, C]."""
+    module = {"global": GlobalGenerator, "local": LocalEnhancer}[kind](**sizes)
+    condition = noise(2, *size, NUM_CLASSES + 1)
+    return module, init_random(module, condition), condition
+
+
+def discriminator(size, sizes):
+    """The discriminators, their parameters, a condition [2, H, W, C] and an image [2, H, W, 3]."""
+    module = MultiScaleDiscriminator(**sizes)
+    condition, image = noise(2, *size, NUM_CLASSES), np.tanh(noise(2, *size, 3, seed=1))
+    return module, init_random(module, condition, image), condition, image
+
+
+@functools.cache
+def dned():
+    """HED's topology at its own width and its parameters for BGR input."""
+    module = DNED(width=64)
+    return module, init_random(module, noise(1, 16, 16, 3))
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A train step before it is run: pix2pixHD's own, on labels alone."""
+
+    config: object
+    schedule: Schedule
+    state: TrainState
+    batch: dict
+
+    @property
+    def label_map(self):
+        return np.eye(NUM_CLASSES)[self.batch["label"][:, 0, ..., 0]]
+
+    @property
+    def image(self):
+        return self.batch["image"][:, 0] / 127.5 - 1
+
+
+def step(kind, num_scales):
+    """One optimisation step as pix2pixHD does it: no edges, no flips, no perceptual loss."""
+    config = streets.get_test_config()
+    config.generator.kind = kind
+    config.generator.edges = "none"
+    config.generator.width = 2
+    config.generator.num_downsamplings = 2
+    config.discriminator.num_scales = num_scales
+    config.discriminator.width = 2
+    config.loss.feature_weighting = "pix2pixhd"
+    config.loss.perceptual = 0.0
+    config.train.flip = False
+    config.dned.width = 1  # trained beside the generator, which does not see it
+    schedule = Schedule(1, 1, 1, 10, 20, 20)
+    state = random_state(create_networks(config, NUM_CLASSES), config, schedule)
+    return Step(config, schedule, state, random_batch((32, 48), 2, NUM_CLASSES))
+
+
+def summary(x):
+    """Mean, standard deviation, and a random projection in which every element has its own say."""
+    x = np.asarray(x, np.float64)
+    directions = np.random.RandomState(0).standard_normal(x.shape)
+    return [x.mean(), x.std(), (x * directions).sum() / np.sqrt(x.size)]
+
+
+def summaries(tree):
+    """`summary` of every array of a tree, by path."""
+    flat = traverse_util.flatten_dict(tree, sep="/")
+    return {path: summary(flat[path]) for path in sorted(flat)}
+
+
+def relative_updates(before, after, gradients, learning_rate):
+    """By how much parameters moved, in learning rates, where the reference's gradient is not 0.
+
+    Instance norm removes the bias before it, whose gradient is therefore 0 but for rounding, which
+    the first step of Adam blows up to a whole learning rate: no two programs agree on that.
+    """
+    flat = [traverse_util.flatten_dict(tree, sep="/") for tree in (before, after, gradients)]
+    return {
+        path: (np.asarray(flat[1][path], np.float64) - values) / learning_rate
+        for path, values in flat[0].items()
+        if np.abs(flat[2][path]).max() > 1e-10
+    }
+
+
+def first_gradients(optimizer_state, beta1):
+    """The gradients of the first step, which Adam's first moment holds."""
+    return jax.tree.map(lambda moment: np.asarray(moment) / (1 - beta1), optimizer_state[0].mu)
+
+
+def load_golden(name):
+    """The stored values of one reference."""
+    return json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+def save_golden(name, values):
+    """Stores the values of one reference."""
+    GOLDEN.mkdir(exist_ok=True)
+    text = json.dumps(_rounded(values), indent=1)
+    text = re.sub(r"\[[^][{}]*\]", lambda numbers: " ".join(numbers[0].split()), text)
+    (GOLDEN / f"{name}.json").write_text(text + "\n")
+
+
+def _rounded(values):
+    if isinstance(values, dict):
+        return {key: _rounded(value) for key, value in values.items()}
+    if isinstance(values, list):
+        return [_rounded(value) for value in values]
+    return round(values, 7) + 0.0  # no -0.0

@@ -1,0 +1,201 @@
+"""Networks, losses and one optimisation step against NVIDIA/pix2pixHD.
+
+The live comparisons run where SFLOW_PIX2PIXHD names a checkout and PyTorch is installed; the golden
+values that they gave are checked always.
+"""
+
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from sflow_jax import losses
+from sflow_jax.training.state import create_networks
+from sflow_jax.training.step import make_train_step
+from tests.double_precision import double_precision, widen
+from tests.fast_jit import fast_jit
+from tests.parity import cases, pix2pixhd
+
+TOLERANCE = 1e-4
+LOSSES = {  # ours, theirs, and the factor that train.py applies after reporting the latter
+    "generator/adversarial": ("G_GAN", 1.0),
+    "generator/feature_matching": ("G_GAN_Feat", 1.0),
+    "discriminator/real": ("D_real", 0.5),
+    "discriminator/fake": ("D_fake", 0.5),
+}
+
+
+@pytest.fixture(scope="module")
+def reference():
+    if not os.environ.get("SFLOW_PIX2PIXHD"):
+        pytest.skip("SFLOW_PIX2PIXHD does not name a checkout of NVIDIA/pix2pixHD")
+    pytest.importorskip("torch")
+    with pix2pixhd.imported(os.environ["SFLOW_PIX2PIXHD"]) as modules:
+        yield modules
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return cases.load_golden("pix2pixhd")
+
+
+def assert_features_equal(found, expected):
+    """Equal to 1e-4, and alive: a network that gives a constant would agree with anything."""
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert np.std(theirs) > 1e-2
+        np.testing.assert_allclose(ours, theirs, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "sizes"),
+    [
+        ("global", (24, 32), cases.GENERATORS["global"]),
+        ("global", (64, 40), {"width": 8, "num_downsamplings": 3, "num_blocks": 3}),
+        ("global", (32, 32), {"width": 64, "num_downsamplings": 3, "num_blocks": 9}),
+        ("local", (24, 32), cases.GENERATORS["local"]),
+        (
+            "local",
+            (32, 64),
+            {"width": 8, "num_downsamplings": 3, "num_blocks": 2, "num_local_blocks": 3},
+        ),
+    ],
+)
+def test_generators(reference, kind, size, sizes):
+    module, params, condition = cases.generator(kind, size, sizes)
+    expected = pix2pixhd.generate(reference, kind, sizes, params, condition)
+    assert_features_equal([fast_jit(module.apply)(params, condition)], [expected])
+
+
+@pytest.mark.parametrize(
+    ("size", "sizes"),
+    [
+        ((48, 40), cases.DISCRIMINATORS["one scale"]),
+        ((48, 40), cases.DISCRIMINATORS["three scales"]),
+        ((37, 53), {"num_scales": 3, "width": 8, "num_layers": 3}),
+        ((64, 64), {"num_scales": 1, "width": 64, "num_layers": 3}),
+        ((64, 64), {"num_scales": 1, "width": 64, "num_layers": 4}),  # meets the limit of 512
+    ],
+)
+def test_discriminator_features(reference, size, sizes):
+    module, params, condition, image = cases.discriminator(size, sizes)
+    expected = pix2pixhd.discriminate(reference, sizes, params, condition, image)
+    found = fast_jit(module.apply)(params, condition, image)
+    assert len(found) == sizes["num_scales"]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert_features_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("form", ["lsgan", "bce"])
+@pytest.mark.parametrize("is_real", [True, False])
+def test_adversarial_losses(reference, form, is_real):
+    scores = [cases.noise(2, 5, 7, 1, seed=seed) for seed in range(3)]
+    criterion = reference.networks.GANLoss(use_lsgan=form == "lsgan")
+    tensors = [[pix2pixhd.nchw(x)] for x in scores]
+    if form == "bce":
+        tensors = [[x.sigmoid()] for (x,) in tensors]  # the last layer of its discriminator
+    expected = criterion(tensors, is_real).item()
+    outputs = [[x] for x in scores]
+    found = losses.adversarial_discriminator(outputs, outputs, form)[0 if is_real else 1]
+    np.testing.assert_allclose(2 * found, expected, rtol=1e-5)
+    if is_real:
+        np.testing.assert_allclose(losses.adversarial_generator(outputs, form), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", cases.STEPS)
+def test_optimisation_step_in_float64(reference, name):
+    """In float64 rounding hides nothing, not even where Adam divides by a gradient of almost 0."""
+    step = cases.step(*cases.STEPS[name])
+    expected = pix2pixhd.training_step(reference, step)
+    with double_precision():
+        state, metrics = run(step, widen(step.state), "float64")
+    for ours, (theirs, factor) in LOSSES.items():
+        np.testing.assert_allclose(metrics[ours], factor * expected["losses"][theirs], rtol=1e-9)
+    rate = step.config.optimizer.learning_rate
+    for player, (before, gradients, after) in players(step, state).items():
+        compare(gradients, expected[player]["gradients"], atol=1e-10)
+        compare(after, expected[player]["params"], atol=1e-6 * rate)
+        moved = [
+            np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (after, before)), strict=True)
+        ]
+        assert np.median(moved) > 0.9 * rate
+
+
+def run(step, state, compute_dtype="float32"):
+    """Our step on a case."""
+    config = step.config.copy_and_resolve_references()
+    config.train.compute_dtype = compute_dtype
+    networks = create_networks(config, cases.NUM_CLASSES)
+    train_step = make_train_step(networks, None, step.schedule, config, axis_name=None)
+    return fast_jit(train_step)(state, {}, step.batch)
+
+
+def players(step, state):
+    """For both players the parameters before, the gradients, and the parameters after the step."""
+    beta1 = step.config.optimizer.beta1
+    gradients = cases.first_gradients(state.optimizer_state, beta1)["generator"]
+    discriminator_gradients = cases.first_gradients(state.discriminator_optimizer_state, beta1)
+    before, after = step.state, state
+    return {
+        "generator": (before.params["generator"], gradients, after.params["generator"]),
+        "discriminator": (
+            before.discriminator_params,
+            discriminator_gradients,
+            after.discriminator_params,
+        ),
+    }
+
+
+def compare(found, expected, atol):
+    found, expected = (traverse_util.flatten_dict(tree, sep="/") for tree in (found, expected))
+    assert found.keys() == expected.keys()
+    for path, values in expected.items():
+        np.testing.assert_allclose(found[path], values, atol=atol, rtol=0, err_msg=path)
+
+
+@pytest.mark.parametrize("kind", cases.GENERATORS)
+def test_golden_generators(golden, kind):
+    module, params, condition = cases.generator(kind, (24, 32), cases.GENERATORS[kind])
+    found = cases.summary(fast_jit(module.apply)(params, condition))
+    np.testing.assert_allclose(found, golden["generators"][kind], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", cases.DISCRIMINATORS)
+def test_golden_discriminator_features(golden, name):
+    module, params, *pair = cases.discriminator((48, 40), cases.DISCRIMINATORS[name])
+    found = fast_jit(module.apply)(params, *pair)
+    expected = golden["discriminators"][name]
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose([cases.summary(x) for x in ours], theirs, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", cases.STEPS)
+def test_golden_optimisation_step(golden, name):
+    step = cases.step(*cases.STEPS[name])
+    expected = golden["steps"][name]
+    state, metrics = run(step, step.state)
+    for ours, (theirs, factor) in LOSSES.items():
+        np.testing.assert_allclose(
+            metrics[ours], factor * expected["losses"][theirs], rtol=TOLERANCE
+        )
+    rate = step.config.optimizer.learning_rate
+    for player, (before, gradients, after) in players(step, state).items():
+        compare(cases.summaries(gradients), expected[player]["gradients"], atol=TOLERANCE)
+        known = expected[player]["updates"]
+        updates = cases.relative_updates(before, after, gradients, rate)
+        assert len(known) > len(updates) / 2
+        found = {path: cases.summary(updates[path]) for path in known}
+        # A float32 parameter near 1 resolves its update of 2e-4 to 3e-4 of it.
+        compare(found, known, atol=1e-3)
+
+
+def test_feature_matching_weightings_agree_for_the_default_discriminator():
+    _, params, condition, image = cases.discriminator((32, 32), cases.DISCRIMINATORS["one scale"])
+    module = cases.MultiScaleDiscriminator(**cases.DISCRIMINATORS["one scale"])
+    outputs = [fast_jit(module.apply)(params, condition, x) for x in (image, -image)]
+    values = [losses.feature_matching(*outputs, weighting) for weighting in ("paper", "pix2pixhd")]
+    np.testing.assert_allclose(*values, rtol=1e-6)
+    assert values[0] > jnp.float32(0.1)
