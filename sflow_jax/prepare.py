@@ -64,6 +64,7 @@ def main() -> None:
 
 
 def _prepare(data_config: config_dict.ConfigDict, data_dir: pathlib.Path) -> PreparedDataset:
+    frame_files.check_size(data_config.height, data_config.width, data_config.frames)
     if data_config.dataset != "streets" and not data_config.source:
         return prepared_lib.open_dataset(_find_prepared(data_config, data_dir))
     builder = _make_builder(data_config, data_dir)
@@ -81,6 +82,8 @@ def _make_builder(
     if data_config.dataset == "streets":
         from sflow_jax.data.streets import Streets
 
+        if not data_config.height:
+            raise InputError("config.data.height: found 0, expected a size to render streets at")
         return Streets(
             **size,
             num_train=data_config.num_train,
@@ -98,7 +101,6 @@ def _make_builder(
 
 
 def _find_prepared(data_config: config_dict.ConfigDict, data_dir: pathlib.Path) -> pathlib.Path:
-    frame_files.check_size(data_config.height, data_config.width, data_config.frames)
     size = builder_lib.size_name(data_config) if data_config.height else "*"
     found = sorted(
         directory
@@ -130,9 +132,7 @@ def _build(builder: builder_lib.ExampleBuilder, directory: pathlib.Path) -> None
             for stale in [directory, *directory.parent.glob(_INCOMPLETE)]:
                 shutil.rmtree(stale, ignore_errors=True)
             builder.download_and_prepare()
-    except InputError:
-        raise
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise InputError(f"{directory}: {error}; expected a folder with room to write") from error
 
 

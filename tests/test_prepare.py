@@ -96,6 +96,15 @@ def test_unknown_datasets_and_absent_splits_are_named(tmp_path):
         dataset.source("validation")
 
 
+def test_sizes_that_cannot_be_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"config\.data\.frames: found 3, expected 1, or 2"):
+        prepare(_config(tmp_path, frames=3))
+    with pytest.raises(InputError, match=r"config\.data\.height and width: found -16 and 24"):
+        prepare(_config(tmp_path, height=-16))
+    with pytest.raises(InputError, match=r"found 0, expected a size to render streets at"):
+        prepare(_config(tmp_path, dataset="streets", height=0, width=0))
+
+
 def test_a_bad_source_leaves_nothing_behind(tmp_path):
     _write_source(tmp_path / "source", 20)
     bad = tmp_path / "source/train/seq/label/0015.png"
@@ -265,6 +274,20 @@ def test_what_the_command_exports_is_the_same_dataset_again(tmp_path):
     assert refused.stderr.endswith(
         f"error: {tmp_path}/exported: already exists, expected a new or empty folder\n"
     )
+
+
+def test_exported_streets_are_a_folder_dataset(tmp_path):
+    sizes = {"num_train": 2, "num_validation": 0, "num_test": 1, "streets_seed": 0}
+    streets = prepare(_config(tmp_path, dataset="streets", height=32, width=64, **sizes))
+    prepared.export(streets, tmp_path / "exported")
+    again = prepare(_config(tmp_path, tmp_path / "exported", height=0, width=0))
+    assert again.num_examples == streets.num_examples == {"train": 2, "test": 1}
+    assert again.class_table == labels.STREETS
+    for split in again.num_examples:
+        for one, other in zip(again.source(split), streets.source(split), strict=True):
+            assert one["name"] == other["name"]
+            for key in ("image", "label", "cg", "instance"):
+                np.testing.assert_array_equal(one[key], other[key])
 
 
 def test_the_command_reports_a_mistake_in_one_line(tmp_path):

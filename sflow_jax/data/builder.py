@@ -133,10 +133,12 @@ class ExampleBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration
             writer = array_record_module.ArrayRecordWriter(os.fspath(path), "group_size:1")
             for _ in range(length):
                 record = self.info.features.serialize_example(next(generator)[1])
-                writer.write(record)
+                with _os_errors():
+                    writer.write(record)
                 num_bytes += len(record)
                 progress.update()
-            writer.close()
+            with _os_errors():
+                writer.close()
         return tfds.core.SplitInfo(
             name=split,
             shard_lengths=shard_lengths,
@@ -162,6 +164,15 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
+def _os_errors() -> Iterator[None]:
+    """Calls a full disk what it is: the record writer raises a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
 
 
 def size_name(schema: example.Schema) -> str:

@@ -9,11 +9,10 @@ import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-import cv2
 import numpy as np
 import tqdm
 
-from sflow_jax.data import builder, example, images, labels
+from sflow_jax.data import builder, example, flow, images, labels
 from sflow_jax.errors import InputError
 
 
@@ -113,7 +112,7 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
         parts = [self._read_frame(frame) for frame in frames]
         arrays = {key: np.stack([part[key] for part in parts]) for key in parts[0]}
         if self.schema.flow:
-            arrays["flow"] = _farneback(*arrays["image"])
+            arrays["flow"] = flow.farneback_flow(*arrays["image"])
         return arrays | {"name": frames[0].name}
 
     def _read_frame(self, frame: Frame) -> dict[str, np.ndarray]:
@@ -202,12 +201,6 @@ def _fingerprint(
         entry = f"{path.relative_to(source)} {status.st_size} {status.st_mtime_ns}\n"
         digest.update(entry.encode())
     return digest.hexdigest()[:8]
-
-
-def _farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The flow between two RGB images uint8 [H, W, 3]: float32 [H, W, 2], pixels, x first."""
-    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (first, second)]
-    return cv2.calcOpticalFlowFarneback(*grey, None, 0.5, 3, 15, 3, 5, 1.2, 0)
 
 
 def _map_ahead(function: Callable, items: Iterable) -> Iterator:

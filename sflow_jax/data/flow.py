@@ -1,0 +1,28 @@
+"""The optical flow that is stored with pairs of frames."""
+
+import cv2
+import numpy as np
+
+
+def farneback_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """OpenCV's Farneback flow with the parameters of eq. 8's operator.
+
+    Args:
+        first: uint8 [H, W, 3], RGB.
+        second: uint8 [H, W, 3], the next frame.
+
+    Returns:
+        float32 [H, W, 2], pixels from the first frame to the second, x first.
+    """
+    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (first, second)]
+    return cv2.calcOpticalFlowFarneback(
+        *grey,
+        None,
+        pyr_scale=0.5,
+        levels=3,
+        winsize=15,
+        iterations=3,
+        poly_n=5,
+        poly_sigma=1.2,
+        flags=0,
+    )
