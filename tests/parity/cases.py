@@ -19,8 +19,9 @@ from sflow_jax.models.discriminator import MultiScaleDiscriminator
 from sflow_jax.models.dned import DNED
 from sflow_jax.models.generator import GlobalGenerator, LocalEnhancer
 from sflow_jax.training.schedule import Schedule
-from sflow_jax.training.state import TrainState, create_networks
+from sflow_jax.training.state import Networks, TrainState, create_networks
 from tests.random_weights import init_random, random_batch, random_state
+from tests.stub_networks import StubDNED
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden"
 
@@ -68,6 +69,7 @@ class Step:
     """A train step before it is run: pix2pixHD's own, on labels alone."""
 
     config: object
+    networks: Networks
     schedule: Schedule
     state: TrainState
     batch: dict
@@ -81,8 +83,11 @@ class Step:
         return self.batch["image"][:, 0] / 127.5 - 1
 
 
-def step(kind, num_scales):
-    """One optimisation step as pix2pixHD does it: no edges, no flips, no perceptual loss."""
+def step(kind, num_scales, compute_dtype="float32"):
+    """One optimisation step as pix2pixHD does it: no edges, no flips, no perceptual loss.
+
+    DNED, which trains beside the generator that does not see it, is a stub.
+    """
     config = streets.get_test_config()
     config.generator.kind = kind
     config.generator.edges = "none"
@@ -93,10 +98,11 @@ def step(kind, num_scales):
     config.loss.feature_weighting = "pix2pixhd"
     config.loss.perceptual = 0.0
     config.train.flip = False
-    config.dned.width = 1  # trained beside the generator, which does not see it
+    config.train.compute_dtype = compute_dtype
+    networks = dataclasses.replace(create_networks(config, NUM_CLASSES), dned=StubDNED())
     schedule = Schedule(1, 1, 1, 10, 20, 20)
-    state = random_state(create_networks(config, NUM_CLASSES), config, schedule)
-    return Step(config, schedule, state, random_batch((32, 48), 2, NUM_CLASSES))
+    state = random_state(networks, config, schedule)
+    return Step(config, networks, schedule, state, random_batch((32, 48), 2, NUM_CLASSES))
 
 
 def summary(x):

@@ -13,7 +13,6 @@ import pytest
 from flax import traverse_util
 
 from sflow_jax import losses
-from sflow_jax.training.state import create_networks
 from sflow_jax.training.step import make_train_step
 from tests.double_precision import double_precision, widen
 from tests.fast_jit import fast_jit
@@ -108,28 +107,24 @@ def test_adversarial_losses(reference, form, is_real):
 @pytest.mark.parametrize("name", cases.STEPS)
 def test_optimisation_step_in_float64(reference, name):
     """In float64 rounding hides nothing, not even where Adam divides by a gradient of almost 0."""
-    step = cases.step(*cases.STEPS[name])
-    expected = pix2pixhd.training_step(reference, step)
     with double_precision():
-        state, metrics = run(step, widen(step.state), "float64")
+        step = cases.step(*cases.STEPS[name], compute_dtype="float64")
+        expected = pix2pixhd.training_step(reference, step)
+        state, metrics = run(step, widen(step.state))
     for ours, (theirs, factor) in LOSSES.items():
         np.testing.assert_allclose(metrics[ours], factor * expected["losses"][theirs], rtol=1e-9)
     rate = step.config.optimizer.learning_rate
     for player, (before, gradients, after) in players(step, state).items():
         compare(gradients, expected[player]["gradients"], atol=1e-10)
         compare(after, expected[player]["params"], atol=1e-6 * rate)
-        moved = [
-            np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (after, before)), strict=True)
-        ]
+        pairs = zip(*map(jax.tree.leaves, (after, before)), strict=True)
+        moved = [np.abs(new - old).max() for new, old in pairs]
         assert np.median(moved) > 0.9 * rate
 
 
-def run(step, state, compute_dtype="float32"):
+def run(step, state):
     """Our step on a case."""
-    config = step.config.copy_and_resolve_references()
-    config.train.compute_dtype = compute_dtype
-    networks = create_networks(config, cases.NUM_CLASSES)
-    train_step = make_train_step(networks, None, step.schedule, config, axis_name=None)
+    train_step = make_train_step(step.networks, None, step.schedule, step.config, axis_name=None)
     return fast_jit(train_step)(state, {}, step.batch)
 
 

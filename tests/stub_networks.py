@@ -1,0 +1,47 @@
+"""The smallest networks that a train step takes: one layer each, compiled in no time.
+
+For what a step does with its networks, whatever they are; the networks have their own tests.
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from sflow_jax.models.dned import NUM_SIDE_OUTPUTS
+from sflow_jax.training.state import Networks
+
+
+class StubGenerator(nn.Module):
+    """Sees each pixel of its condition and the one above."""
+
+    @nn.compact
+    def __call__(self, condition):
+        return jnp.tanh(nn.Conv(3, (2, 1), name="conv")(condition).astype(jnp.float32))
+
+
+class StubDNED(nn.Module):
+    """Six logits from each pixel."""
+
+    @nn.compact
+    def __call__(self, x):
+        logits = nn.Conv(NUM_SIDE_OUTPUTS, (1, 1), name="conv")(x)
+        return jnp.split(logits, NUM_SIDE_OUTPUTS, axis=-1)
+
+
+class StubDiscriminator(nn.Module):
+    """One feature layer and a score at each of its scales, which all have the same size."""
+
+    num_scales: int = 1
+
+    @nn.compact
+    def __call__(self, condition, image):
+        pair = jnp.concatenate([condition, image], axis=-1)
+        outputs = []
+        for scale in range(self.num_scales):
+            feature = nn.leaky_relu(nn.Conv(2, (2, 2), strides=2, name=f"feature_{scale}")(pair))
+            outputs.append([feature, nn.Conv(1, (1, 1), name=f"score_{scale}")(feature)])
+        return outputs
+
+
+def stub_networks(num_classes, num_scales=1):
+    """A generator, DNED and discriminators of one or two layers each."""
+    return Networks(StubGenerator(), StubDNED(), StubDiscriminator(num_scales), num_classes)
