@@ -78,6 +78,7 @@ class Primitive:
         material: what `materials.shade` knows how to colour.
         mask: uint8 [h, w], part ids over the rectangle, 0 where there is a hole; None is solid.
         velocity: [3], metres per frame.
+        casts_shadow: whether its shadow is drawn on the ground.
     """
 
     corner: np.ndarray
@@ -88,6 +89,7 @@ class Primitive:
     material: object
     mask: np.ndarray | None = None
     velocity: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(3))
+    casts_shadow: bool = False
 
     @functools.cached_property
     def size(self) -> tuple[float, float]:
@@ -131,62 +133,82 @@ class GBuffer:
 
 def cast(primitives: list[Primitive], camera: Camera, frame: int) -> GBuffer:
     """Finds the nearest primitive behind every pixel centre."""
-    shape = (camera.height, camera.width)
-    buffer = GBuffer(
-        primitive=np.full(shape, SKY, np.int32),
-        depth=np.full(shape, SKY_DEPTH),
-        s=np.zeros(shape),
-        r=np.zeros(shape),
-        directions=camera.directions(),
-    )
-    for index, primitive in enumerate(primitives):
-        window = _covering_window(primitive, camera, frame)
-        if window is not None:
-            _cast_one(index, primitive, camera, frame, window, buffer)
-    return buffer
+    sides = np.array([(p.right, p.down, p.corner_at(frame) - camera.position) for p in primitives])
+    sides = sides @ camera.rotation.T  # [N, 3, 3]: right, down and corner as the camera sees them
+    windows = _covering_windows(sides, camera)
+    maps = _surface_maps(sides, camera)
+    x, y = np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5
+    nearness = np.full((camera.height, camera.width), 1 / SKY_DEPTH)  # 1 / depth
+    index = np.full(nearness.shape, SKY, np.int32)
+    for i, (left, top, right, bottom) in enumerate(windows):
+        if left < right and top < bottom:
+            window = slice(top, bottom), slice(left, right)
+            column, row, constant = maps[i].T[:, :, None]
+            by_row = row * y[top:bottom] + constant
+            a, b, w = column[:, None] * x[left:right] + by_row[..., None]
+            seen = (w > nearness[window]) & (a >= 0) & (a < w) & (b >= 0) & (b < w)
+            if primitives[i].mask is not None:
+                width, height = primitives[i].size
+                a, b, depth = a[seen], b[seen], 1 / w[seen]
+                seen[seen] = sample_mask(primitives[i], a * depth * width, b * depth * height) > 0
+            nearness[window][seen] = w[seen]
+            index[window][seen] = i
+    return _fill(index, nearness, primitives, maps, camera)
 
 
-def _covering_window(
-    primitive: Primitive, camera: Camera, frame: int
-) -> tuple[slice, slice] | None:
-    projected = camera.project(primitive.corner_at(frame) + primitive.outline)
-    in_front = projected[:, 2] > NEAR
-    if not in_front.any():
-        return None
-    if not in_front.all():  # it passes the camera: the projection has no bounding box
-        return slice(0, camera.height), slice(0, camera.width)
-    low = np.floor(projected[:, :2].min(0) - 0.5).astype(int)
-    high = np.ceil(projected[:, :2].max(0) + 0.5).astype(int)
-    left, top = np.maximum(low, 0)
-    right, bottom = np.minimum(high, (camera.width, camera.height))
-    if left >= right or top >= bottom:
-        return None
-    return slice(top, bottom), slice(left, right)
+def _surface_maps(sides: np.ndarray, camera: Camera) -> np.ndarray:
+    """Where a pixel's ray meets the plane of each primitive.
+
+    Along the ray d = ((x - cx) / f, (y - cy) / f, 1) a point has corner + a right + b down =
+    depth d, so (a, b, 1) / depth is linear in d, and in (x, y, 1): no division per pixel.
+
+    Returns:
+        [N, 3, 3]; rows give a / depth, b / depth and 1 / depth at the pixel position (x, y, 1).
+    """
+    cx, cy = camera.principal_point
+    f = camera.focal_length
+    rays = np.array([[1 / f, 0, -cx / f], [0, 1 / f, -cy / f], [0, 0, 1]])
+    matrices = np.swapaxes(sides, 1, 2)
+    maps = np.zeros_like(matrices)  # a primitive seen edge-on meets no ray: 1 / depth is 0
+    faces_camera = np.abs(np.linalg.det(matrices)) > 1e-6
+    maps[faces_camera] = np.linalg.inv(matrices[faces_camera]) @ rays
+    return maps
 
 
-def _cast_one(
-    index: int,
-    primitive: Primitive,
+def _covering_windows(sides: np.ndarray, camera: Camera) -> np.ndarray:
+    """The part of the image that can see each primitive: left, top, right, bottom, int [N, 4]."""
+    right, down, corner = sides[:, 0], sides[:, 1], sides[:, 2]
+    outline = np.stack([corner, corner + right, corner + right + down, corner + down], 1)
+    following = np.roll(outline, -1, 1)
+    # Where an edge passes the near plane, the part in front of the camera ends.
+    run = following[..., 2] - outline[..., 2]
+    share = (NEAR - outline[..., 2]) / np.where(np.abs(run) < 1e-9, 1e-9, run)
+    crossing = outline + np.clip(share, 0, 1)[..., None] * (following - outline)
+    points = np.concatenate([outline, crossing], 1)
+    valid = np.concatenate([outline[..., 2] >= NEAR, (share > 0) & (share < 1)], 1)
+    depth = np.maximum(points[..., 2:], NEAR)
+    position = points[..., :2] / depth * camera.focal_length + camera.principal_point
+    low = np.where(valid[..., None], position, np.inf).min(1) - 0.5
+    high = np.where(valid[..., None], position, -np.inf).max(1) + 0.5
+    size = (camera.width, camera.height)
+    low, high = (np.clip(bound, 0, size) for bound in (np.floor(low), np.ceil(high)))
+    return np.concatenate([low, high], 1).astype(int)
+
+
+def _fill(
+    index: np.ndarray,
+    nearness: np.ndarray,
+    primitives: list[Primitive],
+    maps: np.ndarray,
     camera: Camera,
-    frame: int,
-    window: tuple[slice, slice],
-    buffer: GBuffer,
-) -> None:
-    offset = primitive.corner_at(frame) - camera.position
-    directions = buffer.directions[window]
-    along = directions @ primitive.normal
-    depth = (offset @ primitive.normal) / np.where(np.abs(along) < 1e-9, 1e-9, along)
-    width, height = primitive.size
-    points = depth[..., None] * directions - offset
-    s = points @ (primitive.right / width)
-    r = points @ (primitive.down / height)
-    seen = (depth > NEAR) & (depth < buffer.depth[window])
-    seen &= (s >= 0) & (s < width) & (r >= 0) & (r < height)
-    if primitive.mask is not None:
-        seen[seen] = sample_mask(primitive, s[seen], r[seen]) > 0
-    for target, values in ((buffer.depth, depth), (buffer.s, s), (buffer.r, r)):
-        target[window][seen] = values[seen]
-    buffer.primitive[window][seen] = index
+) -> GBuffer:
+    rows, columns = np.indices(index.shape) + 0.5
+    position = np.stack([columns, rows, np.ones_like(rows)], -1)
+    depth = 1 / nearness
+    share = np.einsum("hwij,hwj->hwi", maps[index, :2], position) * depth[..., None]
+    surface = share * np.array([p.size for p in primitives])[index]
+    surface[index == SKY] = 0
+    return GBuffer(index, depth, surface[..., 0], surface[..., 1], camera.directions())
 
 
 def sample_mask(primitive: Primitive, s: np.ndarray, r: np.ndarray) -> np.ndarray:

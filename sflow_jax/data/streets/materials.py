@@ -12,7 +12,7 @@ import numpy as np
 
 from sflow_jax.data.streets.noise import cell_noise, smooth_noise
 
-GLASS = np.array([0.16, 0.20, 0.25])
+GLASS = np.array([0.24, 0.28, 0.33])
 RUBBER = np.array([0.05, 0.05, 0.055])
 PAINT = np.array([0.92, 0.92, 0.88])
 
@@ -107,10 +107,14 @@ def _grass(material: Material, surface: Surface) -> Shaded:
 
 
 def _road(material: Material, surface: Surface) -> Shaded:
-    """Asphalt with lane marks; colours: asphalt. Options: half_width, dash, crossing (Z)."""
+    """Asphalt with lane marks; colours: asphalt.
+
+    Options: half_width, parking (width of these lanes), dash (spacing of the marks in the middle),
+    crossing (its z).
+    """
     x, z = surface.points[:, 0], surface.points[:, 2]
     options = material.options
-    marks = (np.abs(x - options["centre"]) < 0.08) & (np.mod(z, options["dash"]) < 3.0)
+    marks = (np.abs(x) < 0.08) & (np.mod(z, options["dash"]) < 3.0)
     edge = options["half_width"] - options["parking"]
     marks |= np.abs(np.abs(x) - edge) < 0.06
     past = z - options["crossing"]
@@ -234,12 +238,19 @@ def _body_end(material: Material, surface: Surface) -> Shaded:
 
 
 def _cabin(material: Material, surface: Surface) -> Shaded:
-    """Windows in a frame; colours: paint. Options: panes (how many side by side), sill (share)."""
+    """Windows in a frame; colours: paint.
+
+    Options: panes (how many side by side), sill (share of the height that they reach down to), left
+    and right (shares of the width by which the top is narrower).
+    """
     width, height = surface.size
-    panes = material.options["panes"]
-    across, down = np.mod(surface.s / width * panes, 1), surface.r / height
-    sill = material.options.get("sill", 0.95)
-    glass = (np.abs(across - 0.5) < 0.5 - 0.05 * panes**0.5) & (down > 0.12) & (down < sill)
+    options = material.options
+    down = surface.r / height
+    left, right = (options.get(side, 0.0) * (1 - down) for side in ("left", "right"))
+    panes = options["panes"]
+    across = np.mod((surface.s / width - left) / (1 - left - right) * panes, 1)
+    glass = (np.abs(across - 0.5) < 0.5 - 0.05 * panes**0.5) & (down > 0.12)
+    glass &= down < options["sill"]
     structure = np.where(glass[:, None], GLASS, material.colors[0])
     reflection = smooth_noise(surface.s / 0.5 + surface.r / 0.4, surface.r, material.seed)
     return structure, np.where(glass, 0.6 + 1.2 * reflection, 1.05 - 0.2 * down)

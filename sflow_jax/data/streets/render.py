@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 
 from sflow_jax.data.streets.geometry import SKY, Camera, GBuffer, Primitive, sample_mask
+from sflow_jax.data.streets.lighting import GroundShadows, Light, building_shadow
 from sflow_jax.data.streets.materials import Surface, shade
 from sflow_jax.data.streets.noise import smooth_noise
-from sflow_jax.data.streets.scene import Light, Row, Scene
+from sflow_jax.data.streets.scene import Scene
 
 _CG_SKY = np.array([0.50, 0.70, 0.92])
 _CG_TO_SUN = np.array([0.35, -0.80, -0.48])
@@ -43,7 +44,7 @@ def render(
 
     is_sky = buffer.primitive == SKY
     light = scene.light
-    lit = light.sun * cosine_sun * ~_in_shadow(points, scene.rows, light) if light.sun else 0.0
+    lit = cosine_sun * _sunlight(scene, buffer, points, camera, frame) if light.sun else 0.0
     brightness = (light.ambient + lit) * _contact_shadows(scene, buffer, points, frame)
     photo = structure * (texture * brightness)[..., None]
     air = np.exp(-light.haze * buffer.depth)[..., None]
@@ -89,14 +90,15 @@ def _towards_camera(primitive: Primitive, camera: Camera, frame: int) -> np.ndar
     return primitive.normal if primitive.normal @ offset > 0 else -primitive.normal
 
 
-def _in_shadow(points: np.ndarray, rows: tuple[Row, Row], light: Light) -> np.ndarray:
-    """Whether a building stands between a point [H, W, 3] and the sun."""
-    row = rows[0] if light.to_sun[0] < 0 else rows[1]
-    along = (row.x - points[..., 0]) / light.to_sun[0]  # metres to the plane of the facades
-    z = points[..., 2] + along * light.to_sun[2]
-    height = -points[..., 1] - along * light.to_sun[1]
-    building = np.clip(np.searchsorted(row.starts, z) - 1, 0, len(row.starts) - 1)
-    return (along > 0.01) & (height < row.heights[building])
+def _sunlight(
+    scene: Scene, buffer: GBuffer, points: np.ndarray, camera: Camera, frame: int
+) -> np.ndarray:
+    """Direct light [H, W] on surfaces that face the sun."""
+    sun = scene.light.sun * ~building_shadow(points, scene.rows, scene.light)
+    on_ground = (points[..., 1] > -0.2) & (buffer.primitive != SKY)
+    shadows = GroundShadows(scene.primitives, scene.light, camera.position[2], frame)
+    sun[on_ground] *= 1 - shadows.at(points[on_ground])
+    return sun
 
 
 def _contact_shadows(scene: Scene, buffer: GBuffer, points: np.ndarray, frame: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from sflow_jax.data.streets.scene import Scene, sample_scene
 
 _FARTHEST_MOTION = 10_000  # pixels, where a point passes the plane of the camera
 
-VERSION = 1  # raise it when frames change, so that prepared datasets are made afresh
+VERSION = 2  # raise it when frames change, so that prepared datasets are made afresh
 
 
 def render_clip(seed: int, *, num_frames: int, height: int, width: int) -> dict[str, np.ndarray]:
@@ -49,8 +49,7 @@ def render_clip(seed: int, *, num_frames: int, height: int, width: int) -> dict[
 
 
 def _camera(scene: Scene, frame: int, height: int, width: int) -> Camera:
-    yaw, turn = scene.yaw
-    return Camera(scene.start + frame * scene.step, yaw + frame * turn, width, height)
+    return Camera(*scene.drive.pose(frame), width, height)
 
 
 def _pictures(scene: Scene, frame: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,74 @@
+"""Measures of a street that everything in it shares."""
+
+import dataclasses
+
+import numpy as np
+
+NEAREST, FARTHEST = -12.0, 130.0  # metres of street behind and before the camera's start
+CURB = 0.13  # height of the sidewalks, metres
+PARKING = 2.2  # width of the lane at each side where cars park, metres
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """One side of a street, from the road outwards.
+
+    Attributes:
+        sign: -1 on the left, 1 on the right.
+        verge: width of the grass between road and sidewalk, metres; 0 for none.
+        sidewalk: its width, metres.
+        lawn: width of the grass before the buildings, metres.
+        parked: share of the places at the road that cars take.
+    """
+
+    sign: int
+    verge: float
+    sidewalk: float
+    lawn: float
+    parked: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A street.
+
+    Attributes:
+        half_road: half the width of the road with its parking lanes, metres.
+        greenery: how much grows here, 0 to 1.
+        tint: RGB of the leaves.
+        sides: left and right.
+        speed: of the camera, metres per frame.
+    """
+
+    half_road: float
+    greenery: float
+    tint: np.ndarray
+    sides: tuple[Side, Side]
+    speed: float
+
+    def facade(self, side: Side) -> float:
+        """Where the buildings of a side stand: x, metres."""
+        return side.sign * (self.half_road + side.verge + side.sidewalk + side.lawn)
+
+
+def sample_plan(rng: np.random.Generator) -> Plan:
+    """Draws a street from an avenue with trees and lawns to a narrow one of stone."""
+    greenery = rng.choice([0.1, 0.4, 0.8])
+    return Plan(
+        half_road=rng.uniform(4.6, 7.5),
+        greenery=greenery,
+        tint=np.array([0.25, 0.38, 0.14]) * rng.uniform(0.75, 1.2) + rng.normal(0, 0.03, 3),
+        sides=(_sample_side(rng, -1, greenery), _sample_side(rng, 1, greenery)),
+        speed=rng.uniform(0.3, 0.75),
+    )
+
+
+def _sample_side(rng: np.random.Generator, sign: int, greenery: float) -> Side:
+    has_verge, has_lawn = rng.random(2) < (0.5 * greenery, 0.15 + 0.5 * greenery)
+    return Side(
+        sign=sign,
+        verge=rng.uniform(1.0, 2.2) if has_verge else 0.0,
+        sidewalk=rng.uniform(2.2, 4.5),
+        lawn=rng.uniform(1.5, 6.0) if has_lawn else rng.uniform(0.0, 0.5),
+        parked=max(0.0, rng.uniform(-0.35, 0.85)),
+    )
