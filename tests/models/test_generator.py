@@ -1,0 +1,128 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sflow_jax.models.generator import GlobalGenerator, LocalEnhancer
+from tests.fast_jit import fast_jit
+from tests.random_weights import init_random
+
+SIZES = {"width": 4, "num_downsamplings": 2, "num_blocks": 1}
+GENERATORS = {
+    "global": GlobalGenerator(**SIZES),
+    "local": LocalEnhancer(**SIZES, num_local_blocks=1),
+}
+
+
+def noise(*shape):
+    return np.random.RandomState(0).standard_normal(shape).astype(np.float32)
+
+
+@pytest.fixture(params=GENERATORS, scope="module")
+def generator(request):
+    return GENERATORS[request.param]
+
+
+@pytest.fixture(scope="module")
+def params(generator):
+    return init_random(generator, noise(1, 16, 16, 6))
+
+
+@pytest.fixture(scope="module")
+def generate(generator):
+    return fast_jit(generator.apply)
+
+
+@pytest.mark.parametrize("size", [(100, 60), (17, 33), (5, 9)])
+def test_sizes_that_cannot_be_halved_are_padded_and_cropped(generate, generator, params, size):
+    multiple = 4 if isinstance(generator, GlobalGenerator) else 8
+    condition = noise(1, *size, 6)
+    sides = [max(2 * multiple, -(-side // multiple) * multiple) for side in size]
+    padding = [(0, 0), (0, sides[0] - size[0]), (0, sides[1] - size[1]), (0, 0)]
+    whole = generate(params, np.pad(condition, padding, mode="edge"))
+    assert whole.shape == (1, *sides, 3)
+    found = generate(params, condition)
+    assert found.shape == (1, *size, 3)
+    assert found.std() > 1e-2
+    np.testing.assert_allclose(found, whole[:, : size[0], : size[1]], atol=1e-5)
+
+
+def test_examples_do_not_influence_each_other(generate, params):
+    condition = noise(3, 16, 24, 6)
+    whole = generate(params, condition)
+    np.testing.assert_allclose(generate(params, condition[1:2]), whole[1:2], atol=1e-5)
+    assert np.abs(whole[1] - whole[0]).mean() > 0.1
+
+
+def test_every_parameter_matters_but_biases_that_instance_norm_removes(generator, params):
+    condition = noise(1, 16, 24, 6)
+
+    @fast_jit
+    def gradients(params):
+        return jax.grad(lambda p: (generator.apply(p, condition) * noise(1, 16, 24, 3)).sum())(
+            params
+        )
+
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients(params)):
+        name = jax.tree_util.keystr(path)
+        if name.endswith("['bias']") and "to_image" not in name:
+            np.testing.assert_allclose(gradient, 0, atol=1e-3, err_msg=name)
+        else:
+            assert np.abs(gradient).max() > 1e-2, name
+
+
+def test_bfloat16_keeps_float32_parameters_and_output_and_stays_close(generator, generate, params):
+    coarse = generator.clone(dtype=jnp.bfloat16)
+    condition = noise(1, 16, 24, 6)
+    shapes = jax.eval_shape(coarse.init, jax.random.key(0), condition)
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+    found = fast_jit(coarse.apply)(params, condition)
+    assert found.dtype == jnp.float32
+    difference = np.abs(found - generate(params, condition)).mean()
+    assert 1e-5 < difference < 0.05
+
+
+def test_bfloat16_reaches_every_convolution():
+    network = GlobalGenerator(**SIZES, dtype=jnp.bfloat16)
+    condition = noise(1, 16, 16, 6)
+    params = init_random(network, condition)
+    text = jax.jit(network.apply).lower(params, condition).as_text()
+    convolutions = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+    assert len(convolutions) == 1 + 2 + 2 + 2 + 1
+    for line in convolutions:
+        assert "xf32>" not in line.rpartition(" : ")[2], line
+
+
+def count(module, channels):
+    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, channels)))
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def convolution(kernel, inputs, outputs):
+    return kernel * kernel * inputs * outputs + outputs
+
+
+def test_parameter_count_of_the_default_global_generator():
+    """Label map of 35 classes and the edge map; 64 channels, 3 halvings, 9 blocks."""
+    halvings = [(64, 128), (128, 256), (256, 512)]
+    expected = (
+        convolution(7, 36, 64)
+        + sum(convolution(3, a, b) for a, b in halvings)
+        + 9 * 2 * convolution(3, 512, 512)
+        + sum(convolution(3, b, a) for a, b in halvings)
+        + convolution(7, 64, 3)
+    )
+    assert count(GlobalGenerator(), 36) == expected == 45_696_835
+
+
+def test_parameter_count_of_the_default_local_enhancer():
+    """A global trunk of 64 channels without its last layer, and the enhancer of 32 around it."""
+    trunk = 45_696_835 - convolution(7, 64, 3)
+    enhancer = (
+        convolution(7, 36, 32)
+        + convolution(3, 32, 64)
+        + 3 * 2 * convolution(3, 64, 64)
+        + convolution(3, 64, 32)
+        + convolution(7, 32, 3)
+    )
+    assert count(LocalEnhancer(), 36) == trunk + enhancer

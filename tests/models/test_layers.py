@@ -1,0 +1,134 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sflow_jax.models.layers import (
+    ReflectConv,
+    UpsampleConv,
+    average_pool_3x3,
+    instance_norm,
+    pad_to_multiple,
+)
+from tests.fast_jit import fast_jit
+from tests.random_weights import init_random
+
+
+def integers(*shape, seed=0):
+    """Small whole numbers, whose sums and products float32 holds exactly."""
+    return np.random.RandomState(seed).randint(-4, 5, shape).astype(np.float32)
+
+
+def transposed_convolution(x, kernel):
+    """Kernel 3, stride 2, padding 1, output padding 1: by definition a convolution's gradient."""
+
+    def convolve(y):
+        return jax.lax.conv_general_dilated(
+            y,
+            kernel.transpose(0, 1, 3, 2),
+            window_strides=(2, 2),
+            padding=((1, 1), (1, 1)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    batch, height, width, _ = x.shape
+    output = jnp.zeros((batch, 2 * height, 2 * width, kernel.shape[-1]))
+    return jax.vjp(convolve, output)[1](x)[0]
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 3), (1, 1)])
+def test_upsampling_is_the_transposed_convolution_bit_for_bit(size):
+    x, kernel, bias = integers(2, *size, 3), integers(3, 3, 3, 5, seed=1), integers(5, seed=2)
+    cotangent = integers(2, 2 * size[0], 2 * size[1], 5, seed=3)
+
+    def ours(x, kernel, bias):
+        return UpsampleConv(5).apply({"params": {"kernel": kernel, "bias": bias}}, x)
+
+    def reference(x, kernel, bias):
+        return transposed_convolution(x, kernel) + bias
+
+    def with_gradients(function):
+        output, pullback = jax.vjp(function, x, kernel, bias)
+        return output, *pullback(cotangent)
+
+    found = fast_jit(lambda: with_gradients(ours))()
+    expected = fast_jit(lambda: with_gradients(reference))()
+    for a, b in zip(found, expected, strict=True):
+        assert np.abs(b).max() > 0
+        np.testing.assert_array_equal(a, b)
+
+
+def test_upsampling_has_the_parameters_of_a_transposed_convolution():
+    params = init_random(UpsampleConv(5), jnp.zeros((1, 4, 4, 3)))["params"]
+    assert {name: leaf.shape for name, leaf in params.items()} == {
+        "kernel": (3, 3, 3, 5),
+        "bias": (5,),
+    }
+
+
+def test_instance_norm_is_per_example_and_channel_with_the_biased_variance():
+    random = np.random.RandomState(0)
+    x = (random.standard_normal((2, 5, 3, 4)) * [1, 10, 0.1, 0] + [0, 5, 100, 7]).astype(np.float32)
+    values = x.astype(np.float64)
+    mean = values.mean((1, 2), keepdims=True)
+    variance = ((values - mean) ** 2).sum((1, 2), keepdims=True) / 15
+    expected = (values - mean) / np.sqrt(variance + 1e-5)
+    found = instance_norm(x)
+    # Where the mean is 1000 deviations away, float32 inputs resolve 1e-4 of a deviation.
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+    np.testing.assert_array_equal(found[..., 3], 0)  # a flat channel
+
+
+def test_instance_norm_has_float32_statistics_in_bfloat16():
+    x = (np.random.RandomState(0).standard_normal((1, 64, 64, 1)) + 100).astype(np.float32)
+    x = jnp.asarray(x, jnp.bfloat16)
+    found = instance_norm(x)
+    assert found.dtype == jnp.bfloat16
+    expected = instance_norm(x.astype(jnp.float32))
+    np.testing.assert_allclose(found.astype(jnp.float32), expected, atol=0.02)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (5, 7)])
+def test_average_pool_does_not_count_the_padding(size):
+    x = np.random.RandomState(0).standard_normal((2, *size, 3)).astype(np.float32)
+    height, width = (-(-side // 2) for side in size)
+    expected = np.empty((2, height, width, 3), np.float32)
+    for i in range(height):
+        for j in range(width):
+            window = x[:, max(0, 2 * i - 1) : 2 * i + 2, max(0, 2 * j - 1) : 2 * j + 2]
+            expected[:, i, j] = window.mean((1, 2))
+    np.testing.assert_allclose(average_pool_3x3(x), expected, atol=1e-6)
+
+
+def test_reflect_conv_sees_the_border_mirrored_and_not_repeated():
+    x = integers(1, 4, 5, 2)
+    params = init_random(ReflectConv(3, 7), x)
+    found = ReflectConv(3, 7).apply(params, x)
+    assert found.shape == (1, 4, 5, 3)
+    layer = params["params"]["Conv_0"]
+    rows, columns = (np.abs(np.arange(-3, n + 3)) for n in (4, 5))
+    rows, columns = np.where(rows > 3, 6 - rows, rows), np.where(columns > 4, 8 - columns, columns)
+    padded = x[:, rows][:, :, columns]
+    expected = np.einsum("ijc,ijco->o", padded[0, 1:8, 2:9], layer["kernel"]) + layer["bias"]
+    np.testing.assert_allclose(found[0, 1, 2], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("size", "multiple", "expected"),
+    [
+        ((16, 32), 8, (16, 32)),
+        ((17, 33), 8, (24, 40)),
+        ((100, 60), 8, (104, 64)),
+        ((3, 8), 8, (16, 16)),  # one multiple would leave one pixel, which cannot be reflected
+    ],
+)
+def test_padding_repeats_the_last_row_and_column(size, multiple, expected):
+    x = integers(2, *size, 3)
+    found = pad_to_multiple(x, multiple)
+    height, width = size
+    assert found.shape == (2, *expected, 3)
+    np.testing.assert_array_equal(found[:, :height, :width], x)
+    for row in range(height, expected[0]):
+        np.testing.assert_array_equal(found[:, row], found[:, height - 1])
+    for column in range(width, expected[1]):
+        np.testing.assert_array_equal(found[:, :, column], found[:, :, width - 1])
