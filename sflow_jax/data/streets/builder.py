@@ -1,12 +1,13 @@
 """The `streets` dataset: clips of the simulator, rendered by all cores."""
 
+import collections
 import concurrent.futures
 import hashlib
 import multiprocessing
 import os
 import pathlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -14,15 +15,22 @@ import numpy as np
 from sflow_jax.data import builder, labels
 from sflow_jax.data.example import Schema
 from sflow_jax.data.streets import simulator
+from sflow_jax.errors import InputError
 
 # OpenCV's Farneback parameters of the project: pyramid scale, levels, window, iterations,
 # neighbourhood, its sigma, flags.
 _FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
+_SPLITS = ("train", "validation", "test")
 _SEEDS_PER_SPLIT = 1_000_000  # so that no street is in two splits
+_JOBS_AHEAD = 4  # per process: keeps it busy without piling up frames that wait to be written
 
 
 class Streets(builder.ExampleBuilder, skip_registration=True):
-    """Every example is another street: one frame of it, or two consecutive ones."""
+    """Every example is another street: one frame of it, or two consecutive ones.
+
+    Rendering starts processes that import the main module, so a script that prepares `streets`
+    needs the usual `if __name__ == "__main__":`.
+    """
 
     def __init__(
         self,
@@ -47,8 +55,14 @@ class Streets(builder.ExampleBuilder, skip_registration=True):
             num_test: 0 leaves the split out.
             seed: other seeds give other streets.
             data_dir: where prepared datasets live.
+
+        Raises:
+            InputError: a number is out of range; names the config's field.
         """
-        sizes = {"train": num_train, "validation": num_validation, "test": num_test}
+        sizes = dict(zip(_SPLITS, (num_train, num_validation, num_test), strict=True))
+        for split, size in sizes.items():
+            _check_range(f"num_{split}", size, _SEEDS_PER_SPLIT)
+        _check_range("streets_seed", seed, 2**40)
         self._seed = seed
         self._split_sizes = {split: size for split, size in sizes.items() if size}
         is_pair = frames == 2
@@ -70,17 +84,43 @@ class Streets(builder.ExampleBuilder, skip_registration=True):
 
     def examples(self, split: str) -> Iterator[dict]:
         """Renders a split in its order."""
-        first = (3 * self._seed + ("train", "validation", "test").index(split)) * _SEEDS_PER_SPLIT
+        first = (len(_SPLITS) * self._seed + _SPLITS.index(split)) * _SEEDS_PER_SPLIT
         size = self._split_sizes[split]
-        jobs = [(split, index, first + index, self.schema) for index in range(size)]
+        jobs = ((split, index, first + index, self.schema) for index in range(size))
         # Not forked: JAX may already run threads in this process.
         pool = concurrent.futures.ProcessPoolExecutor(
-            mp_context=multiprocessing.get_context("spawn"), initializer=_exit_with_parent
+            max_workers=min(_num_cores(), size),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_exit_with_parent,
         )
         try:
-            yield from pool.map(_render_example, jobs, chunksize=4)
+            yield from _in_order(pool, _render_example, jobs, _JOBS_AHEAD * _num_cores())
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _check_range(field: str, value: int, end: int) -> None:
+    if not 0 <= value < end:
+        raise InputError(f"config.data.{field}: found {value}, expected 0 to {end - 1}")
+
+
+def _num_cores() -> int:
+    """The cores that this process may use, where the system tells."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _in_order(
+    pool: concurrent.futures.Executor, function: Callable, jobs: Iterator, ahead: int
+) -> Iterator:
+    """The results of jobs in their order, with at most `ahead` jobs begun."""
+    pending = collections.deque()
+    for job in jobs:
+        pending.append(pool.submit(function, job))
+        if len(pending) == ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
 
 
 def _exit_with_parent() -> None:

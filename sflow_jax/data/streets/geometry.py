@@ -96,17 +96,6 @@ class Primitive:
         """Lengths of the sides along s and r, metres."""
         return float(np.linalg.norm(self.right)), float(np.linalg.norm(self.down))
 
-    @functools.cached_property
-    def normal(self) -> np.ndarray:
-        """[3], of unit length."""
-        width, height = self.size
-        return np.cross(self.right, self.down) / (width * height)
-
-    @functools.cached_property
-    def outline(self) -> np.ndarray:
-        """[4, 3], its corners relative to the first one, metres."""
-        return np.array([0 * self.right, self.right, self.down, self.right + self.down])
-
     def corner_at(self, frame: int) -> np.ndarray:
         """Where the corner is in a frame."""
         return self.corner + frame * self.velocity
@@ -129,6 +118,14 @@ class GBuffer:
     s: np.ndarray
     r: np.ndarray
     directions: np.ndarray
+
+
+def normals(primitives: list[Primitive], camera: Camera, frame: int) -> np.ndarray:
+    """Unit vectors [N, 3] perpendicular to primitives, towards the camera."""
+    crosses = np.cross([p.right for p in primitives], [p.down for p in primitives])
+    crosses /= np.linalg.norm(crosses, axis=1, keepdims=True)
+    offsets = camera.position - np.array([p.corner_at(frame) for p in primitives])
+    return crosses * np.where((crosses * offsets).sum(1) < 0, -1.0, 1.0)[:, None]
 
 
 def cast(primitives: list[Primitive], camera: Camera, frame: int) -> GBuffer:

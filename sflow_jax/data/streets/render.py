@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from sflow_jax.data.streets.geometry import SKY, Camera, GBuffer, Primitive, sample_mask
+from sflow_jax.data.streets.geometry import SKY, Camera, GBuffer, normals, sample_mask
 from sflow_jax.data.streets.lighting import GroundShadows, Light, building_shadow
 from sflow_jax.data.streets.materials import Surface, shade
 from sflow_jax.data.streets.noise import smooth_noise
@@ -26,6 +26,7 @@ def render(
     texture = np.ones(buffer.depth.shape)
     cosine_sun, cosine_cg = np.zeros(buffer.depth.shape), np.zeros(buffer.depth.shape)
     points = camera.position + buffer.depth[..., None] * buffer.directions
+    normal = normals(scene.primitives, camera, frame)
     for index, pixels in _pixels_by_primitive(buffer.primitive):
         primitive = scene.primitives[index]
         surface = Surface(
@@ -37,10 +38,9 @@ def render(
             footprint=buffer.depth.flat[pixels] / camera.focal_length,
         )
         structure.reshape(-1, 3)[pixels], texture.flat[pixels] = shade(primitive.material, surface)
-        normal = _towards_camera(primitive, camera, frame)
         is_card = primitive.mask is not None
         for cosine, to_sun in ((cosine_sun, scene.light.to_sun), (cosine_cg, _CG_TO_SUN)):
-            cosine.flat[pixels] = 0.6 if is_card else max(0.0, float(normal @ to_sun))
+            cosine.flat[pixels] = 0.6 if is_card else max(0.0, float(normal[index] @ to_sun))
 
     is_sky = buffer.primitive == SKY
     light = scene.light
@@ -83,11 +83,6 @@ def _pixels_by_primitive(primitive: np.ndarray) -> list[tuple[int, np.ndarray]]:
     return [
         (int(index), pixels) for index, pixels in zip(indices, groups, strict=True) if index != SKY
     ]
-
-
-def _towards_camera(primitive: Primitive, camera: Camera, frame: int) -> np.ndarray:
-    offset = camera.position - primitive.corner_at(frame)
-    return primitive.normal if primitive.normal @ offset > 0 else -primitive.normal
 
 
 def _sunlight(

@@ -134,36 +134,49 @@ def _solid(
     (x, z), (width, height, length), (side, near, far) = centre, size, slopes
     start, end, top = z - length / 2, z + length / 2, -base - height
     edge = width / 2 - side  # half the width of the top
-    tapers = (near / length, far / length) if side_mask is None else None
-    ends = (side / width, side / width)
     across, along = np.array([width, 0.0, 0.0]), np.array([0.0, 0.0, length])
+    ends, sides = (side / width, side / width), (near / length, far / length)
     planes = [
-        ("side", (x - edge, top, start), along, (-side, height, 0.0), tapers),
-        ("side", (x + edge, top, start), along, (side, height, 0.0), tapers),
+        ("side", (x - edge, top, start), along, (-side, height, 0.0), sides),
+        ("side", (x + edge, top, start), along, (side, height, 0.0), sides),
         ("end", (x - width / 2, top, start + near), across, (0.0, height, -near), ends),
         ("end", (x - width / 2, top, end - far), across, (0.0, height, far), ends),
         ("top", (x - edge, top, start + near), across * 2 * edge / width,
-         (0.0, 0.0, length - near - far), None),
+         (0.0, 0.0, length - near - far), (0.0, 0.0)),
     ]  # fmt: skip
+    return [
+        _face(corner, right, down, _narrowed(faces[face], tapers), thing,
+              side_mask if face == "side" and side_mask is not None else _trapezoid(*tapers))
+        for face, corner, right, down, tapers in planes
+    ]  # fmt: skip
+
+
+def _face(
+    corner: tuple[float, float, float],
+    right: np.ndarray,
+    down: tuple[float, float, float],
+    material: Material,
+    thing: tuple[str, int, float],
+    mask: np.ndarray | None,
+) -> Primitive:
     name, instance, velocity = thing
-    primitives = []
-    for face, corner, right, down, taper in planes:
-        material, mask = faces[face], side_mask if face == "side" else None
-        if taper is not None and max(taper) > 0:
-            options = {**material.options, "left": taper[0], "right": taper[1]}
-            material, mask = dataclasses.replace(material, options=options), _trapezoid(*taper)
-        primitives.append(
-            Primitive(
-                np.array(corner), right, np.array(down), ID[name], instance, material, mask,
-                np.array([0.0, 0.0, velocity]), casts_shadow=True,
-            )
-        )  # fmt: skip
-    return primitives
+    return Primitive(
+        np.array(corner), right, np.array(down), ID[name], instance, material, mask,
+        velocity=np.array([0.0, 0.0, velocity]), casts_shadow=True,
+    )  # fmt: skip
+
+
+def _narrowed(material: Material, tapers: tuple[float, float]) -> Material:
+    left, right = tapers
+    options = {**material.options, "left": left, "right": right}
+    return dataclasses.replace(material, options=options)
 
 
 @functools.cache
-def _trapezoid(left: float, right: float) -> np.ndarray:
-    """A face that is narrower at its top, by these shares of its width; 128x128."""
+def _trapezoid(left: float, right: float) -> np.ndarray | None:
+    """The mask of a face that is narrower at its top, by these shares of its width; 128x128."""
+    if left == right == 0:
+        return None
     share = (np.arange(128) + 0.5) / 128
     from_top = 1 - share[:, None]
     inside = (share >= left * from_top) & (share <= 1 - right * from_top)
