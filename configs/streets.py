@@ -11,8 +11,16 @@ from ml_collections import config_dict
 from configs import default
 
 
-def get_config() -> config_dict.ConfigDict:
-    """A few minutes of training on two CPU cores."""
+def get_config(variant: str = "demo") -> config_dict.ConfigDict:
+    """A few minutes of training on two CPU cores.
+
+    Args:
+        variant: `demo`, or `tiny` (`--config configs/streets.py:tiny`) for tests: seconds.
+    """
+    if variant == "tiny":
+        return get_test_config()
+    if variant != "demo":
+        raise ValueError(f"configs/streets.py: found variant {variant!r}, expected demo or tiny")
     config = default.get_config()
     config.data.dataset = "streets"
     config.data.height = 64

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from sflow_jax.errors import InputError, TrainingError
@@ -46,6 +46,8 @@ def _parse_flags(arguments: list[str]) -> list[str]:
         message = str(error.args[0] if error.args else error)
         # An unknown field comes as 'Key "x" does not exist ...' from the locked config.
         raise InputError(f"command line or config: {message}") from error
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # the libraries' notices would hide the progress
     if remaining[1:]:
         raise InputError(f"command line: found {remaining[1]!r}, expected only --flags")
     return remaining

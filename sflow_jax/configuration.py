@@ -9,6 +9,7 @@ from sflow_jax import losses
 from sflow_jax.errors import InputError
 
 CONFIG_FILE = "config.json"
+CLASSES_FILE = "classes.json"
 
 _CHOICES = {
     "data.dataset": ("streets", "cityscapes", "folder"),

@@ -1,6 +1,7 @@
 """The frozen network of the perceptual loss (eq. 6)."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -35,14 +36,10 @@ def load_perceptual_network(config: ml_collections.ConfigDict) -> PerceptualNetw
         return None
     dtype = jnp.dtype(config.train.compute_dtype)
     if config.loss.perceptual_network == "streets":
-        from sflow_jax.models.segmenter import Segmenter
         from sflow_jax.pretrained import streets_segmenter
 
-        network = Segmenter(dtype=dtype)
-        return PerceptualNetwork(
-            lambda params, images: network.apply(params, images, method="features"),
-            streets_segmenter.load("features"),
-        )
+        features = functools.partial(streets_segmenter.features, dtype=dtype)
+        return PerceptualNetwork(features, streets_segmenter.load("features"))
     from sflow_jax.pretrained import vgg19
 
     network = vgg19.VGG19Features(normalize=config.loss.perceptual_input, dtype=dtype)

@@ -25,8 +25,6 @@ from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import Networks, TrainState, create_networks, create_state
 from sflow_jax.training.step import AXIS, TrainStep, make_train_step
 
-CLASSES_FILE = "classes.json"
-
 DEVICE_KEYS = ("image", "label")  # what the train step reads of an example
 
 
@@ -243,7 +241,7 @@ def _start_workdir(
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         configuration.save(config, workdir)
-        (workdir / CLASSES_FILE).write_text(class_table.to_json())
+        (workdir / configuration.CLASSES_FILE).write_text(class_table.to_json())
     except OSError as error:
         raise InputError(f"{workdir}: cannot write the working directory: {error}") from error
 

@@ -121,7 +121,7 @@ def create_state(
     """The state before the first step."""
     optimizer, discriminator_optimizer = create_optimizers(config, schedule)
 
-    # It runs once, so compile it fast: with optimisation, XLA spends 19 s on the CPU, and 4 s without.
+    # It runs once, so compile it fast: XLA takes 19 s on a CPU with optimisation, 4 s without.
     is_cpu = jax.default_backend() == "cpu"
     options = {"xla_backend_optimization_level": 0} if is_cpu else None
 
