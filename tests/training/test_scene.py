@@ -1,0 +1,134 @@
+import jax
+import numpy as np
+import pytest
+
+from configs import streets
+from sflow_jax.ops import augment
+from sflow_jax.ops.laplacian import laplacian_edges, to_grey
+from sflow_jax.training.scene import generator_condition, prepare_scene, to_float
+from tests.fast_jit import fast_jit
+from tests.random_weights import EDGE_THRESHOLD, random_batch
+
+NUM_CLASSES = 3
+SIZE = (12, 16)
+KEYS = jax.random.split(jax.random.key(0), 16)
+
+
+def make_config(**changes):
+    config = streets.get_test_config()
+    config.edges.threshold = EDGE_THRESHOLD
+    config.edges.quantile = None
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def scene_of(batch, keys=KEYS, **changes):
+    """The fields of a scene by name."""
+    config = make_config(**changes)
+    return fast_jit(lambda b, k: vars(prepare_scene(b, k, NUM_CLASSES, config)))(batch, keys)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    """Noise, but for the red channel, which tells label and column of each pixel."""
+    batch = random_batch(SIZE, 16, NUM_CLASSES)
+    batch["image"][..., 0] = 60 * batch["label"][..., 0] + np.arange(SIZE[1])
+    return batch
+
+
+@pytest.fixture(scope="module")
+def scene(batch):
+    return scene_of(batch)
+
+
+def test_pixels_and_labels_keep_their_values(batch):
+    scene = scene_of(batch, **{"train.flip": False})
+    np.testing.assert_array_equal(scene["label_map"].argmax(-1), batch["label"][:, 0, ..., 0])
+    np.testing.assert_array_equal(scene["label_map"].sum(-1), 1)
+    np.testing.assert_allclose(127.5 * (scene["image"] + 1), batch["image"][:, 0], atol=1e-4)
+    assert to_float(np.array([0, 255], np.uint8)).tolist() == [-1, 1]
+
+
+def test_image_and_labels_are_mirrored_together(batch, scene):
+    red = np.round(127.5 * (scene["image"][..., 0] + 1)).astype(int)
+    np.testing.assert_array_equal(red // 60, scene["label_map"].argmax(-1))
+    columns = red % 60
+    mirrored = columns[:, 0, 0] > 0
+    assert 0 < mirrored.sum() < 16
+    for example, flip in enumerate(mirrored):
+        expected = np.arange(SIZE[1])[:: -1 if flip else 1]
+        np.testing.assert_array_equal(columns[example], np.tile(expected, (SIZE[0], 1)))
+
+
+def test_the_target_is_the_clean_edge_map_of_the_mirrored_image(scene):
+    expected = laplacian_edges(scene["image"], EDGE_THRESHOLD)
+    np.testing.assert_array_equal(scene["edge_map"], expected)
+    assert 0.05 < expected.mean() < 0.95
+
+
+def test_corruption_touches_the_input_of_dned_only(batch, scene):
+    options = ("threshold_jitter", "dropout", "blur")
+    clean = scene_of(batch, **{f"dned.{option}": 0.0 for option in options})
+    for field in ("image", "label_map", "edge_map"):
+        np.testing.assert_array_equal(scene[field], clean[field])
+    np.testing.assert_array_equal(clean["dned_input"], clean["edge_map"])
+    corrupted = scene["dned_input"]
+    assert np.abs(corrupted - scene["edge_map"]).mean((1, 2, 3)).min() > 0
+    assert corrupted.min() >= 0
+    assert corrupted.max() <= 1
+
+
+@pytest.mark.parametrize("option", ["threshold_jitter", "dropout", "blur"])
+def test_every_corruption_has_its_own_strength(batch, option):
+    others = {"threshold_jitter", "dropout", "blur"} - {option}
+    scene = scene_of(batch, **{f"dned.{other}": 0.0 for other in others})
+    assert np.abs(scene["dned_input"] - scene["edge_map"]).mean() > 0.01
+
+
+def test_each_example_is_corrupted_in_its_own_way(batch):
+    same = {key: np.repeat(values[:1], 16, 0) for key, values in batch.items()}
+    inputs = scene_of(same, **{"train.flip": False})["dned_input"]
+    assert len(np.unique(inputs.reshape(16, -1), axis=0)) == 16
+
+
+def test_examples_do_not_depend_on_how_the_batch_is_split(batch):
+    key = jax.random.key(5)
+    whole = scene_of(batch, augment.example_keys(key, 16, None))
+
+    def part(index, example):
+        keys = augment.example_keys(key, 2, "batch")
+        return vars(prepare_scene(example, keys, NUM_CLASSES, make_config()))
+
+    split = {name: values.reshape(8, 2, *values.shape[1:]) for name, values in batch.items()}
+    parts = jax.pmap(part, axis_name="batch")(np.arange(8), split)
+    for name, values in whole.items():
+        np.testing.assert_allclose(parts[name].reshape(values.shape), values, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["grey", "rgb"])
+def test_dned_may_see_the_image_instead(batch, kind):
+    scene = scene_of(batch, **{"dned.input": kind})
+    image = scene["image"]
+    expected = image if kind == "rgb" else 2 * to_grey(image) - 1
+    np.testing.assert_allclose(scene["dned_input"], expected, atol=1e-6)
+
+
+def test_the_condition_is_the_label_map_with_the_edges_unless_they_are_off():
+    label_map, edge_map = np.ones((1, 4, 4, 3)), np.full((1, 4, 4, 1), 0.5)
+    for edges in ("dned", "laplacian"):
+        condition = generator_condition(
+            label_map, edge_map, make_config(**{"generator.edges": edges})
+        )
+        np.testing.assert_array_equal(condition[..., :3], label_map)
+        np.testing.assert_array_equal(condition[..., 3:], edge_map)
+    labels_only = generator_condition(
+        label_map, edge_map, make_config(**{"generator.edges": "none"})
+    )
+    np.testing.assert_array_equal(labels_only, label_map)
+
+
+def test_only_the_first_frame_of_a_clip_is_used(batch, scene):
+    later = {key: np.zeros_like(values) for key, values in batch.items()}
+    clip = {key: np.concatenate([batch[key], later[key]], 1) for key in batch}
+    for name, values in scene_of(clip).items():
+        np.testing.assert_array_equal(values, scene[name])

@@ -1,0 +1,275 @@
+"""What a step does with its networks, on stub networks; parity has the real ones."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import streets
+from sflow_jax import losses
+from sflow_jax.ops import augment
+from sflow_jax.pretrained.perceptual import PerceptualNetwork
+from sflow_jax.training.scene import prepare_scene
+from sflow_jax.training.schedule import Schedule
+from sflow_jax.training.step import forward_generator, make_train_step
+from tests.fast_jit import fast_jit
+from tests.parity import cases
+from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
+from tests.stub_networks import stub_networks
+
+NUM_CLASSES = 3
+SIZE = (12, 16)
+SCHEDULE = Schedule(
+    1, laplacian_steps=2, ramp_steps=4, constant_steps=10, decay_steps=20, num_steps=20
+)
+STAGE_A, RAMP, STAGE_B = 0, 4, 8  # steps whose share of DNED's edges is 0, 1/2 and 1
+
+
+def make_config(**changes):
+    config = streets.get_test_config()
+    config.loss.perceptual = 0.0
+    config.edges.threshold = EDGE_THRESHOLD
+    config.edges.quantile = None
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def colours(params, images):
+    """A perceptual network of five slices."""
+    return [params * images[:, :: 2**i] ** 3 for i in range(5)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A step, what went in and what came out."""
+
+    config: object
+    before: object
+    after: object
+    metrics: dict
+
+    @property
+    def gradients(self):
+        return cases.first_gradients(self.after.optimizer_state, self.config.optimizer.beta1)
+
+    @property
+    def discriminator_gradients(self):
+        optimizer_state = self.after.discriminator_optimizer_state
+        return cases.first_gradients(optimizer_state, self.config.optimizer.beta1)
+
+
+def take_step(step=RAMP, **changes):
+    """One step of the stub networks from random parameters."""
+    config, networks, train_step = compiled(tuple(sorted(changes.items())))
+    state = random_state(networks, config, SCHEDULE).replace(step=np.int32(step))
+    batch = random_batch(SIZE, 2, NUM_CLASSES)
+    after, metrics = train_step(state, perceptual(config)[1], batch)
+    return Outcome(config, state, after, jax.device_get(metrics))
+
+
+@functools.cache
+def compiled(changes):
+    config = make_config(**dict(changes))
+    networks = stub_networks(NUM_CLASSES, config.discriminator.num_scales)
+    network, _ = perceptual(config)
+    train_step = make_train_step(networks, network, SCHEDULE, config, axis_name=None)
+    return config, networks, fast_jit(train_step)
+
+
+def perceptual(config):
+    if config.loss.perceptual == 0:
+        return None, {}
+    return PerceptualNetwork(colours, {}), jnp.full((), 2.0)
+
+
+def players_alone(outcome):
+    """Both players' losses and gradients as the equations have them, each with its own passes."""
+    config, state = outcome.config, outcome.before
+    networks = stub_networks(NUM_CLASSES, config.discriminator.num_scales)
+    batch = random_batch(SIZE, 2, NUM_CLASSES)
+    keys = augment.example_keys(
+        jax.random.fold_in(jax.random.key(config.seed), state.step), 2, None
+    )
+    scene = prepare_scene(batch, keys, NUM_CLASSES, config)
+    share = SCHEDULE.dned_share(state.step)
+    options = config.loss
+
+    def play(params, discriminator_params):
+        fake, sides, edge_map = forward_generator(networks, params, scene, share, config)
+        seen = scene.label_map
+        if config.discriminator.sees_edges:
+            seen = jnp.concatenate([seen, jax.lax.stop_gradient(edge_map)], -1)
+        judge = networks.discriminator.apply
+        real_scores = judge(discriminator_params, seen, scene.image)
+        return fake, sides, real_scores, judge(discriminator_params, seen, fake)
+
+    def generator_loss(params):
+        fake, sides, real_scores, fake_scores = play(params, state.discriminator_params)
+        matching = losses.feature_matching(real_scores, fake_scores, options.feature_weighting)
+        bce = losses.edge_bce(sides, scene.edge_map, options.side_weights, config.dned.balanced)
+        total = losses.adversarial_generator(fake_scores, options.adversarial)
+        total += options.feature_matching * matching + options.dned * bce
+        network, perceptual_params = perceptual(config)
+        if network is not None:
+            slices = [network.features(perceptual_params, x) for x in (scene.image, fake)]
+            weights = options.perceptual_weights
+            total += options.perceptual * losses.perceptual(*slices, weights)
+        return total
+
+    def discriminator_loss(discriminator_params):
+        scores = play(state.params, discriminator_params)[2:]
+        return sum(losses.adversarial_discriminator(*scores, options.adversarial))
+
+    generator = jax.value_and_grad(generator_loss)
+    discriminator = jax.value_and_grad(discriminator_loss)
+    return fast_jit(lambda: (generator(state.params), discriminator(state.discriminator_params)))()
+
+
+ADVERSARIAL, MATCHING = "generator/adversarial", "generator/feature_matching"
+DNED, PERCEPTUAL = "generator/dned", "generator/perceptual"
+THROUGH_THE_FAKE = {ADVERSARIAL, MATCHING, "discriminator/fake", "l1"}
+OF_THE_SCORES = {ADVERSARIAL, "discriminator/real", "discriminator/fake"}
+OPTIONS = [  # what is changed, and the terms that this changes
+    ({}, set()),
+    ({"loss.adversarial": "bce"}, OF_THE_SCORES),
+    ({"loss.adversarial": "hinge"}, OF_THE_SCORES),
+    ({"loss.feature_matching": 3.0}, {MATCHING}),
+    ({"loss.dned": 0.5}, {DNED}),
+    ({"loss.side_weights": (1.0, 0.0, 0.0, 2.0, 0.0, 0.5)}, {DNED}),
+    ({"dned.balanced": False}, {DNED}),
+    ({"dned.input": "grey"}, THROUGH_THE_FAKE | {DNED}),
+    ({"dned.input": "rgb"}, THROUGH_THE_FAKE | {DNED}),
+    ({"dned.stop_gradient": True}, set()),
+    ({"generator.edges": "laplacian"}, THROUGH_THE_FAKE),
+    ({"generator.edges": "none"}, THROUGH_THE_FAKE),
+    ({"discriminator.sees_edges": True}, OF_THE_SCORES | {MATCHING}),
+    ({"discriminator.num_scales": 2}, OF_THE_SCORES | {MATCHING}),
+    (
+        {"discriminator.num_scales": 3, "loss.feature_weighting": "pix2pixhd"},
+        OF_THE_SCORES | {MATCHING},
+    ),
+    ({"loss.perceptual": 10.0}, {PERCEPTUAL}),
+    (
+        {"loss.perceptual": 10.0, "loss.perceptual_weights": "uniform"},
+        {PERCEPTUAL},
+    ),
+    ({"edges.quantile": 0.9}, THROUGH_THE_FAKE | {DNED, "edge_density"}),
+]
+TERMS = OF_THE_SCORES | THROUGH_THE_FAKE | {DNED, PERCEPTUAL, "edge_density"}
+
+
+@pytest.fixture(scope="module")
+def default_outcome():
+    return take_step()
+
+
+@pytest.mark.parametrize(("changes", "affected"), OPTIONS)
+def test_one_fake_pass_serves_both_players(default_outcome, changes, affected):
+    """Its gradients are those of two separate games, for every option."""
+    outcome = take_step(**changes)
+    (total, gradients), (discriminator_total, discriminator_gradients) = players_alone(outcome)
+    metrics = outcome.metrics
+    np.testing.assert_allclose(metrics["generator/total"], total, rtol=1e-5)
+    both = metrics["discriminator/real"] + metrics["discriminator/fake"]
+    np.testing.assert_allclose(both, discriminator_total, rtol=1e-5)
+    for found, expected in (
+        (outcome.gradients, gradients),
+        (outcome.discriminator_gradients, discriminator_gradients),
+    ):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+        assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected)) > 0.01
+
+    before = default_outcome.metrics
+    changed = {
+        name
+        for name in TERMS & (metrics.keys() | before.keys())
+        if not np.isclose(metrics.get(name, np.nan), before.get(name, np.nan), rtol=1e-6)
+    }
+    assert changed == affected
+
+
+@pytest.mark.parametrize(
+    ("step", "changes", "flows"),
+    [
+        (STAGE_A, {}, False),
+        (RAMP, {}, True),
+        (STAGE_B, {}, True),
+        (STAGE_B, {"dned.stop_gradient": True}, False),
+        (STAGE_B, {"generator.edges": "laplacian"}, False),
+        (STAGE_B, {"generator.edges": "none"}, False),
+        (STAGE_B, {"discriminator.sees_edges": True, "dned.stop_gradient": True}, False),
+    ],
+)
+def test_gradients_flow_from_the_generator_into_dned(step, changes, flows):
+    outcome = take_step(step, **{"loss.dned": 0.0} | changes)
+    norm = outcome.metrics["gradient_norm/dned"]
+    assert norm > 1e-3 if flows else norm == 0
+    assert outcome.metrics["gradient_norm/generator"] > 1e-3
+    assert outcome.metrics["dned_share"] == {STAGE_A: 0, RAMP: 0.5, STAGE_B: 1}[step]
+
+
+def test_the_edges_into_the_generator_go_from_laplacian_to_dned():
+    config = make_config(**{"train.flip": False})
+    networks = stub_networks(NUM_CLASSES)
+    params = random_state(networks, config, SCHEDULE).params
+    batch = random_batch(SIZE, 2, NUM_CLASSES)
+    scene = prepare_scene(batch, jax.random.split(jax.random.key(0)), NUM_CLASSES, config)
+
+    def edges(share):
+        return forward_generator(networks, params, scene, share, config)[2]
+
+    sides = networks.dned.apply(params["dned"], scene.dned_input)
+    drawn = np.mean([1 / (1 + np.exp(-x)) for x in sides], 0)
+    np.testing.assert_array_equal(edges(0.0), scene.edge_map)
+    np.testing.assert_allclose(edges(1.0), drawn, atol=1e-6)
+    np.testing.assert_allclose(edges(0.25), 0.25 * drawn + 0.75 * scene.edge_map, atol=1e-6)
+
+
+def test_both_optimisers_are_adam_at_the_scheduled_rate():
+    outcome = take_step()
+    for before, after, gradients in (
+        (outcome.before.params, outcome.after.params, outcome.gradients),
+        (
+            outcome.before.discriminator_params,
+            outcome.after.discriminator_params,
+            outcome.discriminator_gradients,
+        ),
+    ):
+        # Bias correction leaves g / (|g| + epsilon) of the first step.
+        expected = jax.tree.map(lambda p, g: p - 2e-4 * g / (np.abs(g) + 1e-8), before, gradients)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), after, expected)
+
+
+def test_the_average_warms_up_and_then_follows_slowly():
+    for step, decay in ((0, 0.1), (8, 0.5), (10**6, 0.99)):
+        outcome = take_step(step, **{"optimizer.learning_rate": 1.0})
+        assert outcome.config.optimizer.ema_decay == 0.99
+        expected = jax.tree.map(
+            lambda old, new, d=decay: d * old + (1 - d) * new,
+            outcome.before.ema_params,
+            outcome.after.params,
+        )
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5),
+            outcome.after.ema_params,
+            expected,
+        )
+        assert outcome.after.step == step + 1
+
+
+def test_bfloat16_moves_the_losses_little_and_keeps_float32_parameters():
+    """Against the golden losses of the reference, which are in float64."""
+    name = "global, one scale"
+    step = cases.step(*cases.STEPS[name], compute_dtype="bfloat16")
+    train_step = make_train_step(step.networks, None, step.schedule, step.config, axis_name=None)
+    state, metrics = fast_jit(train_step)(step.state, {}, step.batch)
+    expected = cases.load_golden("pix2pixhd")["steps"][name]["losses"]
+    adversarial, matching = metrics["generator/adversarial"], metrics["generator/feature_matching"]
+    np.testing.assert_allclose(adversarial, expected["G_GAN"], rtol=0.05)
+    np.testing.assert_allclose(matching, expected["G_GAN_Feat"], rtol=0.05)
+    assert abs(matching - expected["G_GAN_Feat"]) > 1e-5 * matching
+    types = {leaf.dtype for leaf in jax.tree.leaves((state.params, state.ema_params))}
+    assert types == {jnp.dtype("float32")}
