@@ -1,20 +1,79 @@
 """A small segmentation network, whose encoder also serves as a perceptual network.
 
-A U-Net (Ronneberger et al., 2015) of plain convolutions and ReLUs. It has no normalisation layer,
-so nothing depends on the batch or on running statistics, and no weight outside its kernels.
+A U-Net (Ronneberger et al., 2015) of plain convolutions and ReLUs. It is trained with batch norm
+behind each 3x3 convolution, which `fold_batch_norm` then merges into the kernels: what is stored
+and used has no norm, so no result depends on the batch or on running statistics.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sflow_jax.models import layers
 
 STRIDE = 16  # of the coarsest stage
-_INITIALIZER = nn.initializers.he_normal()
+_NORM_EPSILON = 1e-5
+
+
+class ConvBlock(nn.Module):
+    """A 3x3 convolution, batch norm while training, ReLU.
+
+    Attributes:
+        width: output channels.
+        training: whether batch norm, with the statistics of the batch, replaces the bias.
+        dtype: type of the computation.
+    """
+
+    width: int
+    training: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, C] to [B, H, W, width]."""
+        conv = nn.Conv(
+            self.width,
+            (3, 3),
+            padding=1,
+            use_bias=not self.training,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.he_normal(),
+            name="conv",
+        )
+        x = conv(x)
+        if self.training:
+            norm = nn.BatchNorm(
+                use_running_average=False, momentum=0.98, epsilon=_NORM_EPSILON, name="norm"
+            )
+            x = norm(x)
+        return nn.relu(x)
+
+
+def fold_batch_norm(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Merges the batch norms of a trained `Segmenter` into its convolutions.
+
+    Args:
+        variables: {'params': ..., 'batch_stats': ...} of `Segmenter(training=True)`.
+
+    Returns:
+        {'params': ...} of `Segmenter()`, which computes the same with the running statistics.
+    """
+    params = flax.traverse_util.flatten_dict(variables["params"])
+    statistics = flax.traverse_util.flatten_dict(variables["batch_stats"])
+    folded = {path: value for path, value in params.items() if "norm" not in path}
+    for path in statistics:
+        if path[-1] != "mean":
+            continue
+        norm, conv = path[:-1], (*path[:-2], "conv")
+        gain = params[*norm, "scale"] / np.sqrt(statistics[*norm, "var"] + _NORM_EPSILON)
+        folded[*conv, "kernel"] = params[*conv, "kernel"] * gain
+        folded[*conv, "bias"] = params[*norm, "bias"] - statistics[path] * gain
+    return {"params": flax.traverse_util.unflatten_dict(folded)}
 
 
 class Encoder(nn.Module):
@@ -22,10 +81,12 @@ class Encoder(nn.Module):
 
     Attributes:
         widths: channels of the stages.
+        training: see `ConvBlock`.
         dtype: type of the computation.
     """
 
     widths: Sequence[int]
+    training: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -35,8 +96,8 @@ class Encoder(nn.Module):
         for stage, width in enumerate(self.widths, start=1):
             if stage > 1:
                 x = nn.max_pool(x, (2, 2), (2, 2))
-            first.append(nn.relu(_conv(width, self.dtype, f"conv{stage}_1")(x)))
-            x = nn.relu(_conv(width, self.dtype, f"conv{stage}_2")(first[-1]))
+            first.append(ConvBlock(width, self.training, self.dtype, name=f"block{stage}_1")(x))
+            x = ConvBlock(width, self.training, self.dtype, name=f"block{stage}_2")(first[-1])
             last.append(x)
         return first, last
 
@@ -46,10 +107,12 @@ class Decoder(nn.Module):
 
     Attributes:
         widths: channels at the stages, finest first; the coarsest stage has none.
+        training: see `ConvBlock`.
         dtype: type of the computation.
     """
 
     widths: Sequence[int]
+    training: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -61,7 +124,7 @@ class Decoder(nn.Module):
             below = nn.Conv(width, (1, 1), dtype=self.dtype, name=f"below{stage}")(x)
             skip = nn.Conv(width, (1, 1), dtype=self.dtype, name=f"skip{stage}")(stages[stage - 1])
             x = nn.relu(below.repeat(2, 1).repeat(2, 2) + skip)
-            x = nn.relu(_conv(width, self.dtype, f"conv{stage}")(x))
+            x = ConvBlock(width, self.training, self.dtype, name=f"block{stage}")(x)
         return x
 
 
@@ -72,18 +135,20 @@ class Segmenter(nn.Module):
         num_classes: classes of the logits.
         widths: channels of the five encoder stages.
         decoder_widths: channels of the four decoder stages, finest first.
+        training: see `ConvBlock`; without it the network has no norm and no `batch_stats`.
         dtype: type of the computation; the logits are float32.
     """
 
     num_classes: int = 19
     widths: Sequence[int] = (16, 32, 64, 96, 96)
     decoder_widths: Sequence[int] = (16, 32, 48, 64)
+    training: bool = False
     dtype: Any = jnp.float32
 
     def setup(self):
         """Builds the layers that `__call__` and `features` share."""
-        self.encoder = Encoder(self.widths, self.dtype)
-        self.decoder = Decoder(self.decoder_widths, self.dtype)
+        self.encoder = Encoder(self.widths, self.training, self.dtype)
+        self.decoder = Decoder(self.decoder_widths, self.training, self.dtype)
         self.classifier = nn.Conv(self.num_classes, (1, 1))
 
     def __call__(self, images: jax.Array) -> jax.Array:
@@ -113,7 +178,3 @@ class Segmenter(nn.Module):
         """
         slices, _ = self.encoder(images)
         return slices
-
-
-def _conv(width: int, dtype: Any, name: str) -> nn.Conv:
-    return nn.Conv(width, (3, 3), padding=1, dtype=dtype, kernel_init=_INITIALIZER, name=name)
