@@ -1,19 +1,125 @@
 """Translation with a trained generator: what previews, sampling and evaluation share."""
 
+import dataclasses
+import functools
+import json
+import pathlib
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
+from sflow_jax import configuration
+from sflow_jax.data.labels import ClassTable
+from sflow_jax.errors import InputError
 from sflow_jax.models.dned import combine
 from sflow_jax.ops.laplacian import laplacian_edges
+from sflow_jax.training.checkpoints import restore_params
+from sflow_jax.training.metric_log import METRICS_FILE
 from sflow_jax.training.scene import dned_input, generator_condition, to_float
-from sflow_jax.training.state import Networks, Params
-
-EDGE_SOURCES = ("cg", "image", "none")
+from sflow_jax.training.state import Networks, Params, create_networks, init_params
 
 Translate = Callable[..., dict[str, jax.Array]]
+
+_PIXELS_PER_BATCH = 2**20  # full-width networks then need a few GiB
+_MOST_PER_BATCH = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A run's averaged generator and DNED, ready to translate.
+
+    Attributes:
+        config: of the run.
+        class_table: the meaning of its label maps.
+        networks: without parameters.
+        params: averaged, `{'generator': ..., 'dned': ...}`.
+        step: of the checkpoint.
+        dned_share: share of DNED's edges in the edge maps that the generator knows at this step: 1
+            at the end of a run, 0 in its first stage.
+    """
+
+    config: ml_collections.ConfigDict
+    class_table: ClassTable
+    networks: Networks
+    params: Params
+    step: int
+    dned_share: float
+
+    @property
+    def sees_dned(self) -> bool:
+        """Whether DNED's edges reach the generator, so that ensemble weights make a difference."""
+        return self.config.generator.edges == "dned" and self.dned_share > 0
+
+    def translate(
+        self,
+        label: np.ndarray,
+        edge_image: np.ndarray,
+        weights: np.ndarray | None = None,
+        share: float | None = None,
+    ) -> dict[str, jax.Array]:
+        """Translates a batch as `make_translate` says; returns before the device is done.
+
+        Args:
+            label: uint8 [B, H, W, 1], class ids.
+            edge_image: uint8 RGB [B, H, W, 3] whose edges guide the generator.
+            weights: ensemble weights [6]; equal by default.
+            share: of DNED's edges; that of the checkpoint by default.
+        """
+        share = self.dned_share if share is None else share
+        return self._translate(self.params, label, edge_image, weights, share)
+
+    @functools.cached_property
+    def _translate(self) -> Translate:
+        return make_translate(self.networks, self.config)
+
+
+def restore_model(workdir: pathlib.Path, step: int | None = None) -> TrainedModel:
+    """Restores what sampling and evaluation need from a run.
+
+    Args:
+        workdir: the folder of the run.
+        step: which checkpoint; the newest by default.
+
+    Raises:
+        InputError: there is no run, or no (such) checkpoint, or it is damaged.
+    """
+    config = configuration.load(workdir)
+    class_table = ClassTable.from_json(workdir / configuration.CLASSES_FILE)
+    networks = create_networks(config, class_table.num_classes)
+    shapes = jax.eval_shape(lambda: init_params(networks, config)[0])
+    try:
+        params, step = restore_params(workdir, shapes, step)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a damaged checkpoint makes Orbax raise
+        raise InputError(
+            f"{workdir}: {error}; expected a whole checkpoint of the run in config.json"
+        ) from error
+    share = _dned_share(workdir / METRICS_FILE, step)
+    return TrainedModel(config, class_table, networks, jax.device_put(params), step, share)
+
+
+def batch_size_for(height: int, width: int) -> int:
+    """Frames per batch that devices and hosts can bear: a megapixel, but at most 8 frames."""
+    return max(1, min(_MOST_PER_BATCH, _PIXELS_PER_BATCH // (height * width)))
+
+
+def _dned_share(metrics_path: pathlib.Path, step: int) -> float:
+    """The share that training logged for a step or last before it; 1, as at the end, if none."""
+    lines = metrics_path.read_text().splitlines() if metrics_path.is_file() else []
+    share = None
+    for line in lines:
+        try:
+            scalars = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # a line that a kill cut short
+        if scalars["step"] > step and share is not None:
+            break
+        share = scalars.get("dned_share", 1.0)
+    return 1.0 if share is None else share
 
 
 def make_translate(networks: Networks, config: ml_collections.ConfigDict) -> Translate:

@@ -1,0 +1,220 @@
+"""Folders of frames to translate: found, put together and checked before any is translated.
+
+    FOLDER/label/NAME.png     8-bit class ids
+    FOLDER/cg/NAME.png        the simulator's frame,
+    FOLDER/image/NAME.png     or the real one, whose edges guide the generator
+
+or any tree of such folders, such as `SEQUENCE/{label,cg,image}` or an exported dataset.
+"""
+
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import tqdm
+
+from sflow_jax.data import frame_files, images
+from sflow_jax.data.labels import ClassTable
+from sflow_jax.errors import InputError
+
+EDGE_SOURCES = ("cg", "image", "none")
+
+KEYS = ("label", "cg", "image")
+_CHECKED_AT_ONCE = 64  # bounds the memory of the check
+
+
+@dataclasses.dataclass(frozen=True)
+class InputFrame:
+    """The files of one frame to translate.
+
+    Attributes:
+        name: path below the input folder, without `label/` and without `.png`.
+        label: its label map.
+        edges: the image whose edges guide the generator, or None.
+        real: the real image to show beside the result, or None.
+        size: height and width, pixels.
+    """
+
+    name: str
+    label: pathlib.Path
+    edges: pathlib.Path | None
+    real: pathlib.Path | None
+    size: tuple[int, int]
+
+    @property
+    def files(self) -> list[pathlib.Path]:
+        """All of its files."""
+        return [path for path in (self.label, self.edges, self.real) if path]
+
+
+@dataclasses.dataclass(frozen=True)
+class InputBatch:
+    """Frames of one size that are translated together.
+
+    Attributes:
+        frames: at most B.
+        label: uint8 [B, H, W, 1], class ids; the last frame is repeated to fill the batch.
+        edge_image: uint8 RGB [B, H, W, 3], likewise.
+    """
+
+    frames: Sequence[InputFrame]
+    label: np.ndarray
+    edge_image: np.ndarray
+
+
+def find_groups(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Lists the folders that hold a folder `label`, sorted: `folder` itself or folders below it.
+
+    Raises:
+        InputError: not a folder, without label maps, or with frames but without their label maps.
+    """
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise InputError(f"{folder}: found {found}, expected a folder of frames")
+    groups = []
+    for directory, names, _ in os.walk(folder, followlinks=True):
+        keys = [key for key in KEYS if key in names]
+        if keys and "label" not in keys:
+            label_folder = pathlib.Path(directory, "label")
+            raise InputError(f"{label_folder}: not found, expected the label maps of {keys[0]}/")
+        if keys:
+            groups.append(pathlib.Path(directory))
+        names[:] = [name for name in names if name not in KEYS and not name.startswith(".")]
+    if not groups:
+        raise InputError(f"{folder}: found no folder 'label' in it or below, expected label maps")
+    return sorted(groups)
+
+
+def resolve_edge_source(groups: Sequence[pathlib.Path], edges: str) -> str:
+    """Decides where edges come from, the same for all frames: 'cg', 'image' or 'none'.
+
+    Args:
+        groups: folders that hold a folder `label`.
+        edges: one of these, or 'auto' for 'cg' where there is one and else 'image'.
+
+    Raises:
+        InputError: 'auto', and there is neither.
+    """
+    if edges != "auto":
+        return edges
+    for source in ("cg", "image"):
+        if any((group / source).is_dir() for group in groups):
+            return source
+    raise InputError(
+        f"{groups[0]}: found neither cg/ nor image/ beside label/, "
+        "expected one of them, or --edges none"
+    )
+
+
+def list_frames(
+    folder: pathlib.Path, groups: Sequence[pathlib.Path], edge_source: str, with_real: bool = False
+) -> list[InputFrame]:
+    """Lists the frames of all groups in the order of their names.
+
+    Args:
+        folder: the input folder, from which names count.
+        groups: its folders with a folder `label`.
+        edge_source: 'cg', 'image' or 'none'; a frame must have this file.
+        with_real: also take the real images of the frames that have one.
+
+    Raises:
+        InputError: a file lacks its partner or its label map's header is wrong, or there is none.
+    """
+    frames = []
+    for group in groups:
+        keys = ["label"] if edge_source == "none" else ["label", edge_source]
+        paths = {key: _list_pngs(folder, group, key) for key in keys}
+        real = _list_pngs(folder, group, "image") if with_real else {}
+        for frame in frame_files.match(paths, lambda key, name: _path(folder, key, name)):
+            label = frame.files["label"]
+            header = images.check_header(label, "label")
+            frames.append(
+                InputFrame(
+                    name=frame.name,
+                    label=label,
+                    edges=frame.files.get(edge_source),
+                    real=real.get(frame.name),
+                    size=(header.height, header.width),
+                )
+            )
+    if not frames:
+        raise InputError(f"{groups[0] / 'label'}: found no PNG files, expected label maps")
+    return sorted(frames, key=lambda frame: frame.name)
+
+
+def check_frames(frames: Sequence[InputFrame], class_table: ClassTable) -> None:
+    """Reads every file of the frames once, in threads and with a progress bar.
+
+    Raises:
+        InputError: the first file that is damaged, of a wrong kind or size, or with unknown ids.
+    """
+    with (
+        concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as executor,
+        tqdm.tqdm(total=len(frames), desc="checking", unit="frame", leave=False) as bar,
+    ):
+        for start in range(0, len(frames), _CHECKED_AT_ONCE):
+            some = frames[start : start + _CHECKED_AT_ONCE]
+            for _ in executor.map(lambda frame: _check_frame(frame, class_table), some):
+                bar.update()
+
+
+def read_batches(
+    frames: Sequence[InputFrame],
+    batch_sizes: Mapping[tuple[int, int], int],
+    class_table: ClassTable,
+) -> Iterator[InputBatch]:
+    """Reads frames in batches of one size.
+
+    Args:
+        frames: what to read.
+        batch_sizes: B for each size of frames, the same for all batches of a size.
+        class_table: the meaning of the label maps.
+    """
+    for size, batch_size in batch_sizes.items():
+        same_size = [frame for frame in frames if frame.size == size]
+        for start in range(0, len(same_size), batch_size):
+            some = same_size[start : start + batch_size]
+            label = [images.read_label_map(frame.label, class_table) for frame in some]
+            edge_image = [_read_edge_image(frame) for frame in some]
+            padding = batch_size - len(some)
+            yield InputBatch(
+                some,
+                np.stack(label + label[-1:] * padding),
+                np.stack(edge_image + edge_image[-1:] * padding),
+            )
+
+
+def _read_edge_image(frame: InputFrame) -> np.ndarray:
+    # An image of one colour has no edges.
+    return images.read_color(frame.edges) if frame.edges else np.zeros((*frame.size, 3), np.uint8)
+
+
+def _list_pngs(folder: pathlib.Path, group: pathlib.Path, key: str) -> dict[str, pathlib.Path]:
+    """The PNG files of a key by the name of their frame."""
+    if not (group / key).is_dir():
+        return {}
+    return {
+        str((group / path.stem).relative_to(folder)): path
+        for path in sorted((group / key).iterdir())
+        if path.suffix.lower() == ".png" and not path.name.startswith(".")
+    }
+
+
+def _path(folder: pathlib.Path, key: str, name: str) -> pathlib.Path:
+    path = folder / name
+    return path.parent / key / f"{path.name}.png"
+
+
+def _check_frame(frame: InputFrame, class_table: ClassTable) -> None:
+    images.read_label_map(frame.label, class_table)
+    height, width = frame.size
+    for path in frame.files[1:]:
+        found = images.read_color(path).shape
+        if found[:2] != frame.size:
+            raise InputError(
+                f"{path}: found {found[1]}x{found[0]} pixels, "
+                f"expected {width}x{height} as in {frame.label}"
+            )

@@ -1,0 +1,353 @@
+import json
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from sflow_jax import sample
+from sflow_jax.data import images
+from sflow_jax.errors import InputError
+from sflow_jax.inference import restore_model
+from sflow_jax.pictures import to_uint8, write_png
+from tests.tiny_run import TABLE, random_frame, restore_fast, tiny_config, write_frame, write_run
+
+SIZE, ODD_SIZE = (32, 40), (37, 51)
+EQUAL = np.full(6, 1 / 6, np.float32)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run") / "run"
+    write_run(workdir, tiny_config())
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def model(workdir):
+    return restore_fast(workdir)
+
+
+@pytest.fixture(autouse=True)
+def _compile_once(model, workdir, monkeypatch):
+    """All tests that restore this run share one jitted translation."""
+
+    def restore(folder, step=None):
+        return model if folder == workdir else restore_fast(folder, step)
+
+    monkeypatch.setattr(sample, "restore_model", restore)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five frames in two sequences and, in the first one, two sizes."""
+    folder = tmp_path / "input"
+    for index, size in enumerate([SIZE, ODD_SIZE, SIZE, SIZE]):
+        write_frame(folder / "a", f"{index:02d}", random_frame(index, size))
+    write_frame(folder / "deep/b", "00", random_frame(9))
+    return folder
+
+
+def run(workdir, folder, output, **options):
+    plan = sample.plan(workdir, folder, output, batch_size=2, **options)
+    sample.translate_missing(plan)
+    return plan
+
+
+def pngs(output):
+    return {str(p.relative_to(output)): images.read_color(p) for p in output.rglob("*.png")}
+
+
+def translated(model, arrays, edge_key="cg", weights=EQUAL):
+    edge_image = arrays[edge_key] if edge_key else np.zeros_like(arrays["cg"])
+    outputs = model.translate(arrays["label"][None], edge_image[None], weights)
+    return to_uint8(outputs["image"])[0]
+
+
+def assert_same_picture(found, expected):
+    assert expected.std() > 2  # a dead network agrees with everything
+    assert np.abs(found.astype(int) - expected).max() <= 1  # the order of sums depends on the batch
+
+
+def test_every_frame_of_any_size_is_translated_under_its_own_name(model, workdir, folder, tmp_path):
+    run(workdir, folder, tmp_path / "out")
+    found = pngs(tmp_path / "out")
+    assert sorted(found) == [*(f"a/{index:02d}.png" for index in range(4)), "deep/b/00.png"]
+    for name, seed, size in (("a/00", 0, SIZE), ("a/01", 1, ODD_SIZE), ("deep/b/00", 9, SIZE)):
+        assert_same_picture(found[f"{name}.png"], translated(model, random_frame(seed, size)))
+
+
+def test_a_single_group_goes_straight_to_the_output(workdir, folder, tmp_path):
+    run(workdir, folder / "a", tmp_path / "out", limit=2)
+    assert sorted(pngs(tmp_path / "out")) == ["00.png", "01.png"]
+
+
+def test_without_a_seed_the_ensemble_is_the_plain_mean_as_in_training(model, workdir, tmp_path):
+    write_frame(tmp_path / "in", "x", random_frame(0))
+    run(workdir, tmp_path / "in", tmp_path / "out")
+    expected = translated(model, random_frame(0), weights=None)
+    assert_same_picture(pngs(tmp_path / "out")["x.png"], expected)
+
+
+@pytest.mark.parametrize(
+    ("edges", "removed", "expected"),
+    [
+        ("auto", None, "cg"),
+        ("auto", "cg", "image"),
+        ("image", None, "image"),
+        ("none", None, None),
+    ],
+)
+def test_edges_come_from_where_they_should(edges, removed, expected, model, workdir, tmp_path):
+    arrays = random_frame(3)
+    kept = {key: array for key, array in arrays.items() if key != removed}
+    write_frame(tmp_path / "in", "x", kept)
+    run(workdir, tmp_path / "in", tmp_path / "out", edges=edges)
+    picture = pngs(tmp_path / "out")["x.png"]
+    assert_same_picture(picture, translated(model, arrays, expected))
+    record = json.loads((tmp_path / "out/sampling.json").read_text())
+    assert record["edges"] == (expected or "none")
+
+
+def test_variants_are_dirichlet_draws_held_for_all_frames(model, workdir, folder, tmp_path):
+    plan = run(workdir, folder / "a", tmp_path / "out", num_variants=3, limit=3)
+    found = pngs(tmp_path / "out")
+    assert len(found) == 9
+    for variant in range(3):
+        for index, size in ((0, SIZE), (1, ODD_SIZE)):
+            expected = translated(model, random_frame(index, size), weights=plan.weights[variant])
+            assert_same_picture(found[f"variant_{variant:02d}/{index:02d}.png"], expected)
+    difference = found["variant_00/00.png"].astype(int) - found["variant_01/00.png"]
+    assert np.abs(difference).mean() > 1
+
+
+def test_weights_depend_on_seed_and_variant_alone():
+    weights = sample.draw_weights(5, seed=7)
+    np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(sample.draw_weights(2, seed=7), weights[:2])
+    assert len({tuple(row) for row in [*weights, *sample.draw_weights(5, seed=8)]}) == 10
+    np.testing.assert_allclose(sample.draw_weights(1, seed=None), np.full((1, 6), 1 / 6))
+    # Dirichlet(1, ..., 1): every weight has mean 1/6 and standard deviation sqrt(5 / 252).
+    many = sample.draw_weights(500, seed=0)
+    np.testing.assert_allclose(many.mean(0), 1 / 6, atol=0.03)
+    np.testing.assert_allclose(many.std(0), np.sqrt(5 / 252), atol=0.03)
+
+
+def test_the_output_records_what_it_was_made_of(model, workdir, folder, tmp_path):
+    plan = run(workdir, folder, tmp_path / "out", seed=5)
+    record = json.loads((tmp_path / "out/sampling.json").read_text())
+    assert record["config"] == json.loads((workdir / "config.json").read_text())
+    assert (record["checkpoint_step"], record["seed"], record["edges"]) == (4, 5, "cg")
+    assert record["input"] == str(folder)
+    np.testing.assert_array_equal(np.float32(record["ensemble_weights"]), plan.weights)
+
+
+def test_an_interrupted_run_continues_with_the_next_missing_frame(
+    workdir, folder, tmp_path, monkeypatch
+):
+    run(workdir, folder, tmp_path / "whole")
+    written = []
+
+    def write(path, picture):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path)
+        write_png(path, picture)
+
+    monkeypatch.setattr(sample, "write_png", write)
+    with pytest.raises(KeyboardInterrupt):
+        run(workdir, folder, tmp_path / "out")
+    monkeypatch.setattr(sample, "write_png", write_png)
+    before = {path: path.stat().st_mtime_ns for path in written}
+    run(workdir, folder, tmp_path / "out")
+    assert {path: path.stat().st_mtime_ns for path in written} == before
+    whole, continued = pngs(tmp_path / "whole"), pngs(tmp_path / "out")
+    assert whole.keys() == continued.keys()
+    for name, picture in whole.items():
+        np.testing.assert_array_equal(continued[name], picture)
+
+
+def test_a_frame_that_changed_is_translated_again(model, workdir, folder, tmp_path):
+    run(workdir, folder / "a", tmp_path / "out")
+    write_frame(folder / "a", "02", random_frame(50))
+    now = (tmp_path / "out/02.png").stat().st_mtime_ns + 1_000_000
+    os.utime(folder / "a/cg/02.png", ns=(now, now))
+    run(workdir, folder / "a", tmp_path / "out")
+    assert_same_picture(pngs(tmp_path / "out")["02.png"], translated(model, random_frame(50)))
+
+
+def test_results_of_other_settings_are_not_mixed(workdir, folder, tmp_path):
+    run(workdir, folder, tmp_path / "out", limit=1)
+    with pytest.raises(InputError) as error:
+        run(workdir, folder, tmp_path / "out", limit=1, seed=3, edges="image")
+    assert str(error.value) == (
+        f"{tmp_path}/out/sampling.json: found results of edges cg, not image; seed None, not 3; "
+        "another ensemble_weights; expected the same settings, or another --output"
+    )
+    run(workdir, folder, tmp_path / "out", limit=2)  # the same frames and more
+    assert len(pngs(tmp_path / "out")) == 2
+
+
+def test_frames_are_read_as_they_are_needed(workdir, tmp_path, monkeypatch):
+    for index in range(24):
+        write_frame(tmp_path / "in", f"{index:02d}", random_frame(index))
+    plan = sample.plan(workdir, tmp_path / "in", tmp_path / "out", batch_size=2)
+    read, ahead = [], []
+
+    def read_color(path):
+        read.append(path)
+        return original(path)
+
+    def write(path, picture):
+        ahead.append(len(read) - len(ahead))
+        write_png(path, picture)
+
+    original = images.read_color
+    monkeypatch.setattr(images, "read_color", read_color)
+    monkeypatch.setattr(sample, "write_png", write)
+    sample.translate_missing(plan)
+    assert len(ahead) == 24
+    assert max(ahead) <= 4  # two batches
+
+
+def test_the_grid_has_label_edges_and_all_variants(model, workdir, folder, tmp_path):
+    plan = run(workdir, folder, tmp_path / "out", num_variants=2, with_real=True)
+    sheet = sample.draw_grid(plan)
+    height, width = SIZE
+    # label, CG frame, (edges, picture) of two variants, real; a gap of 2 and captions of 16 pixels.
+    assert sheet.shape == (16 + 5 * (height + 2), 7 * (width + 2) - 2, 3)
+
+    def cell(row, column):
+        top, left = 16 + row * (height + 2), column * (width + 2)
+        return sheet[top : top + height, left : left + width]
+
+    found, arrays = pngs(tmp_path / "out"), random_frame(2)
+    np.testing.assert_array_equal(cell(2, 0), TABLE.colorize(arrays["label"][..., 0]))
+    np.testing.assert_array_equal(cell(2, 1), arrays["cg"])
+    for variant in range(2):
+        outputs = model.translate(arrays["label"][None], arrays["cg"][None], plan.weights[variant])
+        edge_map = np.rint(np.asarray(outputs["edge_map"][0]) * 255).repeat(3, -1)
+        assert_same_picture(cell(2, 2 + 2 * variant), edge_map)
+        assert_same_picture(cell(2, 3 + 2 * variant), found[f"variant_{variant:02d}/a/02.png"])
+    np.testing.assert_array_equal(cell(2, 6), arrays["image"])
+
+
+def test_a_run_in_its_first_stage_is_given_laplacian_edges(tmp_path):
+    write_run(tmp_path / "run", tiny_config(), dned_share=0.0)
+    write_frame(tmp_path / "in", "x", random_frame(0))
+    plan = run(tmp_path / "run", tmp_path / "in", tmp_path / "out")
+    arrays = random_frame(0)
+    outputs = plan.model.translate(arrays["label"][None], arrays["cg"][None])
+    np.testing.assert_array_equal(outputs["edge_map"], outputs["laplacian"])
+    with pytest.raises(InputError, match=r"--num_variants: found 2, .* share of DNED 0"):
+        sample.plan(tmp_path / "run", tmp_path / "in", tmp_path / "other", num_variants=2)
+
+
+def test_any_checkpoint_can_be_named(tmp_path):
+    write_run(tmp_path / "run", tiny_config(), steps=(2, 4))
+    assert restore_model(tmp_path / "run").step == 4
+    assert restore_model(tmp_path / "run", 2).step == 2
+    with pytest.raises(InputError, match=r"found steps \[2, 4\], expected step 3"):
+        restore_model(tmp_path / "run", 3)
+
+
+def damage_pixels(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def write_array(path, array):
+    cv2.imwrite(str(path), array)
+
+
+BAD_FRAMES = {
+    "missing edges": (lambda a: (a / "cg/02.png").unlink(), "a/cg/02.png: not found, expected it"),
+    "missing label": (lambda a: (a / "label/02.png").unlink(), "a/label/02.png: not found"),
+    "other size": (
+        lambda a: write_array(a / "cg/02.png", np.zeros((8, 9, 3), np.uint8)),
+        "a/cg/02.png: found 9x8 pixels, expected 40x32 as in",
+    ),
+    "16-bit label": (
+        lambda a: write_array(a / "label/02.png", np.zeros(SIZE, np.uint16)),
+        "a/label/02.png: found a 40x32 grey PNG with 16 bits, expected one 8-bit class id",
+    ),
+    "RGB label": (
+        lambda a: write_array(a / "label/02.png", np.zeros((*SIZE, 3), np.uint8)),
+        "a/label/02.png: found a 40x32 RGB PNG with 8 bits, expected one 8-bit class id",
+    ),
+    "unknown id": (
+        lambda a: write_array(a / "label/02.png", np.full(SIZE, 1, np.uint8)),
+        "a/label/02.png: found label 1, expected only the 4 ids of the class table 'toy'",
+    ),
+    "truncated": (
+        lambda a: (a / "cg/02.png").write_bytes((a / "cg/02.png").read_bytes()[:-30]),
+        "a/cg/02.png: truncated PNG",
+    ),
+    "damaged": (lambda a: damage_pixels(a / "cg/02.png"), "a/cg/02.png: damaged PNG"),
+    "no PNG": (lambda a: (a / "label/02.png").write_text("hello"), "a/label/02.png: "),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FRAMES)
+def test_a_bad_frame_is_named_before_anything_is_written(case, workdir, folder, tmp_path):
+    damage, message = BAD_FRAMES[case]
+    damage(folder / "a")
+    with pytest.raises(InputError) as error:
+        sample.plan(workdir, folder, tmp_path / "out")
+    assert str(error.value).startswith(f"{folder}/{message}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_cannot_be_used_are_named(workdir, folder, tmp_path):
+    def message(source, output=tmp_path / "out", **options):
+        with pytest.raises(InputError) as error:
+            sample.plan(workdir, source, output, **options)
+        return str(error.value).replace(f"{tmp_path}/", "")
+
+    (tmp_path / "empty/label").mkdir(parents=True)
+    (tmp_path / "lone/cg").mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    write_frame(tmp_path / "labels", "x", {"label": random_frame(0)["label"]})
+    write_frame(tmp_path / "taken", "grid", random_frame(0))
+    assert message(tmp_path / "nowhere") == "nowhere: found nothing, expected a folder of frames"
+    assert message(tmp_path / "file") == "file: found a file, expected a folder of frames"
+    assert message(tmp_path / "empty", edges="none").startswith("empty/label: found no PNG files")
+    assert message(tmp_path / "lone").startswith("lone/label: not found, expected the label maps")
+    assert message(tmp_path / "labels").startswith("labels: found neither cg/ nor image/ beside")
+    assert message(folder / "a/cg").startswith("input/a/cg: found no folder 'label'")
+    assert message(tmp_path / "taken").startswith("taken/label/grid.png: found this name")
+    assert message(folder, folder / "a/cg").startswith("input/a/cg: is part of the input")
+    assert message(folder, tmp_path / "empty").startswith("empty: found no sampling.json, expected")
+    assert message(folder, tmp_path / "file").startswith("file: found no sampling.json, expected")
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "sflow_jax.sample", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_command_translates_with_a_progress_bar(workdir, folder, tmp_path):
+    output = tmp_path / "out"
+    folders = ["--workdir", workdir, "--input", folder, "--output", output]
+    result = command(*folders, "--grid", "--limit", 1)
+    assert result.returncode == 0, result.stderr
+    assert sorted(pngs(output)) == ["a/00.png", "grid.png"]
+    assert "1/1" in result.stderr
+    assert "frame/s" in result.stderr
+    assert result.stdout == f"{output}: 1 frames\n"
+
+
+def test_a_mistake_is_one_line(tmp_path, folder):
+    result = command("--workdir", tmp_path, "--input", folder, "--output", tmp_path / "out")
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"error: {tmp_path}/config.json: not found; expected the working directory of a training "
+        "run\n"
+    )

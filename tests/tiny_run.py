@@ -1,0 +1,86 @@
+"""A training run with tiny networks and random parameters, as the training loop would leave it."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+
+from configs import streets
+from sflow_jax import configuration
+from sflow_jax.data import images, labels
+from sflow_jax.data.pipeline import train_iterator
+from sflow_jax.inference import TrainedModel, make_translate, restore_model
+from sflow_jax.training.checkpoints import Checkpoints
+from sflow_jax.training.metric_log import METRICS_FILE
+from sflow_jax.training.schedule import Schedule
+from sflow_jax.training.state import create_networks
+from tests.fast_jit import fast_jit
+from tests.random_weights import random_state
+
+TABLE = labels.ClassTable(
+    "toy",
+    (
+        labels.LabelClass(0, "void", (0, 0, 0), None),
+        labels.LabelClass(2, "road", (128, 64, 128), 0),
+        labels.LabelClass(3, "car", (0, 0, 142), 1),
+        labels.LabelClass(5, "sky", (70, 130, 180), 2),
+    ),
+)
+
+
+def tiny_config(**changes):
+    """The test config with a fixed edge threshold; changes such as `**{"data.source": ...}`."""
+    config = streets.get_test_config()
+    config.edges.quantile = None
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def write_run(workdir: pathlib.Path, config, table=TABLE, steps=(4,), dned_share=1.0):
+    """Writes checkpoints (each with other parameters), config, class table and one logged step."""
+    networks = create_networks(config, table.num_classes)
+    schedule = Schedule.from_config(config.train, 8, 1)
+    iterator = train_iterator([{"name": "a"}], batch_size=1, seed=0)
+    workdir.mkdir(parents=True)
+    configuration.save(config, workdir)
+    (workdir / configuration.CLASSES_FILE).write_text(table.to_json())
+    with Checkpoints(workdir, config.checkpoint) as checkpoints:
+        for step in steps:
+            state = random_state(networks, config, schedule, seed=step)
+            # Nothing but the average may be used.
+            state = state.replace(params=jax.tree.map(np.zeros_like, state.params))
+            checkpoints.save(step, state, iterator)
+    line = json.dumps({"step": steps[0], "dned_share": dned_share})
+    (workdir / METRICS_FILE).write_text(line + "\n")
+
+
+def random_frame(seed: int, size: tuple[int, int] = (32, 40)) -> dict[str, np.ndarray]:
+    """A frame as the folder dataset has it: `image`, `cg` and `label`, in blocks of 4x4 pixels."""
+    random = np.random.RandomState(seed)
+    cells = [-(-side // 4) for side in size]
+
+    def enlarge(blocks: np.ndarray) -> np.ndarray:
+        return blocks.repeat(4, 0).repeat(4, 1)[: size[0], : size[1]].astype(np.uint8)
+
+    return {
+        "label": enlarge(random.choice([0, 2, 3, 5], (*cells, 1))),
+        "image": enlarge(random.randint(0, 256, (*cells, 3))),
+        "cg": enlarge(random.randint(0, 256, (*cells, 3))),
+    }
+
+
+def write_frame(group: pathlib.Path, name: str, arrays: dict[str, np.ndarray]) -> None:
+    """Writes a frame's arrays as GROUP/KEY/NAME.png."""
+    for key, array in arrays.items():
+        path = group / key / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(images.encode_png(array))
+
+
+def restore_fast(workdir: pathlib.Path, step: int | None = None) -> TrainedModel:
+    """`inference.restore_model` with a translation that compiles fast."""
+    model = restore_model(workdir, step)
+    translate = make_translate(model.networks, model.config)
+    model.__dict__["_translate"] = fast_jit(translate.__wrapped__)
+    return model
