@@ -1,0 +1,52 @@
+"""Score tables for people: one line per row of pictures, then one column per row for each class."""
+
+import math
+from collections.abc import Mapping
+
+from sflow_jax.metrics.picture_scores import Result
+
+# Title, factor and decimals of the numbers that tables show.
+_COLUMNS = {
+    "l1": ("L1", 1, 4),
+    "mean_iou": ("mIoU %", 100, 1),
+    "pixel_accuracy": ("accuracy % (void ignored)", 100, 1),
+    "pixel_accuracy_with_void": ("accuracy % (void counted)", 100, 1),
+}
+
+
+def format_table(results: Mapping[str, Result]) -> str:
+    """Formats the results of several rows.
+
+    Args:
+        results: the numbers of each row, from `picture_scores`; all rows have the same ones.
+
+    Returns:
+        The table, and below it the IoU of each class where there is a `class_iou`; `-` marks what
+        is not defined.
+    """
+    first = next(iter(results.values()))
+    names = [name for name in _COLUMNS if name in first]
+    lines = [["", *(_COLUMNS[name][0] for name in names)]]
+    for row, result in results.items():
+        lines.append([row, *(_format(result[name], *_COLUMNS[name][1:]) for name in names)])
+    text = _align(lines)
+    if "class_iou" in first:
+        lines = [["IoU %", *results]]
+        for name in first["class_iou"]:
+            cells = [_format(result["class_iou"][name], 100, 1) for result in results.values()]
+            lines.append([name, *cells])
+        text += "\n\n" + _align(lines)
+    return text
+
+
+def _format(value: float, factor: int, decimals: int) -> str:
+    return "-" if math.isnan(value) else f"{factor * value:.{decimals}f}"
+
+
+def _align(lines: list[list[str]]) -> str:
+    """The first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
+        for line in lines
+    )
