@@ -27,7 +27,9 @@ def l1(a: jax.Array, b: jax.Array) -> jax.Array:
 
 def binary_cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
     """Element-wise `-t log s(x) - (1 - t) log(1 - s(x))` for logits x, without overflow."""
-    return jnp.maximum(logits, 0) - logits * target + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    # Not with maximum and abs, whose gradients at logits of exactly 0, which sparse edge maps are
+    # full of, would add up to -t instead of 1/2 - t.
+    return jax.nn.softplus(logits) - logits * target
 
 
 def _score_loss(scores: jax.Array, is_real: bool, form: str) -> jax.Array:

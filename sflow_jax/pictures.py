@@ -3,9 +3,10 @@
 import pathlib
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from sflow_jax.data.images import encode_png
 
 _CAPTION_HEIGHT = 16  # pixels
 _GAP = 2
@@ -53,11 +54,12 @@ def grid(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str]) -> np.nd
 def write_png(path: pathlib.Path, image: np.ndarray) -> None:
     """Writes uint8 RGB [H, W, 3], making the folders that are missing.
 
+    The file appears whole or not at all, so that whoever is interrupted can go on from what exists.
+
     Raises:
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    written, data = cv2.imencode(".png", image[..., ::-1])
-    if not written:
-        raise OSError(f"{path}: cannot encode an array of shape {image.shape} as PNG")
-    path.write_bytes(data.tobytes())
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(encode_png(image))
+    part.replace(path)

@@ -6,7 +6,7 @@ import ml_collections
 from clu import parameter_overview
 
 from sflow_jax.training.loop import Run, set_up
-from sflow_jax.training.state import TrainState
+from sflow_jax.training.state import TrainState, initial_state
 
 
 def describe(config: ml_collections.ConfigDict) -> str:
@@ -20,7 +20,7 @@ def describe(config: ml_collections.ConfigDict) -> str:
         InputError: what training would report before its first step.
     """
     run = set_up(config)
-    state = jax.eval_shape(run.create_state)
+    state = jax.eval_shape(lambda: initial_state(run.networks, run.config, run.schedule))
     parts = [
         _describe_params("generator", state.params["generator"]),
         _describe_params("DNED", state.params["dned"]),

@@ -51,10 +51,6 @@ class Run:
         """Parameters of the perceptual network; empty without one."""
         return self.perceptual_network.params if self.perceptual_network else {}
 
-    def create_state(self) -> TrainState:
-        """The state before the first step."""
-        return create_state(self.networks, self.config, self.schedule)
-
     def device_step(self, axis_name: str | None = AXIS) -> TrainStep:
         """The train step of one device."""
         return make_train_step(
@@ -134,7 +130,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
         worker_count=config.data.worker_count,
     )
     with Checkpoints(workdir, config.checkpoint) as checkpoints, _stop_requests() as stop:
-        state = run.create_state()
+        state = create_state(run.networks, config, run.schedule)
         if checkpoints.latest_step is not None:
             state = checkpoints.restore(state, iterator)
             print(f"resumed from step {checkpoints.latest_step} in {workdir}")

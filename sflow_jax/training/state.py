@@ -115,26 +115,30 @@ def init_params(networks: Networks, config: ml_collections.ConfigDict) -> tuple[
     return params, networks.discriminator.init(keys[2], seen, jnp.zeros((*size, 3)))
 
 
+def initial_state(
+    networks: Networks, config: ml_collections.ConfigDict, schedule: Schedule
+) -> TrainState:
+    """The state before the first step, as a function to trace."""
+    optimizer, discriminator_optimizer = create_optimizers(config, schedule)
+    params, discriminator_params = init_params(networks, config)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        discriminator_params=discriminator_params,
+        optimizer_state=optimizer.init(params),
+        discriminator_optimizer_state=discriminator_optimizer.init(discriminator_params),
+        ema_params=jax.tree.map(jnp.copy, params),
+    )
+
+
 def create_state(
     networks: Networks, config: ml_collections.ConfigDict, schedule: Schedule
 ) -> TrainState:
-    """The state before the first step."""
-    optimizer, discriminator_optimizer = create_optimizers(config, schedule)
-
+    """The state before the first step, on the device."""
     # It runs once, so compile it fast: XLA takes 19 s on a CPU with optimisation, 4 s without.
     is_cpu = jax.default_backend() == "cpu"
     options = {"xla_backend_optimization_level": 0} if is_cpu else None
-
-    @functools.partial(jax.jit, compiler_options=options)
-    def create() -> TrainState:
-        params, discriminator_params = init_params(networks, config)
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            discriminator_params=discriminator_params,
-            optimizer_state=optimizer.init(params),
-            discriminator_optimizer_state=discriminator_optimizer.init(discriminator_params),
-            ema_params=jax.tree.map(jnp.copy, params),
-        )
-
+    create = jax.jit(
+        functools.partial(initial_state, networks, config, schedule), compiler_options=options
+    )
     return create()

@@ -204,5 +204,5 @@ def update_state(
 
 
 def _gradient_norms(grads: dict[str, Any], discriminator_grads: Params) -> Metrics:
-    norms = {f"gradient_norm/{name}": optax.global_norm(part) for name, part in grads.items()}
-    return norms | {"gradient_norm/discriminator": optax.global_norm(discriminator_grads)}
+    norms = {f"gradient_norm/{name}": optax.tree.norm(part) for name, part in grads.items()}
+    return norms | {"gradient_norm/discriminator": optax.tree.norm(discriminator_grads)}

@@ -1,0 +1,224 @@
+"""Runs of the real command: they end, resume bitwise, and stop cleanly when something is wrong."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from sflow_jax.data.pipeline import train_iterator
+from sflow_jax.errors import InputError, TrainingError
+from sflow_jax.training import loop
+from sflow_jax.training.checkpoints import Checkpoints, restore_params
+from sflow_jax.training.state import create_state
+
+PROJECT_ROOT = pathlib.Path(__file__).resolve().parents[2]
+TINY = ("--config", "configs/streets.py:tiny")
+ENVIRONMENT = os.environ | {
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
+    # The runs compile the same step: once is enough.
+    "JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(prefix="sflow-compiled-"),
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
+
+def start(*arguments, **overrides):
+    command = [sys.executable, "-m", "sflow_jax.main", *TINY, *map(str, arguments)]
+    command += [f"--config.{field}={value}" for field, value in overrides.items()]
+    return subprocess.Popen(
+        command,
+        cwd=PROJECT_ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*arguments, **overrides):
+    process = start(*arguments, **overrides)
+    output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors
+
+
+def saved_run(workdir, config):
+    """The whole last checkpoint: the state as flat arrays, and the position in the data."""
+    config = config.copy_and_resolve_references()
+    assembled = loop.set_up(config)
+    iterator = train_iterator(assembled.dataset.source("train"), batch_size=1, seed=config.seed)
+    empty = create_state(assembled.networks, config, assembled.schedule)
+    with Checkpoints(workdir, config.checkpoint) as checkpoints:
+        state = checkpoints.restore(empty, iterator)
+    return jax.tree.map(np.asarray, state), iterator.get_state()
+
+
+def wait_for_checkpoint(process, workdir, deadline=240):
+    end = time.time() + deadline
+    while time.time() < end:
+        if any(path.name.isdigit() for path in (workdir / "checkpoints").glob("*")):
+            return
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    raise TimeoutError(f"no checkpoint in {workdir}")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, data_dir):
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    code, output, errors = run("--workdir", workdir, **{"data.data_dir": data_dir})
+    assert code == 0, errors
+    return workdir, output
+
+
+def test_a_run_leaves_metrics_pictures_config_and_a_checkpoint(uninterrupted):
+    workdir, output = uninterrupted
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(2, 25, 2))
+    last = lines[-1]
+    expected = {
+        "generator/adversarial", "generator/feature_matching", "generator/perceptual",
+        "generator/dned", "discriminator/real", "discriminator/fake", "discriminator/accuracy",
+        "gradient_norm/generator", "gradient_norm/dned", "gradient_norm/discriminator",
+        "edge_density", "l1", "images_per_second",
+    }  # fmt: skip
+    assert expected <= last.keys()
+    assert last["l1"] < lines[0]["l1"]
+    assert last["images_per_second"] > 0
+    assert last["edge_density"] == pytest.approx(0.15, abs=0.02)  # quantile 0.85
+    assert (workdir / "pictures" / "preview_0000024.png").stat().st_size > 1000
+    assert list((workdir / "tensorboard").glob("events.*"))
+    assert json.loads((workdir / "config.json").read_text())["generator"]["width"] == 4
+    assert str(workdir) in output
+
+
+@pytest.mark.parametrize("interruption", [signal.SIGKILL, signal.SIGTERM])
+def test_an_interrupted_run_resumes_bitwise(
+    uninterrupted, tmp_path, data_dir, config, interruption
+):
+    workdir = tmp_path / "interrupted"
+    process = start("--workdir", workdir, **{"data.data_dir": data_dir})
+    wait_for_checkpoint(process, workdir)
+    process.send_signal(interruption)
+    output, errors = process.communicate(timeout=120)
+    if interruption == signal.SIGTERM:
+        assert process.returncode == 0, errors
+        assert "resumes" in output
+    else:
+        assert process.returncode == -signal.SIGKILL
+    code, output, errors = run("--workdir", workdir, **{"data.data_dir": data_dir})
+    assert code == 0, errors
+    assert "resumed from step" in output
+
+    expected, expected_position = saved_run(uninterrupted[0], config)
+    state, position = saved_run(workdir, config)
+    assert int(state.step) == 24
+    jax.tree.map(np.testing.assert_array_equal, state, expected)
+    assert position == expected_position
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(2, 25, 2))
+
+
+def test_the_sampler_restores_the_averaged_parameters_alone(uninterrupted, config):
+    expected, _ = saved_run(uninterrupted[0], config)
+    params, step = restore_params(uninterrupted[0], jax.eval_shape(lambda: expected.ema_params))
+    assert step == 24
+    jax.tree.map(np.testing.assert_array_equal, params, expected.ema_params)
+    with pytest.raises(InputError, match=r"expected step 7"):
+        restore_params(uninterrupted[0], expected.ema_params, step=7)
+    with pytest.raises(InputError, match="not found"):
+        restore_params(uninterrupted[0] / "nothing", expected.ema_params)
+
+
+def test_another_config_does_not_continue_a_run(uninterrupted, data_dir):
+    code, _, errors = run(
+        "--workdir", uninterrupted[0], **{"data.data_dir": data_dir, "generator.width": 8}
+    )
+    assert code == 2
+    assert "generator.width is 8 and was 4" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_non_finite_loss_names_step_loss_and_examples():
+    guard = loop.FiniteGuard()
+    guard.follow(6, {"l1": np.float32(0.5), "generator/total": np.float32(2)}, ["train/000001"])
+    bad = {"l1": np.float32(0.5), "generator/total": np.float32("nan")}
+    guard.follow(7, bad, ["train/000003", "train/000005"])
+    with pytest.raises(TrainingError, match=r"step 7: .*generator/total = nan.*train/000005"):
+        guard.check()
+
+
+def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(tmp_path, data_dir, config):
+    code, _, errors = run(
+        "--workdir", tmp_path, **{"data.data_dir": data_dir, "optimizer.learning_rate": 1e30}
+    )
+    assert code == 1
+    assert "non-finite" in errors
+    assert "train/" in errors
+    assert "Traceback" not in errors
+    for step in (tmp_path / "checkpoints").glob("[0-9]*"):
+        config.optimizer.learning_rate = 1e30
+        state, _ = saved_run(tmp_path, config)
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)), step
+
+
+def test_a_dry_run_describes_the_run_and_trains_nothing(tmp_path, data_dir):
+    workdir = tmp_path / "none"
+    code, output, errors = run("--dry_run", "--workdir", workdir, **{"data.data_dir": data_dir})
+    assert code == 0, errors
+    for expected in ("generator", "DNED", "GFLOP per image", "MiB", "24 steps", "8 train"):
+        assert expected in output
+    assert not workdir.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "overrides", "message"),
+    [
+        ((), {"generator.depth": 3}, "depth"),
+        ((), {"loss.adversarial": "wgan"}, "found 'wgan', expected one of lsgan, bce, hinge"),
+        ((), {"train.batch_size": 0}, "train.batch_size: found 0, expected at least 1"),
+        ((), {"train.batch_size": "many"}, "batch_size"),
+        ((), {"loss.perceptual_network": "vgg19"}, "sflow_jax.pretrained.weights get vgg19"),
+        ((), {"data.dataset": "cityscapes", "data.source": "/nowhere"}, "/nowhere"),
+        (("surplus",), {}, "surplus"),
+        (("--config", "configs/none.py"), {}, "configs/none.py"),
+    ],
+)
+def test_a_mistake_is_one_line_without_a_traceback(
+    tmp_path, data_dir, monkeypatch, arguments, overrides, message
+):
+    monkeypatch.setitem(ENVIRONMENT, "SFLOW_CACHE", str(tmp_path / "cache"))
+    overrides = {"data.data_dir": data_dir} | overrides
+    code, _, errors = run("--workdir", tmp_path / "run", *arguments, **overrides)
+    assert code == 2
+    assert message in errors
+    assert "Traceback" not in errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_tensorflow_a_run_still_writes_its_metrics(tmp_path, monkeypatch):
+    from sflow_jax.training.metric_log import MetricLog
+
+    monkeypatch.setitem(sys.modules, "clu", None)
+    with MetricLog(tmp_path, 0) as log:
+        log.write_scalars(1, {"l1": 0.5})
+        log.write_picture(1, "preview", np.zeros((4, 4, 3), np.uint8))
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, "l1": 0.5}
+    assert (tmp_path / "pictures" / "preview_0000001.png").exists()
+
+
+def test_what_a_killed_run_logged_after_its_checkpoint_is_dropped(tmp_path):
+    from sflow_jax.training.metric_log import MetricLog
+
+    lines = ['{"step": 2, "l1": 1.0}', '{"step": 4, "l1": 0.9}', '{"step": 6, "l']
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    with MetricLog(tmp_path, 2) as log:
+        log.write_scalars(4, {"l1": 0.8})
+    steps = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [{"step": 2, "l1": 1.0}, {"step": 4, "l1": 0.8}]
