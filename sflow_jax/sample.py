@@ -12,6 +12,7 @@ import collections
 import dataclasses
 import json
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -225,6 +226,18 @@ def _write(
         bar.update(len(frames))
 
 
+def _warn_of_sizes(sampling: Sampling) -> None:
+    data = sampling.model.config.data
+    other = [size for size in sampling.batch_sizes if size != (data.height, data.width)]
+    if other and data.height:
+        height, width = other[0]
+        print(
+            f"note: found frames of {width}x{height}, trained at {data.width}x{data.height}: "
+            "results are best at the size of training",
+            file=sys.stderr,
+        )
+
+
 def _check_variants(model: TrainedModel, num_variants: int) -> None:
     if num_variants > 1 and not model.sees_dned:
         raise InputError(
@@ -290,6 +303,7 @@ def main() -> None:
             batch_size=options.batch_size,
             with_real=options.grid,
         )
+        _warn_of_sizes(sampling)
         translate_missing(sampling)
         if options.grid:
             write_png(output / GRID_FILE, draw_grid(sampling))
