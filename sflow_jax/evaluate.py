@@ -177,9 +177,9 @@ def draw_examples(evaluation: Evaluation, limit: int | None = None) -> np.ndarra
     if evaluation.predict:
         palette = np.zeros((256, 3), np.uint8)
         palette[class_table.eval_lookup[::-1]] = class_table.palette[::-1]  # the first id wins
-        columns["segmented: real"] = palette[evaluation.predict(real)]
+        columns["segmented real"] = palette[evaluation.predict(real)]
         fake = pictures[evaluation.model_row]
-        columns[f"segmented: {evaluation.model_row}"] = palette[evaluation.predict(fake)]
+        columns["segmented fake"] = palette[evaluation.predict(fake)]
     rows = [[column[index] for column in columns.values()] for index in range(count)]
     return grid(rows, list(columns))
 
