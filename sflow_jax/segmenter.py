@@ -16,31 +16,18 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
-import tqdm
 from absl import flags
 
 from sflow_jax import cli, prepare
-from sflow_jax.data import builder, labels, pipeline
+from sflow_jax.data import builder, pipeline
 from sflow_jax.errors import InputError
 from sflow_jax.metrics import segmentation
-from sflow_jax.models.segmenter import STRIDE, Segmenter, fold_batch_norm
-from sflow_jax.ops import augment
+from sflow_jax.models.segmenter import Segmenter
 from sflow_jax.pretrained import variables
+from sflow_jax.training import segmenter as training
 from sflow_jax.training.scene import to_float
 
 _EVAL_BATCH = 8
-_LEARNING_RATE = 5e-3
-_WARMUP_SHARE = 0.05
-_WEIGHT_DECAY = 1e-4
-_COUNTED_EXAMPLES = 256  # that decide on the class weights
-_MIN_SHARE = 1e-4  # of a class in the pixels; rarer ones get no higher weight
-
-# The scores must not hang on the camera's exposure or noise, nor on detail that fakes may lack.
-_MAX_EXPOSURE = 0.3  # log2 of the factor on all channels
-_MAX_TINT = 0.1  # log2 of the factor on each channel
-_MAX_NOISE = 0.03  # standard deviation, the image's range being 2
-_MAX_BLUR = 0.5  # share of a 3x3 binomial blur
 
 
 def image_batches(batches: Iterator[dict[str, Any]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -49,119 +36,6 @@ def image_batches(batches: Iterator[dict[str, Any]]) -> Iterator[tuple[np.ndarra
         images, label_maps = batch["image"], batch["label"]
         height, width = images.shape[2:4]
         yield images.reshape(-1, height, width, 3), label_maps.reshape(-1, height, width)
-
-
-def vary_images(key: jax.Array, images: jax.Array) -> jax.Array:
-    """Varies exposure, tint, noise and sharpness of images [B, H, W, 3] in [-1, 1]."""
-    exposure_key, tint_key, noise_key, level_key, blur_key = jax.random.split(key, 5)
-    batch_size = images.shape[0]
-    blur_keys = jax.random.split(blur_key, batch_size)
-    images = augment.blur_edges(blur_keys, images, _MAX_BLUR)
-    shape = (batch_size, 1, 1, 1)
-    exposure = jax.random.uniform(exposure_key, shape, minval=-1) * _MAX_EXPOSURE
-    tint = jax.random.uniform(tint_key, (batch_size, 1, 1, 3), minval=-1) * _MAX_TINT
-    images = (images + 1) * jnp.exp2(exposure + tint) - 1
-    noise = jax.random.uniform(level_key, shape) * _MAX_NOISE
-    return images + noise * jax.random.normal(noise_key, images.shape)
-
-
-def class_weights(prepared: prepare.PreparedDataset) -> np.ndarray:
-    """Weights that raise rare classes, or thin objects would be labelled as what is behind them.
-
-    Returns:
-        float32 [C]: 1 / sqrt(share of the class in the pixels of the training split), scaled to a
-        mean of 1 over the pixels.
-    """
-    table, source = prepared.class_table, prepared.source("train")
-    counts = np.zeros(256)
-    for index in range(0, len(source), -(-len(source) // _COUNTED_EXAMPLES)):
-        counts += np.bincount(table.eval_lookup[source[index]["label"]].ravel(), minlength=256)
-    counts = counts[: table.num_eval_classes]
-    share = np.maximum(counts / max(counts.sum(), 1), _MIN_SHARE)
-    weights = share**-0.5
-    return (weights / (weights * share).sum()).astype(np.float32)
-
-
-def cross_entropy(logits: jax.Array, eval_ids: jax.Array, weights: jax.Array) -> jax.Array:
-    """Mean cross-entropy over the pixels that are not void, weighted by class.
-
-    Args:
-        logits: float32 [B, H, W, C].
-        eval_ids: [B, H, W], 0 .. C - 1 or 255 for void.
-        weights: [C].
-
-    Returns:
-        A scalar.
-    """
-    is_scored = eval_ids != labels.VOID
-    targets = jnp.where(is_scored, eval_ids, 0)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-    pixel_weights = jnp.where(is_scored, weights[targets], 0)
-    return (pixel_weights * losses).sum() / jnp.maximum(pixel_weights.sum(), 1e-6)
-
-
-def make_optimizer(num_steps: int) -> optax.GradientTransformation:
-    """AdamW with a short warm-up and a cosine decay to zero."""
-    warmup_steps = max(1, round(_WARMUP_SHARE * num_steps))
-    schedule = optax.warmup_cosine_decay_schedule(0, _LEARNING_RATE, warmup_steps, num_steps + 1)
-    return optax.chain(
-        optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=_WEIGHT_DECAY)
-    )
-
-
-def train(
-    iterators: Sequence[Iterator[tuple[np.ndarray, np.ndarray]]],
-    table: labels.ClassTable,
-    weights: np.ndarray,
-    *,
-    num_steps: int,
-    seed: int,
-) -> dict[str, Any]:
-    """Trains a `Segmenter`, with a progress bar.
-
-    Args:
-        iterators: endless batches of uint8 images and label maps, used in turn.
-        table: what the ids of the label maps mean.
-        weights: of the classes in the loss, [C].
-        num_steps: optimisation steps.
-        seed: of the initial weights and the variations of the images.
-
-    Returns:
-        The variables of `Segmenter(table.num_eval_classes)`.
-    """
-    network = Segmenter(table.num_eval_classes, training=True)
-    init_key, key = jax.random.split(jax.random.key(seed))
-    network_variables = jax.jit(network.init)(init_key, jnp.zeros((1, STRIDE, STRIDE, 3)))
-    optimizer = make_optimizer(num_steps)
-    eval_lookup, weights = jnp.asarray(table.eval_lookup), jnp.asarray(weights)
-
-    @jax.jit
-    def update(network_variables, optimizer_state, step, images, label_maps):
-        flip_key, vary_key = jax.random.split(jax.random.fold_in(key, step))
-        flips = augment.random_flips(jax.random.split(flip_key, images.shape[0]))
-        inputs = augment.flip_horizontally(vary_images(vary_key, to_float(images)), flips)
-        targets = augment.flip_horizontally(eval_lookup[label_maps][..., None], flips)[..., 0]
-        params, statistics = network_variables["params"], network_variables["batch_stats"]
-
-        def loss_of(params):
-            both = {"params": params, "batch_stats": statistics}
-            logits, changed = network.apply(both, inputs, mutable=["batch_stats"])
-            return cross_entropy(logits, targets, weights), changed
-
-        (loss, changed), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
-        updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
-        return {"params": optax.apply_updates(params, updates), **changed}, optimizer_state, loss
-
-    optimizer_state = optimizer.init(network_variables["params"])
-    progress = tqdm.trange(num_steps, desc="segmenter", unit="step")
-    for step in progress:
-        batch = next(iterators[step % len(iterators)])
-        network_variables, optimizer_state, loss = update(
-            network_variables, optimizer_state, step, *batch
-        )
-        if step % 20 == 0:
-            progress.set_postfix(loss=f"{loss:.3f}")
-    return fold_batch_norm(network_variables)
 
 
 def evaluate(
@@ -214,17 +88,20 @@ def write_results(
     settings: dict[str, Any],
 ) -> None:
     """Writes weights to `output` and, beside it, settings and scores as JSON; prints the scores."""
-    scores = {}
+    report = {"settings": settings, "scores": {}}
     for size, result in results.items():
         print(f"\ntest split at {size}\n{segmentation.format_table(result, names)}")
-        values = dataclasses.asdict(result) | {
-            "class_iou": dict(zip(names, result.class_iou, strict=True))
-        }
-        scores[size] = jax.tree.map(lambda x: None if np.isnan(x) else round(float(x), 4), values)
+        values = dataclasses.asdict(result)
+        classes = zip(names, map(_rounded, values.pop("class_iou")), strict=True)
+        summary = {name: _rounded(value) for name, value in values.items()}
+        report["scores"][size] = summary | {"class_iou": dict(classes)}
     variables.write(output, network_variables, {}, np.float16)
-    text = json.dumps({"settings": settings, "scores": scores}, indent=2)
-    output.with_suffix(".json").write_text(text + "\n")
+    output.with_suffix(".json").write_text(json.dumps(report, indent=2) + "\n")
     print(f"\n{output}")
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)  # JSON knows no NaN
 
 
 def check_trainable(prepared: prepare.PreparedDataset) -> None:
@@ -265,11 +142,20 @@ def main() -> None:
         for dataset in prepared.values()
     ]
     first = next(iter(prepared.values()))
-    table, weights = first.class_table, class_weights(first)
-    trained = train(iterators, table, weights, num_steps=options.num_steps, seed=options.seed)
+    table, weights = first.class_table, training.class_weights(first)
+    trained = training.train(
+        iterators, table, weights, num_steps=options.num_steps, seed=options.seed
+    )
     stored = jax.tree.map(lambda x: x.astype(jnp.float16).astype(jnp.float32), trained)
     results = {size: evaluate(stored, dataset) for size, dataset in prepared.items()}
-    settings = {"dataset": table.name, "seed": options.seed, "num_steps": options.num_steps}
+    settings = {
+        "dataset": table.name,
+        "examples": {split: first.num_examples[split] for split in ("train", "test")},
+        "sizes": list(prepared),
+        "batch_pixels": options.batch_pixels,
+        "num_steps": options.num_steps,
+        "seed": options.seed,
+    }
     write_results(output, trained, results, table.eval_names, settings)
 
 

@@ -59,7 +59,8 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     arrays = {name: np.ascontiguousarray(x, dtype) for name, x in flatten(variables).items()}
-    safetensors.numpy.save_file(arrays, part, metadata=dict(metadata))
+    # Not `save_file`, whose files only their owner may read.
+    part.write_bytes(safetensors.numpy.save(arrays, metadata=dict(metadata)))
     part.replace(path)
 
 
