@@ -7,11 +7,13 @@ VENV := .venv
 RUN := $(VENV)/bin/python -m
 DEMO ?= demo
 DATA := --config.data.data_dir=$(DEMO)/data
+SEGMENTER := $(RUN) sflow_jax.segmenter --config configs/streets.py $(DATA) \
+	--batch_pixels 65536 --num_steps 900
 
 # TensorFlow is imported for its summary writer only; its notices would hide the progress bars.
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: demo test clean
+.PHONY: demo test segmenters clean
 
 demo: $(VENV)/.installed
 	$(RUN) sflow_jax.main --config configs/streets.py $(DATA) --workdir $(DEMO)/run
@@ -32,6 +34,11 @@ test: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(RUN) pytest
+
+# Trains the two segmenters that ship with the package again; their docstring says why two.
+segmenters: $(VENV)/.installed
+	$(SEGMENTER) --seed 0 --output sflow_jax/pretrained/streets_features.safetensors
+	$(SEGMENTER) --seed 1 --output sflow_jax/pretrained/streets_evaluator.safetensors
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 not found; set PYTHON=" >&2; exit 2; }

@@ -13,7 +13,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["sflow_jax", "sflow_jax.*"]),
-    package_data={"sflow_jax.pretrained": ["*.safetensors"]},
+    package_data={"sflow_jax.pretrained": ["*.safetensors", "*.json"]},
     install_requires=[
         "absl-py",
         "array_record",

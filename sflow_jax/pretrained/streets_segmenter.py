@@ -1,8 +1,8 @@
 """The two segmentation networks for `streets` that ship with the package.
 
-They have the same architecture and were trained from different seeds with the command
+They have the same architecture and were trained from different seeds by
 
-    python -m sflow_jax.segmenter --config configs/streets.py --seed N --output FILE
+    make segmenters
 
 `features` is the perceptual network where VGG19's weights are absent; `evaluator` scores generated
 images. They are two, because a generator that was trained on the features of a network has learnt
@@ -20,7 +20,7 @@ from sflow_jax.pretrained import variables
 
 ROLES = ("features", "evaluator")
 
-_FOLDER = pathlib.Path(__file__).parent
+FOLDER = pathlib.Path(__file__).parent
 
 
 def load(role: str) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def load(role: str) -> dict[str, Any]:
         raise ValueError(f"unknown role {role!r}; expected one of {ROLES}")
     images = jax.ShapeDtypeStruct((1, STRIDE, STRIDE, 3), jnp.float32)
     shapes = variables.shapes_of(jax.eval_shape(Segmenter().init, jax.random.key(0), images))
-    return variables.read(_FOLDER / f"streets_{role}.safetensors", shapes)
+    return variables.read(FOLDER / f"streets_{role}.safetensors", shapes)
 
 
 def features(

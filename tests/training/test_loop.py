@@ -80,7 +80,7 @@ def uninterrupted(tmp_path_factory, data_dir):
 def test_a_run_leaves_metrics_pictures_config_and_a_checkpoint(uninterrupted):
     workdir, output = uninterrupted
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(2, 25, 2))
+    assert [line["step"] for line in lines] == list(range(2, 21, 2))
     last = lines[-1]
     expected = {
         "generator/adversarial", "generator/feature_matching", "generator/perceptual",
@@ -92,7 +92,7 @@ def test_a_run_leaves_metrics_pictures_config_and_a_checkpoint(uninterrupted):
     assert last["l1"] < lines[0]["l1"]
     assert last["images_per_second"] > 0
     assert last["edge_density"] == pytest.approx(0.15, abs=0.02)  # quantile 0.85
-    assert (workdir / "pictures" / "preview_0000024.png").stat().st_size > 1000
+    assert (workdir / "pictures" / "preview_0000020.png").stat().st_size > 1000
     assert list((workdir / "tensorboard").glob("events.*"))
     assert json.loads((workdir / "config.json").read_text())["generator"]["width"] == 4
     assert str(workdir) in output
@@ -118,17 +118,17 @@ def test_an_interrupted_run_resumes_bitwise(
 
     expected, expected_position = saved_run(uninterrupted[0], config)
     state, position = saved_run(workdir, config)
-    assert int(state.step) == 24
+    assert int(state.step) == 20
     jax.tree.map(np.testing.assert_array_equal, state, expected)
     assert position == expected_position
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(2, 25, 2))
+    assert [line["step"] for line in lines] == list(range(2, 21, 2))
 
 
 def test_the_sampler_restores_the_averaged_parameters_alone(uninterrupted, config):
     expected, _ = saved_run(uninterrupted[0], config)
     params, step = restore_params(uninterrupted[0], jax.eval_shape(lambda: expected.ema_params))
-    assert step == 24
+    assert step == 20
     jax.tree.map(np.testing.assert_array_equal, params, expected.ema_params)
     with pytest.raises(InputError, match=r"expected step 7"):
         restore_params(uninterrupted[0], expected.ema_params, step=7)
@@ -172,7 +172,7 @@ def test_a_dry_run_describes_the_run_and_trains_nothing(tmp_path, data_dir):
     workdir = tmp_path / "none"
     code, output, errors = run("--dry_run", "--workdir", workdir, **{"data.data_dir": data_dir})
     assert code == 0, errors
-    for expected in ("generator", "DNED", "GFLOP per image", "MiB", "24 steps", "8 train"):
+    for expected in ("generator", "DNED", "GFLOP per image", "MiB", "20 steps", "8 train"):
         assert expected in output
     assert not workdir.exists()
 
