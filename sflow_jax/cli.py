@@ -8,8 +8,6 @@ from ml_collections import config_flags
 
 from sflow_jax.errors import InputError, TrainingError
 
-_CONFIG_PREFIX = "--config"
-
 
 def define_config_flag() -> flags.FlagHolder:
     """Defines `--config FILE` with `--config.field=value` overrides; returns the flag's holder."""
@@ -40,8 +38,10 @@ def run(main: Callable[[], None]) -> None:
 def _parse_flags(arguments: list[str]) -> list[str]:
     try:
         remaining = flags.FLAGS(arguments)
-    except FileNotFoundError as error:
-        raise InputError(f"{_CONFIG_PREFIX}: no config file at {error.filename}") from error
+        if "config" in flags.FLAGS and flags.FLAGS.config is not None:
+            flags.FLAGS.config.to_dict()  # a file that failed to load says so at its first use
+    except OSError as error:
+        raise InputError(f"--config: {' '.join(str(error).split())}") from error
     except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
         message = str(error.args[0] if error.args else error)
         # An unknown field comes as 'Key "x" does not exist ...' from the locked config.

@@ -48,7 +48,7 @@ def test_sizes_and_types_come_from_the_config():
             "generator.kind": "local",
             "generator.num_blocks": 2,
             "generator.num_local_blocks": 1,
-            "generator.num_downsamplings": 2,
+            "generator.num_downsamplings": 4,
             "discriminator.num_scales": 2,
             "discriminator.num_layers": 4,
             "dned.width": 3,
@@ -56,13 +56,13 @@ def test_sizes_and_types_come_from_the_config():
         }
     )
     half = jnp.dtype("bfloat16")
-    assert networks.generator == LocalEnhancer(4, 2, 2, 1, half)
+    assert networks.generator == LocalEnhancer(4, 4, 2, 1, half)
     discriminator = networks.discriminator
     sizes = (discriminator.num_scales, discriminator.width, discriminator.num_layers)
     assert sizes == (2, 4, 4)
     assert discriminator.dtype == networks.dned.dtype == half
     assert networks.dned.width == 3
-    assert shapes_of()[0].generator == GlobalGenerator(4, 3, 1, jnp.dtype("float32"))
+    assert shapes_of()[0].generator == GlobalGenerator(4, 2, 1, jnp.dtype("float32"))
 
 
 def test_the_seed_decides_the_first_state():

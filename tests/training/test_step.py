@@ -230,6 +230,7 @@ def test_the_edges_into_the_generator_go_from_laplacian_to_dned():
 
 def test_both_optimisers_are_adam_at_the_scheduled_rate():
     outcome = take_step()
+    rate = streets.get_test_config().optimizer.learning_rate
     for before, after, gradients in (
         (outcome.before.params, outcome.after.params, outcome.gradients),
         (
@@ -239,7 +240,7 @@ def test_both_optimisers_are_adam_at_the_scheduled_rate():
         ),
     ):
         # Bias correction leaves g / (|g| + epsilon) of the first step.
-        expected = jax.tree.map(lambda p, g: p - 2e-4 * g / (np.abs(g) + 1e-8), before, gradients)
+        expected = jax.tree.map(lambda p, g: p - rate * g / (np.abs(g) + 1e-8), before, gradients)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), after, expected)
 
 
