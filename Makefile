@@ -17,7 +17,10 @@ export TF_CPP_MIN_LOG_LEVEL := 3
 
 demo: $(VENV)/.installed
 	$(RUN) sflow_jax.main --config configs/streets.py $(DATA) --workdir $(DEMO)/run
-	$(RUN) sflow_jax.prepare --config configs/streets.py $(DATA) --export $(DEMO)/scenes
+	@# Exporting refuses a folder that is not empty: what an interruption left is made again.
+	test -d $(DEMO)/scenes || { rm -rf $(DEMO)/scenes.part && $(RUN) sflow_jax.prepare \
+		--config configs/streets.py $(DATA) --export $(DEMO)/scenes.part \
+		&& mv $(DEMO)/scenes.part $(DEMO)/scenes; }
 	$(RUN) sflow_jax.sample --workdir $(DEMO)/run --input $(DEMO)/scenes/test \
 		--output $(DEMO)/samples --grid
 	$(RUN) sflow_jax.sample --workdir $(DEMO)/run --input $(DEMO)/scenes/test --limit 8 \

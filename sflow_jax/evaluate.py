@@ -1,6 +1,6 @@
 """Scores a trained generator on a split of its dataset.
 
-    python -m sflow_jax.evaluate --workdir RUN [--split test] [--output DIR]
+    python -m sflow_jax.evaluate --workdir RUN [--split SPLIT] [--output DIR]
 
 Every score has a row for the real images (oracle), for the model, for the same generator given
 plain Laplacian edges or none, and for the CG frames where there are any. What is scored is what
@@ -277,7 +277,7 @@ def main() -> None:
 
 def _define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the training run.")
-    flags.DEFINE_string("split", "test", "Split of the run's dataset.")
+    flags.DEFINE_string("split", None, "Split; by default test, or validation without one.")
     flags.DEFINE_string("output", None, "Folder for the results; by default WORKDIR/scores.")
     flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
     flags.DEFINE_integer("limit", None, "Only the first so many examples.", lower_bound=1)
