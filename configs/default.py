@@ -17,7 +17,7 @@ def get_config() -> config_dict.ConfigDict:
     data.data_dir = ""  # where prepared datasets live; "" = $TFDS_DATA_DIR or ~/tensorflow_datasets
     data.height = 256
     data.width = 512
-    data.frames = 1  # consecutive frames per example
+    data.frames = 1  # consecutive frames per example; 2 can be prepared, training takes 1
     data.num_train = 400  # streets only: examples to render per split, and from which seed
     data.num_validation = 50
     data.num_test = 50
@@ -58,9 +58,9 @@ def get_config() -> config_dict.ConfigDict:
     loss.perceptual = 10.0  # lambda_2; 0 = off
     loss.perceptual_network = "vgg19"  # vgg19 | streets (features of the shipped segmenter)
     loss.perceptual_weights = "pix2pixhd"  # pix2pixhd (1/32 ... 1) | uniform (1/P, eq. 6)
-    loss.perceptual_input = "imagenet"  # imagenet (normalised) | raw ([-1, 1], as in pix2pixHD)
+    loss.perceptual_input = "imagenet"  # of vgg19: imagenet (normalised) | raw (as pix2pixHD)
     loss.dned = 1.0  # lambda_3
-    loss.side_weights = (1.0,) * 6  # a_i of eq. 4
+    loss.side_weights = (1.0,) * 6  # a_i of eq. 4, also the ensemble that the generator sees
 
     config.optimizer = optimizer = config_dict.ConfigDict()
     optimizer.learning_rate = 2e-4

@@ -7,6 +7,7 @@ from ml_collections import config_dict
 
 from sflow_jax import losses
 from sflow_jax.errors import InputError
+from sflow_jax.files import write_whole
 
 CONFIG_FILE = "config.json"
 CLASSES_FILE = "classes.json"
@@ -38,8 +39,7 @@ _AT_LEAST_ONE = (
     "checkpoint.keep",
 )
 _NOT_NEGATIVE = (
-    "data.height",
-    "data.width",
+    "seed",
     "data.worker_count",
     "generator.num_blocks",
     "generator.num_local_blocks",
@@ -55,6 +55,8 @@ _NOT_NEGATIVE = (
     "train.max_steps",
 )
 _SHARES = ("dned.dropout", "dned.blur", "optimizer.ema_decay", "edges.quantile")
+
+_SMALLEST_SIDE = 16  # pixels; DNED and VGG19 halve four times
 
 # A run may be resumed with other values of these; anything else would make it another run.
 _MAY_CHANGE = ("data.source", "data.data_dir", "data.worker_count", "train.max_steps")
@@ -77,17 +79,23 @@ def check(config: config_dict.ConfigDict) -> None:
     for field in _SHARES:
         in_range = values[field] is None or 0 <= values[field] <= 1
         _expect(values, field, in_range, "between 0 and 1")
+    for field in ("optimizer.beta1", "optimizer.beta2"):
+        _expect(values, field, 0 <= values[field] < 1, "0 or more and less than 1")
+    for field in ("data.height", "data.width"):
+        fits = values[field] == 0 or values[field] >= _SMALLEST_SIDE
+        _expect(values, field, fits, f"at least {_SMALLEST_SIDE} pixels, or 0 for the files' own")
+    _expect(values, "data.frames", values["data.frames"] == 1, "1; video is not trained yet")
     _expect(values, "train.epochs", values["train.epochs"] > 0, "more than 0")
     scales = values["discriminator.num_scales"]
     _expect(values, "discriminator.num_scales", 1 <= scales <= 3, "1, 2 or 3")
     weights = values["loss.side_weights"]
-    valid = len(weights) == 6 and min(weights) >= 0
-    _expect(values, "loss.side_weights", valid, "six numbers of 0 or more")
+    valid = len(weights) == 6 and min(weights) >= 0 and sum(weights) > 0
+    _expect(values, "loss.side_weights", valid, "six numbers of 0 or more, not all 0")
 
 
 def save(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     """Writes the config of a run to `workdir/config.json`."""
-    (workdir / CONFIG_FILE).write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+    write_whole(workdir / CONFIG_FILE, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
 def load(workdir: pathlib.Path) -> config_dict.ConfigDict:

@@ -20,6 +20,7 @@ from absl import flags
 
 from sflow_jax import cli
 from sflow_jax.data.pipeline import eval_batches
+from sflow_jax.data.prepared import open_dataset
 from sflow_jax.errors import InputError
 from sflow_jax.inference import TrainedModel, batch_size_for, restore_model
 from sflow_jax.metrics.picture_scores import MeanL1, Predict, Result, Score, Segmentation
@@ -75,14 +76,16 @@ class Evaluation:
         return [MeanL1(), *segmentation]
 
 
-def set_up(workdir: pathlib.Path, split: str = "test", step: int | None = None) -> Evaluation:
+def set_up(workdir: pathlib.Path, split: str | None = None, step: int | None = None) -> Evaluation:
     """Restores a run, opens its dataset and its segmenter.
 
     Raises:
         InputError: one of them cannot be used.
     """
     model = restore_model(workdir, step)
-    dataset = prepare(model.config.data)
+    dataset = _open_dataset(model)
+    if split is None:
+        split = "test" if "test" in dataset.num_examples else "validation"
     if dataset.class_table != model.class_table:
         raise InputError(
             f"{dataset.directory}: found other classes than in {workdir}, "
@@ -91,6 +94,12 @@ def set_up(workdir: pathlib.Path, split: str = "test", step: int | None = None) 
     rows = make_rows(model, has_cg=dataset.schema.cg)
     model_row = next(name for name in rows if name != ORACLE)
     return Evaluation(model, dataset, split, rows, model_row, load_segmenter(model))
+
+
+def _open_dataset(model: TrainedModel) -> PreparedDataset:
+    """The dataset that the model was trained on; prepared again only if it is gone."""
+    directory = pathlib.Path(model.dataset)
+    return open_dataset(directory) if directory.is_dir() else prepare(model.config.data)
 
 
 def make_rows(model: TrainedModel, has_cg: bool) -> dict[str, Draw]:
@@ -111,7 +120,8 @@ def make_rows(model: TrainedModel, has_cg: bool) -> dict[str, Draw]:
         rows[DNED_EDGES] = generated(model.dned_share)
     if model.config.generator.edges != "none":
         rows[LAPLACIAN] = generated(0.0)
-    rows[NO_EDGES] = generated(model.dned_share, with_edges=False)
+    # Not through DNED, which draws something even where there is no edge.
+    rows[NO_EDGES] = generated(0.0, with_edges=False)
     if has_cg:
         rows[CG] = lambda batch: batch["cg"][:, 0]
     return rows
@@ -261,7 +271,7 @@ def main() -> None:
     record = {
         "workdir": str(workdir.absolute()),
         "checkpoint_step": model.step,
-        "split": options.split,
+        "split": evaluation.split,
         "num_examples": num_examples,
         "edges": evaluation.edge_key,
         "dned_share": model.dned_share,

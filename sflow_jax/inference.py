@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Callable
 
@@ -17,7 +16,7 @@ from sflow_jax.errors import InputError
 from sflow_jax.models.dned import combine
 from sflow_jax.ops.laplacian import laplacian_edges
 from sflow_jax.training.checkpoints import restore_params
-from sflow_jax.training.metric_log import METRICS_FILE
+from sflow_jax.training.run_record import RunRecord
 from sflow_jax.training.scene import dned_input, generator_condition, to_float
 from sflow_jax.training.state import Networks, Params, create_networks, init_params
 
@@ -39,6 +38,7 @@ class TrainedModel:
         step: of the checkpoint.
         dned_share: share of DNED's edges in the edge maps that the generator knows at this step: 1
             at the end of a run, 0 in its first stage.
+        dataset: folder of the prepared dataset that it was trained on.
     """
 
     config: ml_collections.ConfigDict
@@ -47,6 +47,7 @@ class TrainedModel:
     params: Params
     step: int
     dned_share: float
+    dataset: str
 
     @property
     def sees_dned(self) -> bool:
@@ -65,7 +66,7 @@ class TrainedModel:
         Args:
             label: uint8 [B, H, W, 1], class ids.
             edge_image: uint8 RGB [B, H, W, 3] whose edges guide the generator.
-            weights: ensemble weights [6]; equal by default.
+            weights: ensemble weights [6]; those of training by default.
             share: of DNED's edges; that of the checkpoint by default.
         """
         share = self.dned_share if share is None else share
@@ -98,28 +99,16 @@ def restore_model(workdir: pathlib.Path, step: int | None = None) -> TrainedMode
         raise InputError(
             f"{workdir}: {error}; expected a whole checkpoint of the run in config.json"
         ) from error
-    share = _dned_share(workdir / METRICS_FILE, step)
-    return TrainedModel(config, class_table, networks, jax.device_put(params), step, share)
+    record = RunRecord.load(workdir)
+    share = float(record.schedule.dned_share(step))
+    return TrainedModel(
+        config, class_table, networks, jax.device_put(params), step, share, record.dataset
+    )
 
 
 def batch_size_for(height: int, width: int) -> int:
     """Frames per batch that devices and hosts can bear: a megapixel, but at most 8 frames."""
     return max(1, min(_MOST_PER_BATCH, _PIXELS_PER_BATCH // (height * width)))
-
-
-def _dned_share(metrics_path: pathlib.Path, step: int) -> float:
-    """The share that training logged for a step or last before it; 1, as at the end, if none."""
-    lines = metrics_path.read_text().splitlines() if metrics_path.is_file() else []
-    share = None
-    for line in lines:
-        try:
-            scalars = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # a line that a kill cut short
-        if scalars["step"] > step and share is not None:
-            break
-        share = scalars.get("dned_share", 1.0)
-    return 1.0 if share is None else share
 
 
 def make_translate(networks: Networks, config: ml_collections.ConfigDict) -> Translate:
@@ -132,7 +121,8 @@ def make_translate(networks: Networks, config: ml_collections.ConfigDict) -> Tra
         - label is uint8 [B, H, W, 1], class ids,
         - edge_image is uint8 RGB [B, H, W, 3] whose edges guide the generator: a CG or a real
           frame; a frame of one colour has no edges,
-        - weights are ensemble weights [6] or [B, 6] for DNED's side outputs, equal by default,
+        - weights are ensemble weights [6] or [B, 6] for DNED's side outputs, by default those of
+          training (`loss.side_weights`),
         - share is the share of DNED's edges in the generator's edge map, 1 after training, less
           during the first stages.
 
@@ -153,6 +143,7 @@ def make_translate(networks: Networks, config: ml_collections.ConfigDict) -> Tra
         side_outputs = networks.dned.apply(params["dned"], dned_input(image, laplacian, config))
         edge_map = laplacian
         if config.generator.edges == "dned":
+            weights = jnp.asarray(config.loss.side_weights) if weights is None else weights
             edge_map = share * combine(side_outputs, weights) + (1 - share) * laplacian
         label_map = jax.nn.one_hot(label[..., 0], networks.num_classes)
         condition = generator_condition(label_map, edge_map, config)

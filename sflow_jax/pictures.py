@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from sflow_jax.data.images import encode_png
+from sflow_jax.files import write_whole
 
 _CAPTION_HEIGHT = 16  # pixels
 _GAP = 2
@@ -59,7 +60,4 @@ def write_png(path: pathlib.Path, image: np.ndarray) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(encode_png(image))
-    part.replace(path)
+    write_whole(path, encode_png(image))

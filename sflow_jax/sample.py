@@ -107,6 +107,9 @@ def plan(
     frames = input_frames.list_frames(folder, groups, edge_source, with_real)[:limit]
     sizes = collections.Counter(frame.size for frame in frames)
     model = restore_model(workdir, step)
+    if edge_source == "none":
+        # Not through DNED, which draws something even where there is no edge.
+        model = dataclasses.replace(model, dned_share=0.0)
     _check_variants(model, num_variants)
     seed = 0 if seed is None and num_variants > 1 else seed
     sampling = Sampling(
@@ -116,7 +119,7 @@ def plan(
         batch_sizes={
             size: min(count, batch_size or batch_size_for(*size)) for size, count in sizes.items()
         },
-        weights=draw_weights(num_variants, seed),
+        weights=draw_weights(num_variants, seed, model.config.loss.side_weights),
         output=output,
     )
     _check_folders(output, groups, frames)
@@ -137,14 +140,18 @@ def plan(
     return sampling
 
 
-def draw_weights(num_variants: int, seed: int | None) -> np.ndarray:
+def draw_weights(
+    num_variants: int, seed: int | None, side_weights: Sequence[float] = (1.0,) * NUM_SIDE_OUTPUTS
+) -> np.ndarray:
     """Ensemble weights of every variant, float32 [K, 6], each row of sum 1.
 
-    They are equal without a seed, as in training; otherwise Dirichlet draws, each a function of the
-    seed and the variant's number alone, so that more variants never change the first ones.
+    They are those of training (`side_weights`) without a seed; otherwise Dirichlet draws, each a
+    function of the seed and the variant's number alone, so that more variants never change the
+    first ones.
     """
     if seed is None:
-        return np.full((num_variants, NUM_SIDE_OUTPUTS), 1 / NUM_SIDE_OUTPUTS, np.float32)
+        weights = np.asarray(side_weights, np.float32)
+        return np.tile(weights / weights.sum(), (num_variants, 1))
     key = jax.random.key(seed)
     draws = [sample_ensemble_weights(jax.random.fold_in(key, k)) for k in range(num_variants)]
     return np.stack(draws)

@@ -1,6 +1,6 @@
 """A training run with tiny networks and random parameters, as the training loop would leave it."""
 
-import json
+import dataclasses
 import pathlib
 
 import jax
@@ -12,7 +12,7 @@ from sflow_jax.data import images, labels
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.inference import TrainedModel, make_translate, restore_model
 from sflow_jax.training.checkpoints import Checkpoints
-from sflow_jax.training.metric_log import METRICS_FILE
+from sflow_jax.training.run_record import RunRecord
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import create_networks
 from tests.fast_jit import fast_jit
@@ -38,21 +38,23 @@ def tiny_config(**changes):
 
 
 def write_run(workdir: pathlib.Path, config, table=TABLE, steps=(4,), dned_share=1.0):
-    """Writes checkpoints (each with other parameters), config, class table and one logged step."""
+    """Writes checkpoints (each with other parameters), config, class table and the run's record."""
     networks = create_networks(config, table.num_classes)
     schedule = Schedule.from_config(config.train, 8, 1)
     iterator = train_iterator([{"name": "a"}], batch_size=1, seed=0)
     workdir.mkdir(parents=True)
     configuration.save(config, workdir)
-    (workdir / configuration.CLASSES_FILE).write_text(table.to_json())
     with Checkpoints(workdir, config.checkpoint) as checkpoints:
         for step in steps:
             state = random_state(networks, config, schedule, seed=step)
             # Nothing but the average may be used.
             state = state.replace(params=jax.tree.map(np.zeros_like, state.params))
             checkpoints.save(step, state, iterator)
-    line = json.dumps({"step": steps[0], "dned_share": dned_share})
-    (workdir / METRICS_FILE).write_text(line + "\n")
+    # A ramp that has come to this share at the last checkpoint.
+    ramp = dataclasses.replace(
+        schedule, laplacian_steps=steps[-1] - round(1000 * dned_share), ramp_steps=1000
+    )
+    RunRecord(str(workdir / "no-dataset"), 8, 1, ramp).save(workdir, table)
 
 
 def random_frame(seed: int, size: tuple[int, int] = (32, 40)) -> dict[str, np.ndarray]:

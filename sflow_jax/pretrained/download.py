@@ -20,6 +20,17 @@ def sha256_of(path: pathlib.Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_hash(path: pathlib.Path, sha256_prefix: str) -> None:
+    """Checks that a file is the published one.
+
+    Raises:
+        InputError: its SHA-256 does not begin with these digits.
+    """
+    found = sha256_of(path)
+    if not found.startswith(sha256_prefix):
+        raise InputError(f"{path}: its SHA-256 is {found}, expected {sha256_prefix}...")
+
+
 def download(url: str, path: pathlib.Path, sha256_prefix: str) -> None:
     """Downloads `url` to `path`, which appears only when it is whole and its hash is right.
 

@@ -136,8 +136,10 @@ def get(name: str, cache_dir: pathlib.Path) -> pathlib.Path:
     known = REGISTRY[name]
     checkpoint = cache_dir / known.file_name
     cache_dir.mkdir(parents=True, exist_ok=True)
-    if not checkpoint.is_file():
-        download.download(known.url, checkpoint, known.sha256_prefix)
+    if checkpoint.is_file():  # the user's own copy: checked, used and left where it is
+        download.check_hash(checkpoint, known.sha256_prefix)
+        return convert(name, checkpoint, cache_dir)
+    download.download(known.url, checkpoint, known.sha256_prefix)
     convert(name, checkpoint, cache_dir)
     checkpoint.unlink()
     return path
@@ -168,6 +170,8 @@ def main(arguments: list[str] | None = None) -> None:
             path = convert(options.name, options.checkpoint, folder)
     except InputError as error:
         parser.exit(2, f"error: {error}\n")
+    except OSError as error:
+        parser.exit(2, f"error: {folder}: {error}; expected a folder with room to write\n")
     except KeyboardInterrupt:
         parser.exit(130, "error: interrupted\n")
     sys.stdout.write(f"{path}\n")

@@ -13,7 +13,6 @@ import numpy as np
 import tqdm
 
 from sflow_jax import configuration
-from sflow_jax.data.labels import ClassTable
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.errors import InputError, TrainingError
 from sflow_jax.prepare import PreparedDataset, prepare
@@ -21,6 +20,7 @@ from sflow_jax.pretrained.perceptual import PerceptualNetwork, load_perceptual_n
 from sflow_jax.training.checkpoints import Checkpoints
 from sflow_jax.training.metric_log import MetricLog, non_finite, to_scalars
 from sflow_jax.training.preview import Preview
+from sflow_jax.training.run_record import RUN_FILE, RunRecord
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import Networks, TrainState, create_networks, create_state
 from sflow_jax.training.step import AXIS, TrainStep, make_train_step
@@ -119,7 +119,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
     """
     configuration.check_resumable(config, workdir)
     run = set_up(config)
-    _start_workdir(workdir, config, run.dataset.class_table)
+    _start_workdir(workdir, run)
     num_devices = jax.local_device_count()
     iterator = train_iterator(
         run.dataset.source("train"),
@@ -151,6 +151,11 @@ def _optimise(
     options, num_steps = run.config.log, run.schedule.num_steps
     num_devices = jax.local_device_count()
     train_step = parallelise(run.device_step())
+    # Once and for all: host arrays would cross to the devices at every step.
+    mesh = jax.sharding.Mesh(jax.local_devices(), (AXIS,))
+    perceptual_params = jax.device_put(
+        run.perceptual_params, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    )
     guard = FiniteGuard()
     first = int(state.step)
     rate = ImageRate(run.config.train.batch_size * jax.device_count())
@@ -158,7 +163,7 @@ def _optimise(
         for step in range(first + 1, num_steps + 1):
             batch = next(iterator)
             state, metrics = train_step(
-                state, run.perceptual_params, split_over_devices(batch, num_devices)
+                state, perceptual_params, split_over_devices(batch, num_devices)
             )
             guard.follow(step, metrics, batch["name"])
             bar.update()
@@ -210,7 +215,7 @@ class FiniteGuard:
             values = ", ".join(f"{name} = {self._scalars[name]}" for name in bad)
             raise TrainingError(
                 f"step {step}: non-finite {values}; batch: {', '.join(map(str, names))}. "
-                "The last checkpoint is intact; a lower learning rate may help"
+                "The last checkpoint is intact; a lower learning rate, in a new --workdir, may help"
             )
         return self._scalars
 
@@ -231,13 +236,19 @@ class ImageRate:
         return (step - last[0]) * self._images_per_step / max(now - last[1], 1e-9)
 
 
-def _start_workdir(
-    workdir: pathlib.Path, config: ml_collections.ConfigDict, class_table: ClassTable
-) -> None:
+def _start_workdir(workdir: pathlib.Path, run: Run) -> None:
+    record = RunRecord(
+        dataset=str(run.dataset.directory.absolute()),
+        num_examples=run.dataset.num_examples["train"],
+        global_batch_size=run.config.train.batch_size * jax.device_count(),
+        schedule=run.schedule,
+    )
+    class_table = run.dataset.class_table
+    if (workdir / RUN_FILE).exists():
+        record.check_continues(workdir, class_table)
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        configuration.save(config, workdir)
-        (workdir / configuration.CLASSES_FILE).write_text(class_table.to_json())
+        record.save(workdir, class_table)
+        configuration.save(run.config, workdir)
     except OSError as error:
         raise InputError(f"{workdir}: cannot write the working directory: {error}") from error
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from absl import logging
 
+from sflow_jax.files import write_whole
 from sflow_jax.pictures import write_png
 
 METRICS_FILE = "metrics.jsonl"
@@ -73,7 +74,7 @@ def _drop_lines_after(path: pathlib.Path, step: int) -> None:
                 kept.append(line + "\n")
         except (json.JSONDecodeError, KeyError):
             continue  # a line that a kill cut short
-    path.write_text("".join(kept))
+    write_whole(path, "".join(kept))
 
 
 def to_scalars(metrics: Mapping[str, object]) -> dict[str, float]:

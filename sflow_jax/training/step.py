@@ -115,7 +115,7 @@ def forward_generator(
     side_outputs = networks.dned.apply(params["dned"], scene.dned_input)
     edge_map = scene.edge_map
     if config.generator.edges == "dned":
-        drawn = combine(side_outputs)
+        drawn = combine(side_outputs, jnp.asarray(config.loss.side_weights))
         if config.dned.stop_gradient:
             drawn = jax.lax.stop_gradient(drawn)
         edge_map = dned_share * drawn + (1 - dned_share) * scene.edge_map

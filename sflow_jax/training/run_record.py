@@ -1,0 +1,78 @@
+"""What a run was started on: the part of its meaning that its config does not tell."""
+
+import dataclasses
+import json
+import pathlib
+
+from sflow_jax import configuration
+from sflow_jax.data.labels import ClassTable
+from sflow_jax.errors import InputError
+from sflow_jax.files import write_whole
+from sflow_jax.training.schedule import Schedule
+
+RUN_FILE = "run.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunRecord:
+    """Kept in `workdir/run.json`, with the class table in `workdir/classes.json`.
+
+    Attributes:
+        dataset: folder of the prepared dataset, absolute.
+        num_examples: of its training split.
+        global_batch_size: examples per step over all devices.
+        schedule: the run in steps, which follows from both and the config.
+    """
+
+    dataset: str
+    num_examples: int
+    global_batch_size: int
+    schedule: Schedule
+
+    def save(self, workdir: pathlib.Path, class_table: ClassTable) -> None:
+        """Writes both files.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        write_whole(workdir / configuration.CLASSES_FILE, class_table.to_json())
+        write_whole(workdir / RUN_FILE, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, workdir: pathlib.Path) -> "RunRecord":
+        """Reads the record of a run.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        path = workdir / RUN_FILE
+        try:
+            values = json.loads(path.read_text())
+            return cls(**(values | {"schedule": Schedule(**values["schedule"])}))
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: not found; expected what training wrote") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: {error!r}; expected the JSON that training wrote") from error
+
+    def check_continues(self, workdir: pathlib.Path, class_table: ClassTable) -> None:
+        """Checks that the run in `workdir` was started on the same data and batch size.
+
+        Its steps would mean something else otherwise: another epoch, stage or learning rate.
+
+        Raises:
+            InputError: names what differs.
+        """
+        before = RunRecord.load(workdir)
+        checked = ("num_examples", "global_batch_size")
+        differences = [
+            f"{field} is {getattr(self, field)} and was {getattr(before, field)}"
+            for field in checked
+            if getattr(self, field) != getattr(before, field)
+        ]
+        if ClassTable.from_json(workdir / configuration.CLASSES_FILE) != class_table:
+            differences.append("the dataset's classes are others")
+        if differences:
+            raise InputError(
+                f"{workdir}: cannot continue this run ({'; '.join(differences)}); expected the "
+                "data and the number of devices that it was started with, or another --workdir"
+            )
