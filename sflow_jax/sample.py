@@ -108,6 +108,11 @@ def plan(
     sizes = collections.Counter(frame.size for frame in frames)
     model = restore_model(workdir, step)
     if edge_source == "none":
+        if num_variants > 1:
+            raise InputError(
+                f"--num_variants: found {num_variants}, expected 1 with --edges none: variants "
+                "differ in the edges that DNED draws"
+            )
         # Not through DNED, which draws something even where there is no edge.
         model = dataclasses.replace(model, dned_share=0.0)
     _check_variants(model, num_variants)

@@ -62,7 +62,9 @@ def pngs(output):
 
 def translated(model, arrays, edge_key="cg", weights=EQUAL):
     edge_image = arrays[edge_key] if edge_key else np.zeros_like(arrays["cg"])
-    outputs = model.translate(arrays["label"][None], edge_image[None], weights)
+    # Without an edge image the generator gets no edges, not what DNED draws into a blank frame.
+    share = model.dned_share if edge_key else 0.0
+    outputs = model.translate(arrays["label"][None], edge_image[None], weights, share)
     return to_uint8(outputs["image"])[0]
 
 
@@ -109,6 +111,16 @@ def test_edges_come_from_where_they_should(edges, removed, expected, model, work
     assert_same_picture(picture, translated(model, arrays, expected))
     record = json.loads((tmp_path / "out/sampling.json").read_text())
     assert record["edges"] == (expected or "none")
+
+
+def test_variants_without_edges_are_refused(workdir, folder, tmp_path):
+    with pytest.raises(InputError, match=r"--num_variants: found 2, expected 1 with --edges none"):
+        run(workdir, folder, tmp_path / "out", edges="none", num_variants=2)
+
+
+def test_without_a_seed_the_weights_are_those_of_training():
+    weights = sample.draw_weights(1, None, (0, 0, 0, 0, 1, 3))
+    np.testing.assert_allclose(weights, [[0, 0, 0, 0, 0.25, 0.75]])
 
 
 def test_variants_are_dirichlet_draws_held_for_all_frames(model, workdir, folder, tmp_path):

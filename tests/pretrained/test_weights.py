@@ -116,6 +116,21 @@ def test_file_with_another_hash_is_never_read(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_copy_in_the_cache_is_checked_and_left_where_it_is(
+    tmp_path, monkeypatch, file_server, checkpoint_tensors, numpy_as_torch
+):
+    publish(monkeypatch, file_server, as_bytes(checkpoint_tensors))
+    copy = tmp_path / weights.REGISTRY["vgg19"].file_name
+    copy.write_bytes(b"something else")
+    with pytest.raises(InputError, match="SHA-256"):
+        weights.get("vgg19", tmp_path)
+    assert copy.read_bytes() == b"something else"
+    copy.write_bytes(file_server.content)
+    assert weights.get("vgg19", tmp_path).is_file()
+    assert copy.is_file()
+    assert not file_server.requested_ranges
+
+
 def test_failed_conversion_keeps_the_download(
     tmp_path, monkeypatch, file_server, checkpoint_tensors, numpy_as_torch
 ):
