@@ -138,7 +138,7 @@ OPTIONS = [  # what is changed, and the terms that this changes
     ({"loss.adversarial": "hinge"}, OF_THE_SCORES),
     ({"loss.feature_matching": 3.0}, {MATCHING}),
     ({"loss.dned": 0.5}, {DNED}),
-    ({"loss.side_weights": (1.0, 0.0, 0.0, 2.0, 0.0, 0.5)}, {DNED}),
+    ({"loss.side_weights": (1.0, 0.0, 0.0, 2.0, 0.0, 0.5)}, THROUGH_THE_FAKE | {DNED}),
     ({"dned.balanced": False}, {DNED}),
     ({"dned.input": "grey"}, THROUGH_THE_FAKE | {DNED}),
     ({"dned.input": "rgb"}, THROUGH_THE_FAKE | {DNED}),
