@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -161,6 +162,34 @@ def match(
                 f"{expected_path(key, name)}: not found, expected it as the {key} of {partner}"
             )
     return [Frame(name, {key: paths[key][name] for key in paths}) for name in sorted(names)]
+
+
+def consecutive(paths: Mapping[str, pathlib.Path]) -> list[str]:
+    """Orders the frames of a sequence by the number at the end of their names.
+
+    Args:
+        paths: a file of each frame, for messages, by the frame's name, such as 'clip/frame_0007'.
+
+    Returns:
+        The names: 'frame_9' comes before 'frame_10'.
+
+    Raises:
+        InputError: a name has no number at its end, or a number is not the next one.
+    """
+    numbered = []
+    for name, path in paths.items():
+        match = re.fullmatch(r"(.*?)(\d+)", name)
+        if not match:
+            raise InputError(f"{path}: found no frame number, expected one at the end of the name")
+        numbered.append((int(match[2]), match[1], name))
+    numbered.sort()
+    for (before, prefix, previous), (number, own_prefix, name) in itertools.pairwise(numbered):
+        if own_prefix != prefix or number != before + 1:
+            raise InputError(
+                f"{paths[name]}: found this frame after {paths[previous].name}, expected number "
+                f"{before + 1}: the frames of a sequence must be consecutive"
+            )
+    return [name for _, _, name in numbered]
 
 
 def check_size(height: int, width: int, frames: int) -> None:

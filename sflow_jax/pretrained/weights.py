@@ -175,6 +175,8 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         parser.exit(130, "error: interrupted\n")
     sys.stdout.write(f"{path}\n")
+    if folder != cache_directory():
+        sys.stdout.write(f"training finds it with: export {CACHE_VARIABLE}={folder}\n")
 
 
 if __name__ == "__main__":

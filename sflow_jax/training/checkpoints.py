@@ -90,7 +90,8 @@ def restore_params(workdir: pathlib.Path, params: dict, step: int | None = None)
     folder = (workdir / CHECKPOINT_FOLDER).absolute()
     if not folder.is_dir():
         raise InputError(f"{folder}: not found; expected the checkpoints of a training run")
-    with ocp.CheckpointManager(folder) as manager:
+    options = ocp.CheckpointManagerOptions(read_only=True)  # a run may be writing there
+    with ocp.CheckpointManager(folder, options=options) as manager:
         steps = manager.all_steps()
         if not steps:
             raise InputError(f"{folder}: holds no whole checkpoint yet")

@@ -169,7 +169,7 @@ def _optimise(
             bar.update()
             if step % options.every_steps == 0 or step == num_steps:
                 scalars = guard.check()
-                log.write_scalars(step, scalars | {"images_per_second": rate.measure(step)})
+                log.write_scalars(step, scalars | rate.measure(step))
                 bar.set_postfix(l1=f"{scalars['l1']:.3f}", g=f"{scalars['generator/total']:.2f}")
             if step % options.images_every_steps == 0 or step == num_steps:
                 guard.check()
@@ -227,13 +227,14 @@ class ImageRate:
         self._images_per_step = images_per_step
         self._last: tuple[int, float] | None = None
 
-    def measure(self, step: int) -> float:
-        """Images per second since the last call, 0 at the first."""
+    def measure(self, step: int) -> dict[str, float]:
+        """`images_per_second` since the last call; nothing at the first."""
         now = time.perf_counter()
         last, self._last = self._last, (step, now)
         if last is None:
-            return 0.0
-        return (step - last[0]) * self._images_per_step / max(now - last[1], 1e-9)
+            return {}
+        rate = (step - last[0]) * self._images_per_step / max(now - last[1], 1e-9)
+        return {"images_per_second": rate}
 
 
 def _start_workdir(workdir: pathlib.Path, run: Run) -> None:

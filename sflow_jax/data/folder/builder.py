@@ -14,8 +14,6 @@ ends with the number of the frame, and numbers have no gaps within a sequence.
 import itertools
 import os
 import pathlib
-import re
-from collections.abc import Sequence
 
 from sflow_jax.data import frame_files, labels
 from sflow_jax.errors import InputError
@@ -67,24 +65,6 @@ class Folder(frame_files.FrameFilesBuilder, skip_registration=True):
         )
 
 
-def check_consecutive(paths: Sequence[pathlib.Path]) -> None:
-    """Checks that sorted files are consecutive frames: 'a_07.png' is followed by 'a_08.png'.
-
-    Raises:
-        InputError: a name has no number at its end, or the number is not the next one.
-    """
-    matches = [re.fullmatch(r"(.*?)(\d+)", path.stem) for path in paths]
-    if None in matches:
-        path = paths[matches.index(None)]
-        raise InputError(f"{path}: found no frame number, expected one at the end of the name")
-    for (before, previous), (path, match) in itertools.pairwise(zip(paths, matches, strict=True)):
-        if match[1] != previous[1] or int(match[2]) != int(previous[2]) + 1:
-            raise InputError(
-                f"{path}: found this frame after {before.name}, expected number "
-                f"{int(previous[2]) + 1}: the frames of a sequence must be consecutive"
-            )
-
-
 def _list_sequences(source: pathlib.Path) -> dict[str, list[pathlib.Path]]:
     for folder in _folders(source):
         if folder.name not in SPLITS and any(folder.glob("*/image")):
@@ -123,19 +103,15 @@ def _list_examples(
     for sequence in sequences:
         frames = _list_frames(sequence)
         if num_frames == 2:
-            frames.sort(key=lambda frame: _frame_number(frame.files["image"]))
-            check_consecutive([frame.files["image"] for frame in frames])
+            by_name = {frame.name: frame for frame in frames}
+            order = frame_files.consecutive({f.name: f.files["image"] for f in frames})
+            frames = [by_name[name] for name in order]
             if len(frames) < 2:
                 raise InputError(f"{sequence}: found a single frame, expected at least two")
             examples += itertools.pairwise(frames)
         else:
             examples += [(frame,) for frame in frames]
     return examples
-
-
-def _frame_number(path: pathlib.Path) -> int:
-    match = re.search(r"\d+$", path.stem)
-    return int(match[0]) if match else 0
 
 
 def _list_frames(sequence: pathlib.Path) -> list[frame_files.Frame]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sflow_jax.data import folder, prepared
-from sflow_jax.data.folder.builder import check_consecutive
+from sflow_jax.data.frame_files import consecutive
 from sflow_jax.errors import InputError
 
 
@@ -127,8 +127,13 @@ def test_a_single_frame_is_no_sequence_of_pairs(folder_dataset):
 )
 def test_frames_that_are_not_consecutive(names, message):
     with pytest.raises(InputError, match=message):
-        check_consecutive([pathlib.Path(f"{name}.png") for name in names])
-    check_consecutive([pathlib.Path(f"clip_{number}.png") for number in (9, 10, 11)])
+        consecutive({name: pathlib.Path(f"{name}.png") for name in names})
+
+
+def test_frames_are_ordered_by_number():
+    names = [f"clip_{number}" for number in (10, 9, 11)]
+    ordered = consecutive({name: pathlib.Path(f"{name}.png") for name in names})
+    assert ordered == ["clip_9", "clip_10", "clip_11"]
 
 
 @pytest.mark.parametrize("key", ["image", "label", "cg", "instance"])
