@@ -1,5 +1,9 @@
 """Drives through a random street and records it: pictures, labels, depth and exact motion."""
 
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 
 from sflow_jax.data.streets.geometry import SKY, Camera, GBuffer, cast
@@ -9,7 +13,18 @@ from sflow_jax.data.streets.scene import Scene, sample_scene
 
 _FARTHEST_MOTION = 10_000  # pixels, where a point passes the plane of the camera
 
+_OF_EACH_FRAME = ("image", "cg", "label", "instance", "depth")
+
+# At most this many frames before a street ends: at the highest speed, 40 m of it are left then.
+LONGEST_DRIVE = 120
 VERSION = 2  # raise it when frames change, so that prepared datasets are made afresh
+
+
+class _View(NamedTuple):
+    """What a camera sees."""
+
+    camera: Camera
+    buffer: GBuffer
 
 
 def render_clip(seed: int, *, num_frames: int, height: int, width: int) -> dict[str, np.ndarray]:
@@ -30,31 +45,55 @@ def render_clip(seed: int, *, num_frames: int, height: int, width: int) -> dict[
         - `exact_flow`, float32 [T - 1, H, W, 2]: motion to the next frame in pixels, x first,
         - `occlusion`, bool [T - 1, H, W, 1]: what is hidden or outside in the next frame.
     """
-    scene = sample_scene(seed)
-    cameras = [_camera(scene, frame, height, width) for frame in range(num_frames)]
-    buffers = [cast(scene.primitives, camera, t) for t, camera in enumerate(cameras)]
-    pictures = [_pictures(scene, frame, height, width) for frame in range(num_frames)]
-    clip = {
-        "image": np.stack([image for image, _ in pictures]),
-        "cg": np.stack([cg for _, cg in pictures]),
-        "label": np.stack([_ids(scene, buffer, "label") for buffer in buffers]).astype(np.uint8),
-        "instance": np.stack([_ids(scene, buffer, "instance") for buffer in buffers]),
-        "depth": np.stack([buffer.depth[..., None] for buffer in buffers]).astype(np.float32),
+    frames = list(render_frames(seed, num_frames=num_frames, height=height, width=width))
+    clip = {key: np.stack([frame[key] for frame in frames]) for key in _OF_EACH_FRAME}
+    motions = frames[:-1]  # none of a single frame
+    flow = [frame["exact_flow"] for frame in motions]
+    occlusion = [frame["occlusion"] for frame in motions]
+    return clip | {
+        "exact_flow": np.array(flow, np.float32).reshape(-1, height, width, 2),
+        "occlusion": np.array(occlusion, bool).reshape(-1, height, width, 1),
     }
-    motions = [_motion(scene, buffers, cameras, frame) for frame in range(num_frames - 1)]
-    flows = [flow for flow, _ in motions] or [np.zeros((0, height, width, 2))]
-    hidden = [occlusion for _, occlusion in motions] or [np.zeros((0, height, width, 1), bool)]
-    join = np.stack if motions else np.concatenate
-    return clip | {"exact_flow": join(flows).astype(np.float32), "occlusion": join(hidden)}
+
+
+def render_frames(
+    seed: int, *, num_frames: int, height: int, width: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Renders the frames of `render_clip` one by one, in memory that does not grow with them.
+
+    Yields:
+        What `render_clip` returns, of one frame and without the axis T. The last frame has neither
+        `exact_flow` nor `occlusion`.
+    """
+    scene = sample_scene(seed)
+    views = (_view(scene, frame, height, width) for frame in range(num_frames))
+    for frame, (view, following) in enumerate(itertools.pairwise(itertools.chain(views, [None]))):
+        image, cg = _pictures(scene, frame, height, width)
+        arrays = {
+            "image": image,
+            "cg": cg,
+            "label": _ids(scene, view.buffer, "label").astype(np.uint8),
+            "instance": _ids(scene, view.buffer, "instance"),
+            "depth": view.buffer.depth[..., None].astype(np.float32),
+        }
+        if following:
+            flow, occlusion = _motion(scene, view, following)
+            arrays |= {"exact_flow": flow.astype(np.float32), "occlusion": occlusion}
+        yield arrays
 
 
 def _camera(scene: Scene, frame: int, height: int, width: int) -> Camera:
     return Camera(*scene.drive.pose(frame), width, height)
 
 
+def _view(scene: Scene, frame: int, height: int, width: int) -> _View:
+    camera = _camera(scene, frame, height, width)
+    return _View(camera, cast(scene.primitives, camera, frame))
+
+
 def _pictures(scene: Scene, frame: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    camera = _camera(scene, frame, 2 * height, 2 * width)
-    photo, cg = render(scene, cast(scene.primitives, camera, frame), camera, frame)
+    camera, buffer = _view(scene, frame, 2 * height, 2 * width)
+    photo, cg = render(scene, buffer, camera, frame)
     rng = np.random.default_rng((scene.seed, frame, 1))  # the noise of each frame is its own
     return expose(halve(photo), scene.light, rng), to_uint8(halve(cg))
 
@@ -65,11 +104,9 @@ def _ids(scene: Scene, buffer: GBuffer, attribute: str) -> np.ndarray:
     return np.array(ids, np.uint16)[buffer.primitive][..., None]
 
 
-def _motion(
-    scene: Scene, buffers: list[GBuffer], cameras: list[Camera], frame: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where each pixel's point of the scene is in the next frame, and whether it is seen there."""
-    buffer, camera, following = buffers[frame], cameras[frame], cameras[frame + 1]
+def _motion(scene: Scene, view: _View, next_view: _View) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel's point of the scene is in the next frame, and whether it is hidden."""
+    (camera, buffer), following = view, next_view.camera
     velocities = np.array([p.velocity for p in scene.primitives] + [np.zeros(3)])
     points = camera.position + buffer.depth[..., None] * buffer.directions
     projected = following.project(points + velocities[buffer.primitive])
@@ -83,5 +120,5 @@ def _motion(
     inside = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
     inside &= projected[..., 2] > 0
     column, row = (np.where(inside, index, 0).astype(int) for index in (column, row))
-    seen = inside & (buffers[frame + 1].primitive[row, column] == buffer.primitive)
+    seen = inside & (next_view.buffer.primitive[row, column] == buffer.primitive)
     return flow, ~seen[..., None]

@@ -1,0 +1,72 @@
+"""Drives through a street of the simulator and writes what a real project has of it.
+
+    python -m sflow_jax.data.streets --output DIR [--num_frames 40] [--height 64] [--width 128]
+
+DIR/{label,cg,image,instance}/000000.png, 000001.png, ... are consecutive frames: a clip to try
+`python -m sflow_jax.sample --video` on.
+"""
+
+import pathlib
+
+import tqdm
+from absl import flags
+
+from sflow_jax import cli
+from sflow_jax.data.folder import KEYS
+from sflow_jax.data.images import encode_png
+from sflow_jax.data.streets import simulator
+from sflow_jax.errors import InputError
+from sflow_jax.files import write_whole
+
+
+def write_drive(
+    output: pathlib.Path, seed: int, *, num_frames: int, height: int, width: int
+) -> None:
+    """Renders a drive frame by frame, with a progress bar.
+
+    Args:
+        output: a new or empty folder.
+        seed: of the street, 0 or more.
+        num_frames: at most `simulator.LONGEST_DRIVE`.
+        height: of the frames, pixels.
+        width: of the frames, pixels.
+
+    Raises:
+        InputError: the folder is not empty or cannot be written.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output}: already exists, expected a new or empty folder")
+    frames = simulator.render_frames(seed, num_frames=num_frames, height=height, width=width)
+    try:
+        for index, arrays in enumerate(
+            tqdm.tqdm(frames, desc="rendering", total=num_frames, unit="frame")
+        ):
+            for key in KEYS:
+                write_whole(output / key / f"{index:06d}.png", encode_png(arrays[key]))
+    except OSError as error:
+        raise InputError(f"{output}: {error}; expected a folder with room to write") from error
+
+
+def main() -> None:
+    """Runs the command that the flags describe."""
+    options = flags.FLAGS
+    output = pathlib.Path(options.output)
+    size = {"height": options.height, "width": options.width}
+    write_drive(output, options.seed, num_frames=options.num_frames, **size)
+    print(f"{output}: {options.num_frames} frames")
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("output", None, "Folder for the frames, new or empty.", required=True)
+    flags.DEFINE_integer(
+        "num_frames", 40, "How long the drive is.",
+        lower_bound=1, upper_bound=simulator.LONGEST_DRIVE,
+    )  # fmt: skip
+    flags.DEFINE_integer("height", 64, "Height of the frames, pixels.", lower_bound=8)
+    flags.DEFINE_integer("width", 128, "Width of the frames, pixels.", lower_bound=8)
+    flags.DEFINE_integer("seed", 0, "Which street to drive through.", lower_bound=0)
+
+
+if __name__ == "__main__":
+    _define_flags()
+    cli.run(main)
