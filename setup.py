@@ -20,6 +20,7 @@ setup(
         "clu",
         "flax",
         "grain",
+        "imageio-ffmpeg",  # brings an ffmpeg that encodes H.264
         "jax",
         "ml-collections",
         "numpy",

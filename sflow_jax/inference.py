@@ -72,6 +72,16 @@ class TrainedModel:
         share = self.dned_share if share is None else share
         return self._translate(self.params, label, edge_image, weights, share)
 
+    def edge_map(self, label: np.ndarray, edge_image: np.ndarray, weights: np.ndarray) -> jax.Array:
+        """What `translate` gives as `edge_map`, without the generator's work."""
+        return self._edge_map(self.params, label, edge_image, weights, self.dned_share)
+
+    @functools.cached_property
+    def _edge_map(self) -> Callable[..., jax.Array]:
+        translate = self._translate.__wrapped__
+        # The compiler drops the generator, as nobody asks for its image.
+        return jax.jit(lambda *arguments: translate(*arguments)["edge_map"])
+
     @functools.cached_property
     def _translate(self) -> Translate:
         return make_translate(self.networks, self.config)

@@ -7,11 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
-from sflow_jax import sample
 from sflow_jax.data import images
 from sflow_jax.errors import InputError
 from sflow_jax.inference import restore_model
 from sflow_jax.pictures import to_uint8, write_png
+from sflow_jax.sampling import comparison, job, translation
 from tests.tiny_run import TABLE, random_frame, restore_fast, tiny_config, write_frame, write_run
 
 SIZE, ODD_SIZE = (32, 40), (37, 51)
@@ -37,7 +37,7 @@ def _compile_once(model, workdir, monkeypatch):
     def restore(folder, step=None):
         return model if folder == workdir else restore_fast(folder, step)
 
-    monkeypatch.setattr(sample, "restore_model", restore)
+    monkeypatch.setattr(job, "restore_model", restore)
 
 
 @pytest.fixture
@@ -50,10 +50,14 @@ def folder(tmp_path):
     return folder
 
 
+def plan(workdir, folder, output, **options):
+    return job.plan(job.Settings(workdir, folder, output, batch_size=2, **options))
+
+
 def run(workdir, folder, output, **options):
-    plan = sample.plan(workdir, folder, output, batch_size=2, **options)
-    sample.translate_missing(plan)
-    return plan
+    sampling = plan(workdir, folder, output, **options)
+    translation.translate_missing(sampling)
+    return sampling
 
 
 def pngs(output):
@@ -119,41 +123,43 @@ def test_variants_without_edges_are_refused(workdir, folder, tmp_path):
 
 
 def test_without_a_seed_the_weights_are_those_of_training():
-    weights = sample.draw_weights(1, None, (0, 0, 0, 0, 1, 3))
+    weights = job.draw_weights(1, None, (0, 0, 0, 0, 1, 3))
     np.testing.assert_allclose(weights, [[0, 0, 0, 0, 0.25, 0.75]])
 
 
 def test_variants_are_dirichlet_draws_held_for_all_frames(model, workdir, folder, tmp_path):
-    plan = run(workdir, folder / "a", tmp_path / "out", num_variants=3, limit=3)
+    sampling = run(workdir, folder / "a", tmp_path / "out", num_variants=3, limit=3)
     found = pngs(tmp_path / "out")
     assert len(found) == 9
     for variant in range(3):
         for index, size in ((0, SIZE), (1, ODD_SIZE)):
-            expected = translated(model, random_frame(index, size), weights=plan.weights[variant])
+            expected = translated(
+                model, random_frame(index, size), weights=sampling.weights[variant]
+            )
             assert_same_picture(found[f"variant_{variant:02d}/{index:02d}.png"], expected)
     difference = found["variant_00/00.png"].astype(int) - found["variant_01/00.png"]
     assert np.abs(difference).mean() > 1
 
 
 def test_weights_depend_on_seed_and_variant_alone():
-    weights = sample.draw_weights(5, seed=7)
+    weights = job.draw_weights(5, seed=7)
     np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-6)
-    np.testing.assert_array_equal(sample.draw_weights(2, seed=7), weights[:2])
-    assert len({tuple(row) for row in [*weights, *sample.draw_weights(5, seed=8)]}) == 10
-    np.testing.assert_allclose(sample.draw_weights(1, seed=None), np.full((1, 6), 1 / 6))
+    np.testing.assert_array_equal(job.draw_weights(2, seed=7), weights[:2])
+    assert len({tuple(row) for row in [*weights, *job.draw_weights(5, seed=8)]}) == 10
+    np.testing.assert_allclose(job.draw_weights(1, seed=None), np.full((1, 6), 1 / 6))
     # Dirichlet(1, ..., 1): every weight has mean 1/6 and standard deviation sqrt(5 / 252).
-    many = sample.draw_weights(500, seed=0)
+    many = job.draw_weights(500, seed=0)
     np.testing.assert_allclose(many.mean(0), 1 / 6, atol=0.03)
     np.testing.assert_allclose(many.std(0), np.sqrt(5 / 252), atol=0.03)
 
 
 def test_the_output_records_what_it_was_made_of(model, workdir, folder, tmp_path):
-    plan = run(workdir, folder, tmp_path / "out", seed=5)
+    sampling = run(workdir, folder, tmp_path / "out", seed=5)
     record = json.loads((tmp_path / "out/sampling.json").read_text())
     assert record["config"] == json.loads((workdir / "config.json").read_text())
     assert (record["checkpoint_step"], record["seed"], record["edges"]) == (4, 5, "cg")
     assert record["input"] == str(folder)
-    np.testing.assert_array_equal(np.float32(record["ensemble_weights"]), plan.weights)
+    np.testing.assert_array_equal(np.float32(record["ensemble_weights"]), sampling.weights)
 
 
 def test_an_interrupted_run_continues_with_the_next_missing_frame(
@@ -168,10 +174,10 @@ def test_an_interrupted_run_continues_with_the_next_missing_frame(
         written.append(path)
         write_png(path, picture)
 
-    monkeypatch.setattr(sample, "write_png", write)
+    monkeypatch.setattr(translation, "write_png", write)
     with pytest.raises(KeyboardInterrupt):
         run(workdir, folder, tmp_path / "out")
-    monkeypatch.setattr(sample, "write_png", write_png)
+    monkeypatch.setattr(translation, "write_png", write_png)
     before = {path: path.stat().st_mtime_ns for path in written}
     run(workdir, folder, tmp_path / "out")
     assert {path: path.stat().st_mtime_ns for path in written} == before
@@ -205,7 +211,7 @@ def test_results_of_other_settings_are_not_mixed(workdir, folder, tmp_path):
 def test_frames_are_read_as_they_are_needed(workdir, tmp_path, monkeypatch):
     for index in range(24):
         write_frame(tmp_path / "in", f"{index:02d}", random_frame(index))
-    plan = sample.plan(workdir, tmp_path / "in", tmp_path / "out", batch_size=2)
+    sampling = plan(workdir, tmp_path / "in", tmp_path / "out")
     read, ahead = [], []
 
     def read_color(path):
@@ -218,15 +224,15 @@ def test_frames_are_read_as_they_are_needed(workdir, tmp_path, monkeypatch):
 
     original = images.read_color
     monkeypatch.setattr(images, "read_color", read_color)
-    monkeypatch.setattr(sample, "write_png", write)
-    sample.translate_missing(plan)
+    monkeypatch.setattr(translation, "write_png", write)
+    translation.translate_missing(sampling)
     assert len(ahead) == 24
     assert max(ahead) <= 4  # two batches
 
 
 def test_the_grid_has_label_edges_and_all_variants(model, workdir, folder, tmp_path):
-    plan = run(workdir, folder, tmp_path / "out", num_variants=2, with_real=True)
-    sheet = sample.draw_grid(plan)
+    sampling = run(workdir, folder, tmp_path / "out", num_variants=2, grid=True)
+    sheet = comparison.draw_grid(sampling)
     height, width = SIZE
     # label, CG frame, (edges, picture) of two variants, real; a gap of 2 and captions of 16 pixels.
     assert sheet.shape == (16 + 5 * (height + 2), 7 * (width + 2) - 2, 3)
@@ -239,7 +245,9 @@ def test_the_grid_has_label_edges_and_all_variants(model, workdir, folder, tmp_p
     np.testing.assert_array_equal(cell(2, 0), TABLE.colorize(arrays["label"][..., 0]))
     np.testing.assert_array_equal(cell(2, 1), arrays["cg"])
     for variant in range(2):
-        outputs = model.translate(arrays["label"][None], arrays["cg"][None], plan.weights[variant])
+        outputs = model.translate(
+            arrays["label"][None], arrays["cg"][None], sampling.weights[variant]
+        )
         edge_map = np.rint(np.asarray(outputs["edge_map"][0]) * 255).repeat(3, -1)
         assert_same_picture(cell(2, 2 + 2 * variant), edge_map)
         assert_same_picture(cell(2, 3 + 2 * variant), found[f"variant_{variant:02d}/a/02.png"])
@@ -249,12 +257,12 @@ def test_the_grid_has_label_edges_and_all_variants(model, workdir, folder, tmp_p
 def test_a_run_in_its_first_stage_is_given_laplacian_edges(tmp_path):
     write_run(tmp_path / "run", tiny_config(), dned_share=0.0)
     write_frame(tmp_path / "in", "x", random_frame(0))
-    plan = run(tmp_path / "run", tmp_path / "in", tmp_path / "out")
+    sampling = run(tmp_path / "run", tmp_path / "in", tmp_path / "out")
     arrays = random_frame(0)
-    outputs = plan.model.translate(arrays["label"][None], arrays["cg"][None])
+    outputs = sampling.model.translate(arrays["label"][None], arrays["cg"][None])
     np.testing.assert_array_equal(outputs["edge_map"], outputs["laplacian"])
     with pytest.raises(InputError, match=r"--num_variants: found 2, .* share of DNED 0"):
-        sample.plan(tmp_path / "run", tmp_path / "in", tmp_path / "other", num_variants=2)
+        plan(tmp_path / "run", tmp_path / "in", tmp_path / "other", num_variants=2)
 
 
 def test_any_checkpoint_can_be_named(tmp_path):
@@ -308,7 +316,7 @@ def test_a_bad_frame_is_named_before_anything_is_written(case, workdir, folder, 
     damage, message = BAD_FRAMES[case]
     damage(folder / "a")
     with pytest.raises(InputError) as error:
-        sample.plan(workdir, folder, tmp_path / "out")
+        plan(workdir, folder, tmp_path / "out")
     assert str(error.value).startswith(f"{folder}/{message}")
     assert not (tmp_path / "out").exists()
 
@@ -316,7 +324,7 @@ def test_a_bad_frame_is_named_before_anything_is_written(case, workdir, folder, 
 def test_folders_that_cannot_be_used_are_named(workdir, folder, tmp_path):
     def message(source, output=tmp_path / "out", **options):
         with pytest.raises(InputError) as error:
-            sample.plan(workdir, source, output, **options)
+            plan(workdir, source, output, **options)
         return str(error.value).replace(f"{tmp_path}/", "")
 
     (tmp_path / "empty/label").mkdir(parents=True)

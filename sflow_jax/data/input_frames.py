@@ -11,7 +11,7 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tqdm
@@ -48,6 +48,19 @@ class InputFrame:
     def files(self) -> list[pathlib.Path]:
         """All of its files."""
         return [path for path in (self.label, self.edges, self.real) if path]
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """Consecutive frames of one size.
+
+    Attributes:
+        name: path of their folder below the input folder; '.' for the input folder itself.
+        frames: in the order of their numbers.
+    """
+
+    name: str
+    frames: Sequence[InputFrame]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +158,29 @@ def list_frames(
     return sorted(frames, key=lambda frame: frame.name)
 
 
+def find_clips(frames: Iterable[InputFrame]) -> list[Clip]:
+    """Puts the frames of each folder into the order of the numbers at the end of their names.
+
+    Raises:
+        InputError: a name has no number at its end, or the frames of a folder are not consecutive
+            or differ in size.
+    """
+    folders = {}
+    for frame in frames:
+        name = os.path.dirname(frame.name) or "."
+        folders.setdefault(name, {})[frame.name] = frame
+    clips = []
+    for name, members in folders.items():
+        order = frame_files.consecutive({frame.name: frame.label for frame in members.values()})
+        clip = Clip(name, [members[frame_name] for frame_name in order])
+        first = clip.frames[0]
+        for frame in clip.frames:
+            if frame.size != first.size:
+                raise _wrong_size(frame.label, frame.size, first)
+        clips.append(clip)
+    return clips
+
+
 def check_frames(frames: Sequence[InputFrame], class_table: ClassTable) -> None:
     """Reads every file of the frames once, in threads and with a progress bar.
 
@@ -210,11 +246,15 @@ def _path(folder: pathlib.Path, key: str, name: str) -> pathlib.Path:
 
 def _check_frame(frame: InputFrame, class_table: ClassTable) -> None:
     images.read_label_map(frame.label, class_table)
-    height, width = frame.size
     for path in frame.files[1:]:
-        found = images.read_color(path).shape
-        if found[:2] != frame.size:
-            raise InputError(
-                f"{path}: found {found[1]}x{found[0]} pixels, "
-                f"expected {width}x{height} as in {frame.label}"
-            )
+        found = images.read_color(path).shape[:2]
+        if found != frame.size:
+            raise _wrong_size(path, found, frame)
+
+
+def _wrong_size(path: pathlib.Path, found: tuple[int, int], reference: InputFrame) -> InputError:
+    height, width = reference.size
+    return InputError(
+        f"{path}: found {found[1]}x{found[0]} pixels, "
+        f"expected {width}x{height} as in {reference.label}"
+    )

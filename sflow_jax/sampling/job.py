@@ -1,0 +1,223 @@
+"""What is translated, with what, and to where: checked before anything is written."""
+
+import collections
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+
+from sflow_jax.data import input_frames
+from sflow_jax.data.input_frames import Clip, InputFrame
+from sflow_jax.errors import InputError
+from sflow_jax.inference import TrainedModel, batch_size_for, restore_model
+from sflow_jax.models.dned import NUM_SIDE_OUTPUTS, sample_ensemble_weights
+from sflow_jax.sampling import record
+
+GRID_FILE = "grid.png"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a user asks for.
+
+    Attributes:
+        workdir: the folder of the training run.
+        input: the frames: a folder with `label/` and `cg/` or `image/`, or a tree of such folders.
+        output: where the results go; it may hold an interrupted translation of the same settings.
+        num_variants: versions of every frame.
+        seed: draws the ensemble weights; equal weights for one variant without a seed.
+        edges: where edges come from: 'cg', 'image', 'none', or 'auto' for 'cg' if there is one and
+            else 'image'.
+        step: which checkpoint; the newest by default.
+        limit: only the first so many frames, with `video` of each clip.
+        batch_size: frames at once; by default as many as make a megapixel, at most 8.
+        grid: also show results beside their input, and beside the real images where there are.
+        video: the frames of each folder are a clip, to be put together as a video.
+        fps: frames per second of the videos.
+    """
+
+    workdir: pathlib.Path
+    input: pathlib.Path
+    output: pathlib.Path
+    num_variants: int = 1
+    seed: int | None = None
+    edges: str = "auto"
+    step: int | None = None
+    limit: int | None = None
+    batch_size: int | None = None
+    grid: bool = False
+    video: bool = False
+    fps: float = 15.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """A translation that can begin, or continue.
+
+    Attributes:
+        settings: what the user asks for.
+        model: the restored run.
+        edge_source: where edges come from: 'cg', 'image' or 'none'.
+        weights: ensemble weights of every variant, float32 [K, 6]; the same for all frames.
+        results: all frames, in the order of translation, and where the result of each goes in the
+            folder of a variant.
+        clips: the same frames as clips, for videos.
+    """
+
+    settings: Settings
+    model: TrainedModel
+    edge_source: str
+    weights: np.ndarray
+    results: Mapping[InputFrame, pathlib.PurePath]
+    clips: Sequence[Clip]
+
+    @property
+    def frames(self) -> list[InputFrame]:
+        """All frames, in the order of translation."""
+        return list(self.results)
+
+    @functools.cached_property
+    def batch_sizes(self) -> dict[tuple[int, int], int]:
+        """Frames per batch for each size of frames, so that each size compiles once."""
+        wanted = self.settings.batch_size
+        counts = collections.Counter(frame.size for frame in self.results)
+        return {size: min(count, wanted or batch_size_for(*size)) for size, count in counts.items()}
+
+    @property
+    def folders(self) -> list[pathlib.Path]:
+        """Where the results of each variant go."""
+        output, num_variants = self.settings.output, len(self.weights)
+        if num_variants == 1:
+            return [output]
+        return [output / f"variant_{k:02d}" for k in range(num_variants)]
+
+    def paths(self, frame: InputFrame) -> list[pathlib.Path]:
+        """Where the variants of a frame go."""
+        return [folder / self.results[frame] for folder in self.folders]
+
+    def is_done(self, frame: InputFrame) -> bool:
+        """Whether all variants of a frame are there and none is older than the frame's files."""
+        if not all(path.is_file() for path in self.paths(frame)):
+            return False
+        written = min(path.stat().st_mtime_ns for path in self.paths(frame))
+        return written >= max(p.stat().st_mtime_ns for p in (frame.label, frame.edges) if p)
+
+
+def plan(settings: Settings) -> Sampling:
+    """Restores a run, lists and checks its input and records the settings in the output folder.
+
+    Raises:
+        InputError: the run, the input or the output cannot be used.
+    """
+    groups = input_frames.find_groups(settings.input)
+    edge_source = input_frames.resolve_edge_source(groups, settings.edges)
+    frames = input_frames.list_frames(settings.input, groups, edge_source, settings.grid)
+    clips = _limited(input_frames.find_clips(frames), settings.limit) if settings.video else []
+    model = _restore(settings, edge_source)
+    seed = settings.seed
+    if seed is None and settings.num_variants > 1:
+        seed = 0
+    sampling = Sampling(
+        settings=settings,
+        model=model,
+        edge_source=edge_source,
+        weights=draw_weights(settings.num_variants, seed, model.config.loss.side_weights),
+        results=_clip_results(clips) if clips else _image_results(frames[: settings.limit]),
+        clips=clips,
+    )
+    _check_output(settings.output, groups)
+    now = _describe(sampling, seed)
+    record.check(settings.output, now)
+    missing = [frame for frame in sampling.frames if not sampling.is_done(frame)]
+    input_frames.check_frames(missing, model.class_table)
+    record.save(settings.output, now)
+    return sampling
+
+
+def draw_weights(
+    num_variants: int, seed: int | None, side_weights: Sequence[float] = (1.0,) * NUM_SIDE_OUTPUTS
+) -> np.ndarray:
+    """Ensemble weights of every variant, float32 [K, 6], each row of sum 1.
+
+    They are those of training (`side_weights`) without a seed; otherwise Dirichlet draws, each a
+    function of the seed and the variant's number alone, so that more variants never change the
+    first ones.
+    """
+    if seed is None:
+        weights = np.asarray(side_weights, np.float32)
+        return np.tile(weights / weights.sum(), (num_variants, 1))
+    key = jax.random.key(seed)
+    draws = [sample_ensemble_weights(jax.random.fold_in(key, k)) for k in range(num_variants)]
+    return np.stack(draws)
+
+
+def _restore(settings: Settings, edge_source: str) -> TrainedModel:
+    """Restores the run; checks that its variants would differ."""
+    model = restore_model(settings.workdir, settings.step)
+    num_variants = settings.num_variants
+    if edge_source == "none":
+        if num_variants > 1:
+            raise InputError(
+                f"--num_variants: found {num_variants}, expected 1 with --edges none: variants "
+                "differ in the edges that DNED draws"
+            )
+        # Not through DNED, which draws something even where there is no edge.
+        return dataclasses.replace(model, dned_share=0.0)
+    if num_variants > 1 and not model.sees_dned:
+        raise InputError(
+            f"--num_variants: found {num_variants}, expected 1: variants come from DNED, and the "
+            f"generator of step {model.step} has not seen its edges (generator.edges = "
+            f"{model.config.generator.edges!r}, share of DNED {model.dned_share:g})"
+        )
+    return model
+
+
+def _describe(sampling: Sampling, seed: int | None) -> dict:
+    """Everything that the results depend on."""
+    settings, model = sampling.settings, sampling.model
+    described = {
+        "workdir": str(settings.workdir.absolute()),
+        "checkpoint_step": model.step,
+        "input": str(settings.input.absolute()),
+        "edges": sampling.edge_source,
+        "seed": seed,
+        "ensemble_weights": sampling.weights.tolist(),
+        "dned_share": model.dned_share,
+        "config": model.config.to_dict(),
+    }
+    if settings.video:
+        # The frames of a clip are numbered anew, from its first one.
+        first_frames = {clip.name: clip.frames[0].name for clip in sampling.clips}
+        described |= {"video": True, "fps": settings.fps, "first_frames": first_frames}
+    return described
+
+
+def _limited(clips: Sequence[Clip], limit: int | None) -> list[Clip]:
+    return [dataclasses.replace(clip, frames=clip.frames[:limit]) for clip in clips]
+
+
+def _clip_results(clips: Sequence[Clip]) -> dict[InputFrame, pathlib.PurePath]:
+    return {
+        frame: pathlib.PurePath(clip.name, "frames", f"{index:06d}.png")
+        for clip in clips
+        for index, frame in enumerate(clip.frames)
+    }
+
+
+def _image_results(frames: Sequence[InputFrame]) -> dict[InputFrame, pathlib.PurePath]:
+    results = {frame: pathlib.PurePath(f"{frame.name}.png") for frame in frames}
+    for frame, path in results.items():
+        if path == pathlib.PurePath(GRID_FILE):
+            raise InputError(f"{frame.label}: found this name, which --grid needs for its sheet")
+    return results
+
+
+def _check_output(output: pathlib.Path, groups: Sequence[pathlib.Path]) -> None:
+    """Checks that results cannot overwrite the input."""
+    target = output.resolve()
+    for folder in (group.resolve() / key for group in groups for key in input_frames.KEYS):
+        if target == folder or folder in target.parents:
+            raise InputError(f"{output}: is part of the input, expected another --output")

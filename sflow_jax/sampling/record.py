@@ -1,0 +1,50 @@
+"""sampling.json: what results were made of, so that those of other settings are not mixed in."""
+
+import json
+import pathlib
+
+from sflow_jax.errors import InputError
+from sflow_jax.files import write_whole
+
+RECORD_FILE = "sampling.json"
+
+_MAY_CHANGE = {"fps"}  # videos of another speed are made of the same frames
+
+
+def check(output: pathlib.Path, record: dict) -> None:
+    """Checks that the output folder is empty, or holds results of the same settings.
+
+    Raises:
+        InputError: it does not, or is no folder.
+    """
+    path = output / RECORD_FILE
+    if not path.exists():
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise InputError(f"{output}: found no {RECORD_FILE}, expected a new or empty folder")
+        return
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: {error}; expected the JSON that sampling wrote") from error
+    now = json.loads(json.dumps(record))
+    changes = [
+        f"another {key}"
+        if isinstance(now.get(key), list | dict)
+        else f"{key} {before.get(key)}, not {now.get(key)}"
+        for key in {**now, **before}
+        if before.get(key) != now.get(key) and key not in _MAY_CHANGE
+    ]
+    if changes:
+        raise InputError(
+            f"{path}: found results of {'; '.join(changes)}; "
+            "expected the same settings, or another --output"
+        )
+
+
+def save(output: pathlib.Path, record: dict) -> None:
+    """Writes the record, making the folder if it is missing.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_whole(output / RECORD_FILE, json.dumps(record, indent=2) + "\n")

@@ -1,0 +1,49 @@
+"""From frames to PNG files."""
+
+from collections.abc import Sequence
+
+import jax
+import tqdm
+
+from sflow_jax.data import input_frames
+from sflow_jax.data.input_frames import InputFrame
+from sflow_jax.pictures import to_uint8, write_png
+from sflow_jax.sampling.job import Sampling
+
+
+def translate_missing(sampling: Sampling) -> None:
+    """Translates the frames whose results are missing or old, with a progress bar.
+
+    Memory does not grow with the number of frames.
+
+    Raises:
+        InputError: a file of a frame cannot be read any more.
+        OSError: a result cannot be written.
+    """
+    missing = [frame for frame in sampling.frames if not sampling.is_done(frame)]
+    total = len(sampling.frames)
+    model = sampling.model
+    with tqdm.tqdm(total=total, initial=total - len(missing), desc="sampling", unit="frame") as bar:
+        # Results are fetched one step late: the device computes while files are read and written.
+        waiting = None
+        for batch in input_frames.read_batches(missing, sampling.batch_sizes, model.class_table):
+            for variant, weights in enumerate(sampling.weights):
+                pictures = model.translate(batch.label, batch.edge_image, weights)["image"]
+                if waiting:
+                    _write(sampling, *waiting, bar)
+                waiting = batch.frames, variant, pictures
+        if waiting:
+            _write(sampling, *waiting, bar)
+
+
+def _write(
+    sampling: Sampling,
+    frames: Sequence[InputFrame],
+    variant: int,
+    pictures: jax.Array,
+    bar: tqdm.tqdm,
+) -> None:
+    for frame, picture in zip(frames, to_uint8(pictures), strict=False):
+        write_png(sampling.paths(frame)[variant], picture)
+    if variant == len(sampling.weights) - 1:
+        bar.update(len(frames))

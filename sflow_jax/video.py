@@ -1,0 +1,121 @@
+"""H.264 videos in mp4 files, encoded frame by frame."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from typing import BinaryIO
+
+import cv2
+import imageio_ffmpeg
+import numpy as np
+import tqdm
+
+from sflow_jax.errors import InputError
+
+_QUALITY = 18  # x264's constant rate factor: hard to tell from the frames
+_SHORTEST_BAR = 2  # seconds; no progress bar for less
+
+# Every player shows the colours right that are converted, and tagged, as those of HD video.
+_COLORS = (
+    "scale=flags=accurate_rnd+full_chroma_int:out_color_matrix=bt709:out_range=tv,"
+    "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
+)
+
+
+def encode(path: pathlib.Path, frames: Iterable[np.ndarray], num_frames: int, fps: float) -> None:
+    """Writes a video that appears whole or not at all, with a progress bar if it takes long.
+
+    A side of an odd number of pixels, which the format does not know, is lengthened by repeating
+    its last pixels.
+
+    Args:
+        path: the mp4 file to write; missing folders are made.
+        frames: uint8 RGB [H, W, 3], all of one size; at least one. One is held at a time.
+        num_frames: how many there are.
+        fps: frames per second.
+
+    Raises:
+        InputError: ffmpeg is missing, fails, or the file cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    frames = iter(tqdm.tqdm(
+        frames, desc=f"encoding {path.name}", total=num_frames, unit="frame", delay=_SHORTEST_BAR
+    ))  # fmt: skip
+    first = next(frames)
+    height, width = _even(first).shape[:2]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile() as log:
+            _run(_command(part, height, width, fps), itertools.chain([first], frames), log)
+        part.replace(path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error}; expected ffmpeg with libx264, and room to write"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def is_current(
+    path: pathlib.Path, sources: Iterable[pathlib.Path], num_frames: int, fps: float
+) -> bool:
+    """Whether a video is whole, of this length and speed, and no source is newer than it."""
+    if not path.is_file():
+        return False
+    written = path.stat().st_mtime_ns
+    if any(source.stat().st_mtime_ns > written for source in sources):
+        return False
+    header = cv2.VideoCapture(os.fspath(path))
+    try:
+        found = header.get(cv2.CAP_PROP_FRAME_COUNT), header.get(cv2.CAP_PROP_FPS)
+    finally:
+        header.release()
+    return found[0] == num_frames and abs(found[1] - fps) < 1e-3 * fps
+
+
+def _command(path: pathlib.Path, height: int, width: int, fps: float) -> list[str]:
+    try:
+        executable = imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise FileNotFoundError(error) from error
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
+    codec = ["-c:v", "libx264", "-crf", str(_QUALITY), "-pix_fmt", "yuv420p"]
+    return [
+        executable, "-v", "error", "-y",
+        *source, "-framerate", str(fps), "-i", "-", "-vf", _COLORS, *codec,
+        "-movflags", "+faststart", "-f", "mp4", os.fspath(path),
+    ]  # fmt: skip
+
+
+def _run(command: Sequence[str], frames: Iterable[np.ndarray], log: BinaryIO) -> None:
+    """Pipes frames through ffmpeg; an OSError says in one line why it failed."""
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log
+    ) as process:
+        try:
+            for frame in frames:
+                process.stdin.write(_even(frame).tobytes())
+        except BrokenPipeError:
+            pass  # ffmpeg has ended and said why
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+    if process.returncode:
+        log.seek(0)
+        lines = log.read().decode(errors="replace").splitlines() or ["no message"]
+        # Without '[out#0/mp4 @ 0x5571968032c0] ' before the first one, the cause of the others.
+        message = re.sub(r"^\[[^]]*\] ", "", lines[0])
+        raise OSError(f"ffmpeg ended with status {process.returncode}: {message}")
+
+
+def _even(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
