@@ -82,7 +82,7 @@ def _command(path: pathlib.Path, height: int, width: int, fps: float) -> list[st
     try:
         executable = imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:
-        raise FileNotFoundError(error) from error
+        raise FileNotFoundError("found no ffmpeg") from error
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     codec = ["-c:v", "libx264", "-crf", str(_QUALITY), "-pix_fmt", "yuv420p"]
     return [

@@ -1,0 +1,139 @@
+import os
+import weakref
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from sflow_jax import video
+from sflow_jax.errors import InputError
+
+HEIGHT, WIDTH = 37, 51
+
+
+def frame(index, height=HEIGHT, width=WIDTH):
+    """A smooth pattern that moves by three pixels per frame, so that neighbours differ."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    waves = [np.sin((columns + 3 * index) / 9), np.cos(rows / 15), np.sin((rows - index) / 12)]
+    return np.stack([128 + 100 * wave for wave in waves], -1).astype(np.uint8)
+
+
+def decode(path):
+    """What a player shows: metadata and frames, uint8 RGB [T, H, W, 3]."""
+    reader = imageio_ffmpeg.read_frames(str(path))
+    meta = next(reader)
+    width, height = meta["size"]
+    return meta, np.array([np.frombuffer(f, np.uint8).reshape(height, width, 3) for f in reader])
+
+
+def difference(a, b):
+    return np.abs(a.astype(int) - b).mean()
+
+
+def test_a_video_of_odd_size_shows_the_frames_themselves(tmp_path):
+    path = tmp_path / "new/clip.mp4"
+    frames = [frame(index) for index in range(9)]
+    video.encode(path, frames, 9, 12.5)
+    meta, decoded = decode(path)
+    assert (meta["codec"], meta["fps"]) == ("h264", 12.5)
+    assert meta["pix_fmt"].startswith("yuv420p(tv, bt709")
+    assert decoded.shape == (9, HEIGHT + 1, WIDTH + 1, 3)
+    for index in range(9):
+        errors = [difference(decoded[index, :HEIGHT, :WIDTH], other) for other in frames]
+        assert errors[index] < 4  # of 255: colours have half the resolution
+        assert min(errors[:index] + errors[index + 1 :]) > 8
+    # One pixel more at the end of each side, which repeats the last one.
+    assert difference(decoded[:, -1, :WIDTH], np.array(frames)[:, -1]) < 4
+    assert difference(decoded[:, :HEIGHT, -1], np.array(frames)[:, :, -1]) < 4
+    assert os.listdir(path.parent) == ["clip.mp4"]
+
+
+def test_colours_are_shown_as_they_are(tmp_path):
+    colors = np.uint8([[255, 0, 0], [0, 255, 0], [0, 0, 255], [128, 64, 128], [255, 255, 255]])
+    frames = [np.full((32, 32, 3), color) for color in colors]
+    video.encode(tmp_path / "clip.mp4", frames, 5, 15)
+    _, decoded = decode(tmp_path / "clip.mp4")
+    assert np.abs(decoded.astype(int) - np.array(frames)).max() <= 4
+
+
+def test_frames_are_not_kept_once_they_are_encoded(tmp_path):
+    live, most = set(), []
+
+    def frames():
+        for index in range(200):
+            picture = frame(index, 32, 32)
+            live.add(index)
+            weakref.finalize(picture, live.discard, index)
+            most.append(len(live))
+            yield picture
+
+    video.encode(tmp_path / "clip.mp4", frames(), 200, 15)
+    assert len(most) == 200
+    # The first, which gives the size, the previous and the present one.
+    assert max(most) <= 3
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_video_that_was_there(tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_text("before")
+    (tmp_path / "clip.mp4.part").symlink_to("/dev/full")
+    with pytest.raises(InputError) as error:
+        video.encode(path, [frame(index, 256, 256) for index in range(30)], 30, 15)
+    assert str(error.value).startswith(f"{path}: ffmpeg ended with status ")
+    assert str(error.value).endswith(
+        "No space left on device; expected ffmpeg with libx264, and room to write"
+    )
+    assert "\n" not in str(error.value)
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["clip.mp4"]
+
+
+def test_a_missing_ffmpeg_is_one_line(tmp_path, monkeypatch):
+    def message():
+        with pytest.raises(InputError) as error:
+            video.encode(tmp_path / "clip.mp4", [frame(0)], 1, 15)
+        return str(error.value)
+
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
+    assert "No such file or directory: '/nowhere/ffmpeg'; expected ffmpeg with" in message()
+
+    def no_ffmpeg():
+        raise RuntimeError("No ffmpeg exe could be found.")
+
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", no_ffmpeg)
+    assert "clip.mp4: found no ffmpeg; expected ffmpeg with libx264" in message()
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), InputError("frame: damaged PNG")])
+def test_whatever_stops_the_frames_stops_the_video(error, tmp_path):
+    def frames():
+        yield frame(0)
+        yield frame(1)
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        video.encode(tmp_path / "clip.mp4", frames(), 3, 15)
+    assert raised.value is error
+    assert not os.listdir(tmp_path)
+
+
+def test_a_video_is_current_until_anything_about_it_changes(tmp_path):
+    path, source = tmp_path / "clip.mp4", tmp_path / "frame.png"
+    source.write_text("")
+    assert not video.is_current(path, [source], 4, 15)
+    video.encode(path, map(frame, range(4)), 4, 15)
+    assert video.is_current(path, [source], 4, 15)
+    assert not video.is_current(path, [source], 5, 15)
+    assert not video.is_current(path, [source], 4, 30)
+    now = path.stat().st_mtime_ns
+    os.utime(source, ns=(now + 1, now + 1))
+    assert not video.is_current(path, [source], 4, 15)
+    path.write_bytes(path.read_bytes()[:100])
+    assert not video.is_current(path, [], 4, 15)
+
+
+def test_a_speed_of_a_fraction_is_kept(tmp_path):
+    video.encode(tmp_path / "clip.mp4", map(frame, range(3)), 3, 29.97)
+    assert video.is_current(tmp_path / "clip.mp4", [], 3, 29.97)
+    assert not video.is_current(tmp_path / "clip.mp4", [], 3, 30)
