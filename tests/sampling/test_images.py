@@ -1,7 +1,5 @@
 import json
 import os
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -10,34 +8,12 @@ import pytest
 from sflow_jax.data import images
 from sflow_jax.errors import InputError
 from sflow_jax.inference import restore_model
-from sflow_jax.pictures import to_uint8, write_png
+from sflow_jax.pictures import write_png
 from sflow_jax.sampling import comparison, job, translation
-from tests.tiny_run import TABLE, random_frame, restore_fast, tiny_config, write_frame, write_run
+from tests.sampling.runs import assert_same_picture, command, plan, pngs, run, translated
+from tests.tiny_run import TABLE, random_frame, tiny_config, write_frame, write_run
 
 SIZE, ODD_SIZE = (32, 40), (37, 51)
-EQUAL = np.full(6, 1 / 6, np.float32)
-
-
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("run") / "run"
-    write_run(workdir, tiny_config())
-    return workdir
-
-
-@pytest.fixture(scope="module")
-def model(workdir):
-    return restore_fast(workdir)
-
-
-@pytest.fixture(autouse=True)
-def _compile_once(model, workdir, monkeypatch):
-    """All tests that restore this run share one jitted translation."""
-
-    def restore(folder, step=None):
-        return model if folder == workdir else restore_fast(folder, step)
-
-    monkeypatch.setattr(job, "restore_model", restore)
 
 
 @pytest.fixture
@@ -48,33 +24,6 @@ def folder(tmp_path):
         write_frame(folder / "a", f"{index:02d}", random_frame(index, size))
     write_frame(folder / "deep/b", "00", random_frame(9))
     return folder
-
-
-def plan(workdir, folder, output, **options):
-    return job.plan(job.Settings(workdir, folder, output, batch_size=2, **options))
-
-
-def run(workdir, folder, output, **options):
-    sampling = plan(workdir, folder, output, **options)
-    translation.translate_missing(sampling)
-    return sampling
-
-
-def pngs(output):
-    return {str(p.relative_to(output)): images.read_color(p) for p in output.rglob("*.png")}
-
-
-def translated(model, arrays, edge_key="cg", weights=EQUAL):
-    edge_image = arrays[edge_key] if edge_key else np.zeros_like(arrays["cg"])
-    # Without an edge image the generator gets no edges, not what DNED draws into a blank frame.
-    share = model.dned_share if edge_key else 0.0
-    outputs = model.translate(arrays["label"][None], edge_image[None], weights, share)
-    return to_uint8(outputs["image"])[0]
-
-
-def assert_same_picture(found, expected):
-    assert expected.std() > 2  # a dead network agrees with everything
-    assert np.abs(found.astype(int) - expected).max() <= 1  # the order of sums depends on the batch
 
 
 def test_every_frame_of_any_size_is_translated_under_its_own_name(model, workdir, folder, tmp_path):
@@ -342,15 +291,6 @@ def test_folders_that_cannot_be_used_are_named(workdir, folder, tmp_path):
     assert message(folder, folder / "a/cg").startswith("input/a/cg: is part of the input")
     assert message(folder, tmp_path / "empty").startswith("empty: found no sampling.json, expected")
     assert message(folder, tmp_path / "file").startswith("file: found no sampling.json, expected")
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "sflow_jax.sample", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def test_the_command_translates_with_a_progress_bar(workdir, folder, tmp_path):
