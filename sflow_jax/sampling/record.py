@@ -29,7 +29,7 @@ def check(output: pathlib.Path, record: dict) -> None:
     now = json.loads(json.dumps(record))
     changes = [
         f"another {key}"
-        if isinstance(now.get(key), list | dict)
+        if isinstance(now.get(key, before.get(key)), list | dict)
         else f"{key} {before.get(key)}, not {now.get(key)}"
         for key in {**now, **before}
         if before.get(key) != now.get(key) and key not in _MAY_CHANGE
