@@ -10,14 +10,15 @@ def get_config() -> config_dict.ConfigDict:
     """The defaults of the paper, at 512x256; a field that is not listed here is an error."""
     config = config_dict.ConfigDict()
     config.seed = 0
+    config.init_from = ""  # --workdir of the image run that a video run starts from; "none" = none
 
     config.data = data = config_dict.ConfigDict()
-    data.dataset = "cityscapes"  # streets | cityscapes | folder
+    data.dataset = "cityscapes"  # streets | cityscapes | synthia | folder
     data.source = ""  # folder of the raw dataset; not needed for streets or once it is prepared
     data.data_dir = ""  # where prepared datasets live; "" = $TFDS_DATA_DIR or ~/tensorflow_datasets
     data.height = 256
     data.width = 512
-    data.frames = 1  # consecutive frames per example; 2 can be prepared, training takes 1
+    data.frames = 1  # consecutive frames per example: 1 trains images, 2 trains video
     data.num_train = 400  # streets only: examples to render per split, and from which seed
     data.num_validation = 50
     data.num_test = 50
@@ -62,6 +63,12 @@ def get_config() -> config_dict.ConfigDict:
     loss.dned = 1.0  # lambda_3
     loss.side_weights = (1.0,) * 6  # a_i of eq. 4, also the ensemble that the generator sees
 
+    config.flow = flow = config_dict.ConfigDict()  # of pairs of frames only
+    flow.loss = "farneback"  # farneback (eq. 8) | warp | both | none
+    flow.weight = 1.0  # of eq. 8, whose unit is pixels
+    flow.warp_weight = 10.0  # of the warp loss, whose unit is half the range of intensities
+    flow.mask = "warp"  # which losses leave out what is hidden in a frame: warp | both | none
+
     config.optimizer = optimizer = config_dict.ConfigDict()
     optimizer.learning_rate = 2e-4
     optimizer.beta1 = 0.5
@@ -72,6 +79,7 @@ def get_config() -> config_dict.ConfigDict:
     train.batch_size = 1  # per device
     train.compute_dtype = "float32"  # float32 | bfloat16 (parameters and norms stay float32)
     train.flip = True  # mirror half of the examples
+    train.zoom = 0.0  # crop at random and resize, by a factor of up to 1 + zoom
     train.laplacian_epochs = 50.0  # stage A: Laplacian edges into the generator
     train.ramp_epochs = 5.0  # from Laplacian to DNED edges; stage B: DNED edges
     train.constant_epochs = 100.0  # then the learning rate falls linearly to 0

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Callable
 
 from ml_collections import config_dict
 
@@ -13,10 +14,13 @@ CONFIG_FILE = "config.json"
 CLASSES_FILE = "classes.json"
 
 _CHOICES = {
-    "data.dataset": ("streets", "cityscapes", "folder"),
+    "data.dataset": ("streets", "cityscapes", "synthia", "folder"),
+    "data.frames": (1, 2),
     "dned.input": ("edges", "grey", "rgb"),
     "generator.kind": ("global", "local"),
     "generator.edges": ("dned", "laplacian", "none"),
+    "flow.loss": ("farneback", "warp", "both", "none"),
+    "flow.mask": ("warp", "both", "none"),
     "loss.adversarial": losses.ADVERSARIAL_FORMS,
     "loss.feature_weighting": losses.FEATURE_WEIGHTINGS,
     "loss.perceptual_network": ("vgg19", "streets"),
@@ -45,10 +49,13 @@ _NOT_NEGATIVE = (
     "generator.num_local_blocks",
     "dned.threshold_jitter",
     "edges.threshold",
+    "flow.weight",
+    "flow.warp_weight",
     "loss.feature_matching",
     "loss.perceptual",
     "loss.dned",
     "optimizer.learning_rate",
+    "train.zoom",
     "train.laplacian_epochs",
     "train.ramp_epochs",
     "train.constant_epochs",
@@ -71,7 +78,7 @@ def check(config: config_dict.ConfigDict) -> None:
     """
     values = _flatten(config)
     for field, choices in _CHOICES.items():
-        _expect(values, field, values[field] in choices, "one of " + ", ".join(choices))
+        _expect(values, field, values[field] in choices, "one of " + ", ".join(map(str, choices)))
     for field in _AT_LEAST_ONE:
         _expect(values, field, values[field] >= 1, "at least 1")
     for field in _NOT_NEGATIVE:
@@ -84,7 +91,12 @@ def check(config: config_dict.ConfigDict) -> None:
     for field in ("data.height", "data.width"):
         fits = values[field] == 0 or values[field] >= _SMALLEST_SIDE
         _expect(values, field, fits, f"at least {_SMALLEST_SIDE} pixels, or 0 for the files' own")
-    _expect(values, "data.frames", values["data.frames"] == 1, "1; video is not trained yet")
+    _expect(
+        values,
+        "init_from",
+        values["data.frames"] == 1 or values["init_from"],
+        "the --workdir of a trained image run, or none to start from random networks",
+    )
     _expect(values, "train.epochs", values["train.epochs"] > 0, "more than 0")
     scales = values["discriminator.num_scales"]
     _expect(values, "discriminator.num_scales", 1 <= scales <= 3, "1, 2 or 3")
@@ -121,19 +133,32 @@ def check_resumable(config: config_dict.ConfigDict, workdir: pathlib.Path) -> No
     """
     if not (workdir / CONFIG_FILE).exists():
         return
-    before, now = _flatten(load(workdir)), _flatten(config)
-    differences = [
-        f"{field} is {now.get(field)!r} and was {before.get(field)!r}"
-        for field in sorted(before.keys() | now.keys())
-        if field not in _MAY_CHANGE
-        and field.partition(".")[0] not in _SECTIONS_THAT_MAY_CHANGE
-        and _plain(before.get(field)) != _plain(now.get(field))
-    ]
-    if differences:
+    found = differences(
+        load(workdir),
+        config,
+        lambda field: (
+            field not in _MAY_CHANGE and field.partition(".")[0] not in _SECTIONS_THAT_MAY_CHANGE
+        ),
+    )
+    if found:
         raise InputError(
-            f"{workdir}: holds a run of another config ({'; '.join(differences)}); "
+            f"{workdir}: holds a run of another config ({'; '.join(found)}); "
             "use another --workdir or the former values"
         )
+
+
+def differences(
+    before: config_dict.ConfigDict,
+    now: config_dict.ConfigDict,
+    is_compared: Callable[[str], bool],
+) -> list[str]:
+    """Describes the fields, of those that are compared, that differ between two configs."""
+    before, now = _flatten(before), _flatten(now)
+    return [
+        f"{field} is {now.get(field)!r} and was {before.get(field)!r}"
+        for field in sorted(before.keys() | now.keys())
+        if is_compared(field) and _plain(before.get(field)) != _plain(now.get(field))
+    ]
 
 
 def _flatten(config: config_dict.ConfigDict) -> dict[str, object]:

@@ -12,10 +12,9 @@ import numpy as np
 
 from sflow_jax import configuration
 from sflow_jax.data.labels import ClassTable
-from sflow_jax.errors import InputError
 from sflow_jax.models.dned import combine
 from sflow_jax.ops.laplacian import laplacian_edges
-from sflow_jax.training.checkpoints import restore_params
+from sflow_jax.training.checkpoints import restore_parts
 from sflow_jax.training.run_record import RunRecord
 from sflow_jax.training.scene import dned_input, generator_condition, to_float
 from sflow_jax.training.state import Networks, Params, create_networks, init_params
@@ -101,19 +100,11 @@ def restore_model(workdir: pathlib.Path, step: int | None = None) -> TrainedMode
     class_table = ClassTable.from_json(workdir / configuration.CLASSES_FILE)
     networks = create_networks(config, class_table.num_classes)
     shapes = jax.eval_shape(lambda: init_params(networks, config)[0])
-    try:
-        params, step = restore_params(workdir, shapes, step)
-    except InputError:
-        raise
-    except Exception as error:  # whatever a damaged checkpoint makes Orbax raise
-        raise InputError(
-            f"{workdir}: {error}; expected a whole checkpoint of the run in config.json"
-        ) from error
+    parts, step = restore_parts(workdir, {"ema_params": shapes}, step)
+    params = jax.device_put(parts["ema_params"])
     record = RunRecord.load(workdir)
     share = float(record.schedule.dned_share(step))
-    return TrainedModel(
-        config, class_table, networks, jax.device_put(params), step, share, record.dataset
-    )
+    return TrainedModel(config, class_table, networks, params, step, share, record.dataset)
 
 
 def batch_size_for(height: int, width: int) -> int:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from sflow_jax.ops.warp import warp
+
 ADVERSARIAL_FORMS = ("lsgan", "bce", "hinge")
 FEATURE_WEIGHTINGS = ("paper", "pix2pixhd")
 PERCEPTUAL_WEIGHTS = {
@@ -153,3 +155,42 @@ def edge_bce(
         balance = 1.0
     pairs = zip(weights, side_outputs, strict=True)
     return sum(a * (balance * binary_cross_entropy(logits, target)).mean() for a, logits in pairs)
+
+
+def flow(real_flow: jax.Array, fake_flow: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """`L_flow = |F(x_t, x_t+1) - F(G_t, G_t+1)|_1` (eq. 8), the mean over pixels and both axes.
+
+    Args:
+        real_flow: flow between the real frames, [B, H, W, 2], pixels; no gradient flows into it.
+        fake_flow: flow between the generated frames, likewise.
+        mask: weight of each pixel, [B, H, W, 1]; all 1 by default.
+
+    Returns:
+        A scalar, pixels.
+    """
+    return _masked_l1(fake_flow, jax.lax.stop_gradient(real_flow), mask)
+
+
+def warping(
+    first: jax.Array, second: jax.Array, flow: jax.Array, mask: jax.Array | None = None
+) -> jax.Array:
+    """`|G_t - G_t+1 moved back along F(x_t, x_t+1)|_1`, the flow loss that vid2vid's users know.
+
+    Args:
+        first: generated frame, [B, H, W, 3] in [-1, 1].
+        second: the next generated frame.
+        flow: between the real frames, [B, H, W, 2], pixels.
+        mask: where the flow can be trusted, [B, H, W, 1]; everywhere by default.
+
+    Returns:
+        A scalar, the mean over pixels and channels.
+    """
+    return _masked_l1(warp(second, flow), first, mask)
+
+
+def _masked_l1(a: jax.Array, b: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Mean over the pixels that the mask leaves of each example, then over examples."""
+    if mask is None:
+        return l1(a, b)
+    difference = jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).mean(-1, keepdims=True)
+    return ((mask * difference).sum((1, 2, 3)) / jnp.maximum(mask.sum((1, 2, 3)), 1)).mean()

@@ -1,8 +1,9 @@
-"""Pictures for people: label colours, edge maps and captioned grids."""
+"""Pictures for people: label colours, edge maps, flow and captioned grids."""
 
 import pathlib
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -23,6 +24,23 @@ def edges_to_rgb(edge_map: np.ndarray) -> np.ndarray:
     """Draws an edge map [H, W, 1] in [0, 1] as uint8 RGB [H, W, 3], edges white."""
     grey = np.rint(np.clip(edge_map, 0, 1) * 255).astype(np.uint8)
     return np.repeat(grey, 3, axis=-1)
+
+
+def flow_to_rgb(flow: np.ndarray, largest: float) -> np.ndarray:
+    """Draws flow on the colour wheel: hue is its direction, white stands still.
+
+    Args:
+        flow: [H, W, 2], pixels, x first.
+        largest: pixels of motion that get the full colour; draw flows to be compared with one.
+
+    Returns:
+        uint8 RGB [H, W, 3].
+    """
+    x, y = (np.ascontiguousarray(flow[..., axis], np.float32) for axis in (0, 1))
+    magnitude, degrees = cv2.cartToPolar(x, y, angleInDegrees=True)
+    saturation = np.clip(magnitude / max(largest, 1e-6), 0, 1)
+    hsv = np.stack([degrees, saturation, np.ones_like(degrees)], -1)
+    return np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)
 
 
 def grid(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str]) -> np.ndarray:

@@ -4,6 +4,7 @@ A key per example, not per batch, makes an update independent of how the batch i
 devices.
 """
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 
@@ -33,6 +34,68 @@ def random_flips(keys: jax.Array) -> jax.Array:
 def flip_horizontally(x: jax.Array, flips: jax.Array) -> jax.Array:
     """Mirrors those examples of [B, H, W, C] for which `flips` [B] is true."""
     return jnp.where(flips[:, None, None, None], x[:, :, ::-1], x)
+
+
+def flip_flow(flow: jax.Array, flips: jax.Array) -> jax.Array:
+    """Mirrors the flow [B, H, W, 2] of mirrored frames: its x component changes sign."""
+    mirrored = flow[:, :, ::-1] * jnp.array([-1, 1], flow.dtype)
+    return jnp.where(flips[:, None, None, None], mirrored, flow)
+
+
+@flax.struct.dataclass
+class Zoom:
+    """Which part of each example fills the picture after cropping and resizing it.
+
+    Attributes:
+        factor: at least 1, [B].
+        offset: row and column of the part's corner as shares of the room that is left, [B, 2].
+    """
+
+    factor: jax.Array
+    offset: jax.Array
+
+
+def random_zooms(keys: jax.Array, max_zoom: float) -> Zoom:
+    """Draws a crop for each example: keys [B], factors uniform in [1, 1 + max_zoom]."""
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (3,)))(keys)
+    return Zoom(1 + max_zoom * draws[:, 0], draws[:, 1:])
+
+
+def zoom_image(image: jax.Array, zoom: Zoom) -> jax.Array:
+    """Crops float images [B, H, W, C] and resizes the crops to [B, H, W, C], bilinearly."""
+    rows, columns = _source_positions(image, zoom)
+    return jax.vmap(lambda x, i, j: _interpolate(_interpolate(x, i, 0), j, 1))(image, rows, columns)
+
+
+def zoom_labels(ids: jax.Array, zoom: Zoom) -> jax.Array:
+    """Crops maps of ids [B, H, W, C] and resizes the crops, each pixel to the nearest id."""
+    rows, columns = (jnp.rint(p).astype(jnp.int32) for p in _source_positions(ids, zoom))
+    return jax.vmap(lambda x, i, j: x[i][:, j])(ids, rows, columns)
+
+
+def zoom_flow(flow: jax.Array, zoom: Zoom) -> jax.Array:
+    """Crops and resizes the flow [B, H, W, 2] with its frames: motions grow by the factor."""
+    return zoom_image(flow, zoom) * zoom.factor[:, None, None, None]
+
+
+def _source_positions(image: jax.Array, zoom: Zoom) -> tuple[jax.Array, jax.Array]:
+    """Rows [B, H] and columns [B, W] that the pixels of the zoomed picture come from."""
+    positions = []
+    for axis in (1, 2):
+        side = image.shape[axis]
+        length = side / zoom.factor
+        corner = zoom.offset[:, axis - 1] * (side - length)
+        centres = (jnp.arange(side) + 0.5) / side
+        positions.append(jnp.clip(corner[:, None] + centres * length[:, None] - 0.5, 0, side - 1))
+    return tuple(positions)
+
+
+def _interpolate(x: jax.Array, positions: jax.Array, axis: int) -> jax.Array:
+    """Reads [H, W, C] linearly at positions along an axis."""
+    below = jnp.floor(positions).astype(jnp.int32)
+    above = jnp.minimum(below + 1, x.shape[axis] - 1)
+    share = jnp.expand_dims(positions - below, (1 - axis, 2))
+    return (1 - share) * jnp.take(x, below, axis) + share * jnp.take(x, above, axis)
 
 
 def random_threshold_scales(keys: jax.Array, jitter: float) -> jax.Array:

@@ -73,24 +73,24 @@ class Checkpoints:
         return self._manager.restore(self.latest_step, args=items)["state"]
 
 
-def restore_params(workdir: pathlib.Path, params: dict, step: int | None = None) -> tuple:
-    """Restores the averaged parameters of a run, and nothing else, to sample or evaluate.
+def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -> tuple[dict, int]:
+    """Restores some fields of a run's state and reads nothing else.
 
     Args:
         workdir: the folder of the run.
-        params: parameters of the same structure, for shapes.
+        parts: fields of `TrainState` by name, with values of the same structure, for shapes.
         step: which checkpoint; the newest by default.
 
     Returns:
-        The averaged parameters `{'generator': ..., 'dned': ...}` and their step.
+        The saved fields by name, and their step.
 
     Raises:
-        InputError: there is no (such) checkpoint.
+        InputError: there is no (such) checkpoint, or it is damaged or of other networks.
     """
     folder = (workdir / CHECKPOINT_FOLDER).absolute()
     if not folder.is_dir():
         raise InputError(f"{folder}: not found; expected the checkpoints of a training run")
-    options = ocp.CheckpointManagerOptions(read_only=True)  # a run may be writing there
+    options = ocp.CheckpointManagerOptions(create=False)
     with ocp.CheckpointManager(folder, options=options) as manager:
         steps = manager.all_steps()
         if not steps:
@@ -98,11 +98,16 @@ def restore_params(workdir: pathlib.Path, params: dict, step: int | None = None)
         if step is not None and step not in steps:
             raise InputError(f"{folder}: found steps {sorted(steps)}, expected step {step}")
         step = max(steps) if step is None else step
-        target = {"ema_params": jax.tree.map(ocp.utils.to_shape_dtype_struct, params)}
+        target = jax.tree.map(ocp.utils.to_shape_dtype_struct, parts)
         restore = ocp.args.PyTreeRestore(
             target,
             restore_args=ocp.checkpoint_utils.construct_restore_args(target),
             partial_restore=True,
         )
-        restored = manager.restore(step, args=ocp.args.Composite(state=restore))
-    return restored["state"]["ema_params"], step
+        try:
+            restored = manager.restore(step, args=ocp.args.Composite(state=restore))
+        except Exception as error:  # whatever a damaged checkpoint makes Orbax raise
+            raise InputError(
+                f"{workdir}: {error}; expected a whole checkpoint of the run in config.json"
+            ) from error
+    return dict(restored["state"]), step

@@ -6,6 +6,7 @@ import ml_collections
 from clu import parameter_overview
 
 from sflow_jax.training.loop import Run, set_up
+from sflow_jax.training.scene import batch_keys
 from sflow_jax.training.state import TrainState, initial_state
 
 
@@ -39,18 +40,20 @@ def _describe_params(name: str, params: dict) -> str:
 def _describe_step(run: Run, state: TrainState) -> str:
     data, batch_size = run.config.data, run.config.train.batch_size
     schema = run.dataset.schema
-    frames = (batch_size, data.frames, schema.height, schema.width)
     batch = {
-        "image": jax.ShapeDtypeStruct((*frames, 3), jnp.uint8),
-        "label": jax.ShapeDtypeStruct((*frames, 1), jnp.uint8),
+        key: jax.ShapeDtypeStruct(
+            (batch_size, *schema.shape(key)), jnp.float16 if key == "flow" else jnp.uint8
+        )
+        for key in batch_keys(data.frames)
     }
     step = jax.jit(run.device_step(axis_name=None), donate_argnums=0)
     compiled = step.lower(state, run.perceptual_params, batch).compile()
-    flops = compiled.cost_analysis()["flops"] / batch_size
+    flops = compiled.cost_analysis()["flops"] / (batch_size * data.frames)
     memory = compiled.memory_analysis()
     total = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    examples = f"{batch_size}{' pairs of' if data.frames == 2 else ' x'}"
     return (
-        f"one step on one device, {batch_size} x {schema.width}x{schema.height}, "
+        f"one step on one device, {examples} {schema.width}x{schema.height}, "
         f"{run.config.train.compute_dtype}\n"
         f"  {flops / 1e9:,.1f} GFLOP per image (forward, backward and updates, counted by XLA)\n"
         f"  {total / 2**20:,.0f} MiB of device memory "

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import jax
 import ml_collections
@@ -18,14 +19,16 @@ from sflow_jax.errors import InputError, TrainingError
 from sflow_jax.prepare import PreparedDataset, prepare
 from sflow_jax.pretrained.perceptual import PerceptualNetwork, load_perceptual_network
 from sflow_jax.training.checkpoints import Checkpoints
+from sflow_jax.training.initialise import check_source, initialise
 from sflow_jax.training.metric_log import MetricLog, non_finite, to_scalars
 from sflow_jax.training.preview import Preview
 from sflow_jax.training.run_record import RUN_FILE, RunRecord
+from sflow_jax.training.scene import batch_keys
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import Networks, TrainState, create_networks, create_state
 from sflow_jax.training.step import AXIS, TrainStep, make_train_step
 
-DEVICE_KEYS = ("image", "label")  # what the train step reads of an example
+PyTree = TypeVar("PyTree")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +78,7 @@ def set_up(config: ml_collections.ConfigDict) -> Run:
         config.train.batch_size * jax.device_count(),
     )
     networks = create_networks(config, dataset.class_table.num_classes)
+    check_source(config, dataset.class_table)
     return Run(config, dataset, networks, perceptual_network, schedule)
 
 
@@ -98,9 +102,16 @@ def parallelise(device_step: TrainStep, devices: list[jax.Device] | None = None)
     )
 
 
+def replicate(tree: PyTree) -> PyTree:
+    """Copies arrays to all local devices, placed as a parallel step returns its state."""
+    mesh = jax.sharding.Mesh(jax.local_devices(), (AXIS,))
+    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+
+
 def split_over_devices(batch: dict, num_devices: int) -> dict[str, np.ndarray]:
     """Selects what the step reads and reshapes [N * B, ...] to [N, B, ...]."""
-    return {key: batch[key].reshape(num_devices, -1, *batch[key].shape[1:]) for key in DEVICE_KEYS}
+    keys = batch_keys(batch["image"].shape[1])
+    return {key: batch[key].reshape(num_devices, -1, *batch[key].shape[1:]) for key in keys}
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainState:
@@ -134,6 +145,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
         if checkpoints.latest_step is not None:
             state = checkpoints.restore(state, iterator)
             print(f"resumed from step {checkpoints.latest_step} in {workdir}")
+        else:
+            state = initialise(config, state)
         with MetricLog(workdir, int(state.step)) as log:
             preview = Preview(run.dataset, run.networks, run.schedule, config)
             return _optimise(run, state, iterator, checkpoints, log, preview, stop)
@@ -151,14 +164,13 @@ def _optimise(
     options, num_steps = run.config.log, run.schedule.num_steps
     num_devices = jax.local_device_count()
     train_step = parallelise(run.device_step())
-    # Once and for all: host arrays would cross to the devices at every step.
-    mesh = jax.sharding.Mesh(jax.local_devices(), (AXIS,))
-    perceptual_params = jax.device_put(
-        run.perceptual_params, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    )
+    # Once and for all: host arrays would cross to the devices at every step, and a state that lies
+    # elsewhere than the step leaves it would be compiled for twice.
+    state, perceptual_params = replicate((state, run.perceptual_params))
     guard = FiniteGuard()
     first = int(state.step)
-    rate = ImageRate(run.config.train.batch_size * jax.device_count())
+    images_per_example = run.config.data.frames
+    rate = ImageRate(images_per_example * run.config.train.batch_size * jax.device_count())
     with tqdm.tqdm(total=num_steps, initial=first, unit="step", desc="training") as bar:
         for step in range(first + 1, num_steps + 1):
             batch = next(iterator)
@@ -173,7 +185,8 @@ def _optimise(
                 bar.set_postfix(l1=f"{scalars['l1']:.3f}", g=f"{scalars['generator/total']:.2f}")
             if step % options.images_every_steps == 0 or step == num_steps:
                 guard.check()
-                log.write_picture(step, "preview", preview.draw(state))
+                for name, picture in preview.draw(state).items():
+                    log.write_picture(step, name, picture)
             if checkpoints.is_due(step) or step == num_steps or stop:
                 guard.check()
                 checkpoints.save(step, state, iterator)

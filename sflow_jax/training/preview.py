@@ -1,17 +1,19 @@
-"""The picture that shows how far a run is: labels, edges, DNED's side outputs, fake and real."""
+"""Pictures that show how far a run is: labels, edges, DNED's side outputs, fake, real and flow."""
 
 import jax
 import ml_collections
 import numpy as np
 
+from sflow_jax.data.flow import farneback_flow
 from sflow_jax.inference import make_translate
-from sflow_jax.pictures import edges_to_rgb, grid, to_uint8
+from sflow_jax.pictures import edges_to_rgb, flow_to_rgb, grid, to_uint8
 from sflow_jax.prepare import PreparedDataset
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import Networks, TrainState
 
 _CAPTIONS = ("label", "edges of", "Laplacian", "d1", "d2", "d3", "d4", "d5", "fusion")
 _CAPTIONS += ("edges into G", "fake", "real")
+_FLOW_CAPTIONS = ("real t", "real t+1", "real flow", "fake t", "fake t+1", "fake flow")
 
 
 class Preview:
@@ -32,33 +34,54 @@ class Preview:
         source = dataset.source(split)
         count = min(config.log.num_images, len(source))
         examples = [source[i * len(source) // count] for i in range(count)]
-        self._label = np.stack([example["label"][0] for example in examples])
-        self._real = np.stack([example["image"][0] for example in examples])
-        self._edge_image = np.stack(
-            [example.get("cg", example["image"])[0] for example in examples]
-        )
+        self._label = np.stack([example["label"] for example in examples])
+        self._real = np.stack([example["image"] for example in examples])
+        self._edge_image = np.stack([example.get("cg", example["image"]) for example in examples])
+        self._flow = [example.get("flow") for example in examples]
         self._class_table = dataset.class_table
         self._schedule = schedule
         self._translate = make_translate(networks, config)
 
-    def draw(self, state: TrainState) -> np.ndarray:
-        """Draws one row per example; returns uint8 RGB."""
+    def draw(self, state: TrainState) -> dict[str, np.ndarray]:
+        """Draws one row per example.
+
+        Returns:
+            uint8 RGB pictures: `preview` of the first frames, and for pairs of frames `flow`.
+        """
+        frames = [self._translate_frame(state, t) for t in range(self._real.shape[1])]
+        pictures = {"preview": self._draw_preview(frames[0])}
+        if len(frames) == 2:
+            pictures["flow"] = self._draw_flow(*(to_uint8(frame["image"]) for frame in frames))
+        return pictures
+
+    def _translate_frame(self, state: TrainState, t: int) -> dict[str, np.ndarray]:
         share = self._schedule.dned_share(state.step)
-        outputs = self._translate(state.ema_params, self._label, self._edge_image, share=share)
-        outputs = jax.device_get(outputs)
+        label, edge_image = self._label[:, t], self._edge_image[:, t]
+        return jax.device_get(self._translate(state.ema_params, label, edge_image, share=share))
+
+    def _draw_preview(self, outputs: dict[str, np.ndarray]) -> np.ndarray:
         fakes = to_uint8(outputs["image"])
         side_edges = 1 / (1 + np.exp(-outputs["side_outputs"]))
-        colours = self._class_table.colorize(self._label[..., 0])
+        colours = self._class_table.colorize(self._label[:, 0, ..., 0])
         rows = [
             [
                 colours[i],
-                self._edge_image[i],
+                self._edge_image[i, 0],
                 edges_to_rgb(outputs["laplacian"][i]),
                 *(edges_to_rgb(side[i]) for side in side_edges),
                 edges_to_rgb(outputs["edge_map"][i]),
                 fakes[i],
-                self._real[i],
+                self._real[i, 0],
             ]
             for i in range(len(fakes))
         ]
         return grid(rows, _CAPTIONS)
+
+    def _draw_flow(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        rows = []
+        for i, real_flow in enumerate(self._flow):
+            fake_flow = farneback_flow(first[i], second[i])
+            largest = np.quantile(np.linalg.norm(real_flow.astype(np.float32), axis=-1), 0.99)
+            real = [*self._real[i], flow_to_rgb(real_flow, largest)]
+            rows.append([*real, first[i], second[i], flow_to_rgb(fake_flow, largest)])
+        return grid(rows, _FLOW_CAPTIONS)

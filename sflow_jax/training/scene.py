@@ -14,19 +14,30 @@ Batch = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """What a step computes from a batch before any network runs, each [B, H, W, C].
+    """What a step computes from a batch before any network runs.
+
+    Frames are independent pictures to the networks: N = B * T of them, those of an example side by
+    side.
 
     Attributes:
-        label_map: s, one-hot float32.
-        image: x, the real image in [-1, 1].
-        edge_map: E(x), the clean Laplacian edges in {0, 1}.
-        dned_input: what DNED sees, corrupted where it is an edge map.
+        label_map: s, one-hot float32 [N, H, W, C].
+        image: x, the real image in [-1, 1], [N, H, W, 3].
+        edge_map: E(x), the clean Laplacian edges in {0, 1}, [N, H, W, 1].
+        dned_input: what DNED sees, corrupted where it is an edge map, [N, H, W, 1 or 3].
+        flow: from the first frame of each pair to its second, float32 [B, H, W, 2], pixels, x
+            first; None for single frames.
     """
 
     label_map: jax.Array
     image: jax.Array
     edge_map: jax.Array
     dned_input: jax.Array
+    flow: jax.Array | None = None
+
+
+def batch_keys(num_frames: int) -> tuple[str, ...]:
+    """What the train step reads of an example of so many frames."""
+    return ("image", "label", "flow") if num_frames == 2 else ("image", "label")
 
 
 def to_float(image: jax.Array) -> jax.Array:
@@ -68,23 +79,36 @@ def dned_input(
 def prepare_scene(
     batch: Batch, keys: jax.Array, num_classes: int, config: ml_collections.ConfigDict
 ) -> Scene:
-    """Turns stored uint8 frames into the inputs of the networks.
+    """Turns stored frames into the inputs of the networks, changed at random.
 
     Args:
-        batch: `image` uint8 [B, T, H, W, 3] and `label` uint8 [B, T, H, W, 1]; frame 0 is used.
-        keys: one random key per example, [B].
+        batch: `image` uint8 [B, T, H, W, 3], `label` uint8 [B, T, H, W, 1] and, for T = 2, `flow`
+            [B, H, W, 2].
+        keys: one random key per example, [B]. Both frames of a pair change in the same way, so
+            that the motion between them, and only that, is left to be told apart.
         num_classes: channels of the one-hot label map.
         config: the whole config.
     """
-    keys = jax.vmap(jax.random.split)(keys)
-    image = to_float(batch["image"][:, 0])
-    label_map = jax.nn.one_hot(batch["label"][:, 0, ..., 0], num_classes)
+    num_frames = batch["image"].shape[1]
+    keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
+    flip_keys, corruption_keys, zoom_keys = (keys[:, i].repeat(num_frames) for i in range(3))
+    image = to_float(batch["image"].reshape(-1, *batch["image"].shape[2:]))
+    label = batch["label"].reshape(-1, *batch["label"].shape[2:])
+    flow = batch["flow"].astype(jnp.float32) if num_frames == 2 else None
+    if config.train.zoom:
+        zoom = augment.random_zooms(zoom_keys, config.train.zoom)
+        image, label = augment.zoom_image(image, zoom), augment.zoom_labels(label, zoom)
+        if flow is not None:
+            flow = augment.zoom_flow(flow, jax.tree.map(lambda x: x[::num_frames], zoom))
     if config.train.flip:
-        flips = augment.random_flips(keys[:, 0])
-        image = augment.flip_horizontally(image, flips)
-        label_map = augment.flip_horizontally(label_map, flips)
+        flips = augment.random_flips(flip_keys)
+        image, label = (augment.flip_horizontally(x, flips) for x in (image, label))
+        if flow is not None:
+            flow = augment.flip_flow(flow, flips[::num_frames])
+    label_map = jax.nn.one_hot(label[..., 0], num_classes)
     edge_map = laplacian_edges(image, config.edges.threshold, config.edges.quantile)
-    return Scene(label_map, image, edge_map, dned_input(image, edge_map, config, keys[:, 1]))
+    seen = dned_input(image, edge_map, config, corruption_keys)
+    return Scene(label_map, image, edge_map, seen, flow)
 
 
 def generator_condition(

@@ -53,7 +53,9 @@ class Schedule:
 
     def dned_share(self, step: jax.Array) -> jax.Array:
         """Share of DNED's edges in the generator's edge map: 0 in stage A, 1 in stage B."""
-        ramp = (step - self.laplacian_steps) / max(1, self.ramp_steps)
+        if not self.ramp_steps:
+            return jnp.asarray(step >= self.laplacian_steps, jnp.float32)
+        ramp = (step - self.laplacian_steps) / self.ramp_steps
         return jnp.clip(ramp, 0.0, 1.0).astype(jnp.float32)
 
     def learning_rate(self, peak: float) -> optax.Schedule:

@@ -1,4 +1,4 @@
-"""One optimisation step of the image stage: eqs. 1 to 7."""
+"""One optimisation step: eqs. 1 to 7, and for pairs of frames eqs. 8 and 9."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +10,14 @@ import optax
 
 from sflow_jax import losses
 from sflow_jax.losses import DiscriminatorOutput
+from sflow_jax.metrics import temporal
 from sflow_jax.models.dned import combine
 from sflow_jax.ops import augment
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.training.scene import Batch, Scene, generator_condition, prepare_scene
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import Networks, Params, TrainState, create_optimizers
+from sflow_jax.training.video import flow_terms, split_pairs, visible_mask
 
 AXIS = "batch"
 
@@ -51,7 +53,7 @@ def make_train_step(
         state: TrainState, perceptual_params: Params, batch: Batch
     ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        keys = augment.example_keys(key, batch["image"].shape[0], axis_name)
+        keys = augment.example_keys(key, len(batch["image"]), axis_name)
         scene = prepare_scene(batch, keys, networks.num_classes, config)
         dned_share = schedule.dned_share(state.step)
 
@@ -89,6 +91,10 @@ def make_train_step(
             "l1": losses.l1(fake, scene.image),
             "edge_density": scene.edge_map.mean(),
         }
+        if scene.flow is not None:
+            metrics["warping_error"] = temporal.warping_error(
+                *split_pairs((fake + 1) / 2), scene.flow, visible_mask(scene)
+            )
         if axis_name is not None:
             grads, discriminator_grads, metrics = jax.lax.pmean(
                 (grads, discriminator_grads, metrics), axis_name
@@ -145,7 +151,7 @@ def make_discriminator_objective(
 def make_generator_objective(
     perceptual_network: PerceptualNetwork | None, config: ml_collections.ConfigDict
 ) -> Callable[..., tuple[jax.Array, Metrics]]:
-    """Eq. 7 as the generator and DNED minimise it, with its weighted terms as metrics."""
+    """Eqs. 7 and 9 as the generator and DNED minimise them, with the weighted terms as metrics."""
     weights = config.loss
 
     def objective(
@@ -165,6 +171,8 @@ def make_generator_objective(
                 side_outputs, scene.edge_map, weights.side_weights, config.dned.balanced
             ),
         }
+        if scene.flow is not None:
+            terms |= flow_terms(fake, scene, config)
         if perceptual_network is not None:
             terms["generator/perceptual"] = weights.perceptual * losses.perceptual(
                 perceptual_network.features(perceptual_params, scene.image),

@@ -1,0 +1,65 @@
+"""Moves images along an optical flow, and finds where that is meaningful."""
+
+import jax
+import jax.numpy as jnp
+
+# Sundaram, Brox and Keutzer, "Dense point trajectories by GPU-accelerated large displacement
+# optical flow" (ECCV 2010), the check that Ruder et al. and Lai et al. use too.
+_RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE = 0.01, 0.5  # of squared pixels
+
+
+def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
+    """Reads an image at p + flow(p), bilinearly; beyond the border it is that of the border.
+
+    With the flow from frame 0 to frame 1, `warp(frame_1, flow)` looks like frame 0.
+
+    Args:
+        image: float [B, H, W, C].
+        flow: [B, H, W, 2], pixels, x first.
+
+    Returns:
+        [B, H, W, C], differentiable in both.
+    """
+    height, width = flow.shape[1:3]
+    flow = flow.astype(image.dtype)
+    x = jnp.clip(jnp.arange(width) + flow[..., 0], 0, width - 1)
+    y = jnp.clip(jnp.arange(height)[:, None] + flow[..., 1], 0, height - 1)
+    left, top = (jnp.floor(position).astype(jnp.int32) for position in (x, y))
+    right, bottom = jnp.minimum(left + 1, width - 1), jnp.minimum(top + 1, height - 1)
+    x_share, y_share = (x - left)[..., None], (y - top)[..., None]
+
+    def read(row: jax.Array, column: jax.Array) -> jax.Array:
+        return jax.vmap(lambda pixels, i, j: pixels[i, j])(image, row, column)
+
+    upper = (1 - x_share) * read(top, left) + x_share * read(top, right)
+    lower = (1 - x_share) * read(bottom, left) + x_share * read(bottom, right)
+    return (1 - y_share) * upper + y_share * lower
+
+
+def stays_inside(flow: jax.Array) -> jax.Array:
+    """Whether p + flow(p) is inside the image: bool [B, H, W, 1] for flow [B, H, W, 2]."""
+    height, width = flow.shape[1:3]
+    x = jnp.arange(width) + flow[..., 0]
+    y = jnp.arange(height)[:, None] + flow[..., 1]
+    return ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1))[..., None]
+
+
+def consistency_mask(forward: jax.Array, backward: jax.Array) -> jax.Array:
+    """Where a point is seen in both frames, judged by whether the flows lead back to it.
+
+    Args:
+        forward: from frame 0 to frame 1, [B, H, W, 2], pixels, x first.
+        backward: from frame 1 to frame 0, likewise.
+
+    Returns:
+        float32 [B, H, W, 1] over frame 0: 1 where |f + b(p + f)|^2 < 0.01 (|f|^2 + |b|^2) + 0.5 and
+        p + f is inside the image, else 0.
+    """
+    back = warp(backward, forward)
+
+    def squared(flow: jax.Array) -> jax.Array:
+        return jnp.square(flow).sum(-1, keepdims=True)
+
+    tolerance = _RELATIVE_TOLERANCE * (squared(forward) + squared(back)) + _ABSOLUTE_TOLERANCE
+    consistent = squared(forward + back) < tolerance
+    return (consistent & stays_inside(forward)).astype(jnp.float32)

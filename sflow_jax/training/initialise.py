@@ -1,0 +1,55 @@
+"""Starts a run from the networks of another: the video stage from the image stage."""
+
+import pathlib
+
+import ml_collections
+
+from sflow_jax import configuration
+from sflow_jax.data.labels import ClassTable
+from sflow_jax.errors import InputError
+from sflow_jax.training.checkpoints import restore_parts
+from sflow_jax.training.state import TrainState
+
+NO_RUN = "none"
+_NETWORKS = ("params", "discriminator_params", "ema_params")
+_SAME_SECTIONS = ("edges", "generator", "discriminator")  # what decides the networks' meaning
+_SAME_FIELDS = ("dned.width", "dned.input")
+
+
+def check_source(config: ml_collections.ConfigDict, class_table: ClassTable) -> None:
+    """Checks that the run `config.init_from` has the networks that `config` describes.
+
+    Raises:
+        InputError: there is no such run, or it has other networks, edges or classes.
+    """
+    if config.init_from in ("", NO_RUN):
+        return
+    workdir = pathlib.Path(config.init_from).expanduser()
+    differences = configuration.differences(
+        configuration.load(workdir),
+        config,
+        lambda field: field in _SAME_FIELDS or field.partition(".")[0] in _SAME_SECTIONS,
+    )
+    if ClassTable.from_json(workdir / configuration.CLASSES_FILE) != class_table:
+        differences.append("its classes are others")
+    if differences:
+        raise InputError(
+            f"config.init_from: {workdir} holds other networks ({'; '.join(differences)}); "
+            "expected the same values here as there"
+        )
+
+
+def initialise(config: ml_collections.ConfigDict, state: TrainState) -> TrainState:
+    """Takes all networks, and the average, from the newest checkpoint of `config.init_from`.
+
+    Steps and optimisers start afresh.
+
+    Raises:
+        InputError: there is no checkpoint.
+    """
+    if config.init_from in ("", NO_RUN):
+        return state
+    workdir = pathlib.Path(config.init_from).expanduser()
+    parts, step = restore_parts(workdir, {name: getattr(state, name) for name in _NETWORKS})
+    print(f"starting from step {step} of {workdir}")
+    return state.replace(**parts)

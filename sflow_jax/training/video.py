@@ -1,0 +1,55 @@
+"""The temporal terms of the video stage: eqs. 8 and 9."""
+
+import jax
+import ml_collections
+
+from sflow_jax import losses
+from sflow_jax.ops.laplacian import to_grey
+from sflow_jax.ops.optical_flow import farneback
+from sflow_jax.ops.warp import consistency_mask
+from sflow_jax.training.scene import Scene
+
+
+def split_pairs(frames: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """First and second frames [B, H, W, C] of the pairs in [2 B, H, W, C]."""
+    return frames[0::2], frames[1::2]
+
+
+def image_flow(first: jax.Array, second: jax.Array) -> jax.Array:
+    """F of eq. 8: flow float32 [B, H, W, 2] in pixels between RGB images in [-1, 1]."""
+    return farneback(255 * to_grey(first), 255 * to_grey(second))
+
+
+def flow_terms(
+    fake: jax.Array, scene: Scene, config: ml_collections.ConfigDict
+) -> dict[str, jax.Array]:
+    """The weighted terms that eq. 9 adds to the image losses.
+
+    Args:
+        fake: both generated frames of each pair, [2 B, H, W, 3] in [-1, 1].
+        scene: of the same pairs.
+        config: the whole config; `config.flow` selects the terms.
+
+    Returns:
+        Scalars by name; none if `flow.loss` is 'none'.
+    """
+    options = config.flow
+    first, second = split_pairs(fake)
+    mask = visible_mask(scene) if options.mask != "none" else None
+    terms = {}
+    if options.loss in ("farneback", "both"):
+        fake_flow = image_flow(first, second)
+        terms["generator/flow"] = options.weight * losses.flow(
+            scene.flow, fake_flow, mask if options.mask == "both" else None
+        )
+    if options.loss in ("warp", "both"):
+        terms["generator/warping"] = options.warp_weight * losses.warping(
+            first, second, scene.flow, mask
+        )
+    return terms
+
+
+def visible_mask(scene: Scene) -> jax.Array:
+    """Where real points are seen in both frames, by forward-backward consistency; [B, H, W, 1]."""
+    first, second = split_pairs(scene.image)
+    return consistency_mask(scene.flow, image_flow(second, first))
