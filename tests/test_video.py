@@ -7,6 +7,7 @@ import pytest
 
 from sflow_jax import video
 from sflow_jax.errors import InputError
+from tests.decoded_video import decode
 
 HEIGHT, WIDTH = 37, 51
 
@@ -18,14 +19,6 @@ def frame(index, height=HEIGHT, width=WIDTH):
     return np.stack([128 + 100 * wave for wave in waves], -1).astype(np.uint8)
 
 
-def decode(path):
-    """What a player shows: metadata and frames, uint8 RGB [T, H, W, 3]."""
-    reader = imageio_ffmpeg.read_frames(str(path))
-    meta = next(reader)
-    width, height = meta["size"]
-    return meta, np.array([np.frombuffer(f, np.uint8).reshape(height, width, 3) for f in reader])
-
-
 def difference(a, b):
     return np.abs(a.astype(int) - b).mean()
 
@@ -34,9 +27,9 @@ def test_a_video_of_odd_size_shows_the_frames_themselves(tmp_path):
     path = tmp_path / "new/clip.mp4"
     frames = [frame(index) for index in range(9)]
     video.encode(path, frames, 9, 12.5)
-    meta, decoded = decode(path)
-    assert (meta["codec"], meta["fps"]) == ("h264", 12.5)
-    assert meta["pix_fmt"].startswith("yuv420p(tv, bt709")
+    found = decode(path)
+    assert (found.codec, found.pixel_format, found.fps) == ("h264", "I420", 12.5)
+    decoded = found.frames
     assert decoded.shape == (9, HEIGHT + 1, WIDTH + 1, 3)
     for index in range(9):
         errors = [difference(decoded[index, :HEIGHT, :WIDTH], other) for other in frames]
@@ -52,7 +45,7 @@ def test_colours_are_shown_as_they_are(tmp_path):
     colors = np.uint8([[255, 0, 0], [0, 255, 0], [0, 0, 255], [128, 64, 128], [255, 255, 255]])
     frames = [np.full((32, 32, 3), color) for color in colors]
     video.encode(tmp_path / "clip.mp4", frames, 5, 15)
-    _, decoded = decode(tmp_path / "clip.mp4")
+    decoded = decode(tmp_path / "clip.mp4").frames
     assert np.abs(decoded.astype(int) - np.array(frames)).max() <= 4
 
 

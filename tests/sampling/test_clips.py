@@ -6,7 +6,6 @@ import sys
 import time
 import weakref
 
-import cv2
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from sflow_jax.data import images
 from sflow_jax.errors import InputError
 from sflow_jax.pictures import write_png
 from sflow_jax.sampling import clips, comparison, translation
+from tests.decoded_video import decode
 from tests.sampling import runs
 from tests.sampling.runs import assert_same_picture, command, pngs, translated
 from tests.tiny_run import random_frame, write_frame
@@ -43,13 +43,6 @@ def run(workdir, folder, output, **options):
     return sampling
 
 
-def decode(path):
-    video, frames = cv2.VideoCapture(str(path)), []
-    while (frame := video.read())[0]:
-        frames.append(frame[1][..., ::-1])
-    return np.array(frames)
-
-
 def write_times(output):
     return {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
 
@@ -76,7 +69,7 @@ def test_every_sequence_becomes_numbered_frames_and_a_video(model, workdir, fold
         expected = translated(model, random_frame(seed, ODD_SIZE))
         assert_same_picture(found[f"a/frames/{index:06d}.png"], expected)
     for name, length, (height, width) in (("a", 4, ODD_SIZE), ("deep/b", 3, SIZE)):
-        decoded = decode(output / name / "video.mp4")
+        decoded = decode(output / name / "video.mp4").frames
         assert decoded.shape == (length, height + height % 2, width + width % 2, 3)
         frames = [found[f"{name}/frames/{index:06d}.png"] for index in range(length)]
         shown = decoded[:, :height, :width]
@@ -91,7 +84,7 @@ def test_one_draw_is_held_for_a_whole_clip(model, workdir, folder, tmp_path):
     found = pngs(output)
     assert len(found) == 2 * 7
     for variant, weights in enumerate(sampling.weights):
-        assert len(decode(output / f"variant_{variant:02d}/a/video.mp4")) == 4
+        assert len(decode(output / f"variant_{variant:02d}/a/video.mp4").frames) == 4
         for index in range(3):
             expected = translated(model, random_frame(20 + index), weights=weights)
             name = f"variant_{variant:02d}/deep/b/frames/{index:06d}.png"
@@ -111,21 +104,11 @@ def test_a_single_clip_goes_straight_to_the_output_and_is_recorded(workdir, fold
 
 
 def test_the_limit_is_that_of_each_clip(workdir, folder, tmp_path):
-    run(workdir, folder, tmp_path / "out", limit=2)
-    assert [len(decode(tmp_path / "out" / name / "video.mp4")) for name in ("a", "deep/b")] == [
-        2,
-        2,
-    ]
-    run(workdir, folder, tmp_path / "out")  # the same clips, and more of them
-    assert [len(decode(tmp_path / "out" / name / "video.mp4")) for name in ("a", "deep/b")] == [
-        4,
-        3,
-    ]
-    run(workdir, folder, tmp_path / "out", limit=2)
-    assert [len(decode(tmp_path / "out" / name / "video.mp4")) for name in ("a", "deep/b")] == [
-        2,
-        2,
-    ]
+    # More frames of the same clips may be added, and the videos follow the limit back again.
+    for limit, lengths in ((2, [2, 2]), (None, [4, 3]), (2, [2, 2])):
+        run(workdir, folder, tmp_path / "out", limit=limit)
+        videos = [tmp_path / "out" / name / "video.mp4" for name in ("a", "deep/b")]
+        assert [len(decode(video).frames) for video in videos] == lengths
 
 
 def test_frames_that_are_no_clip_are_named(workdir, folder, tmp_path):
@@ -200,12 +183,12 @@ def test_videos_are_made_again_only_when_something_changed(workdir, folder, tmp_
     assert changed() == {"deep/b/comparison.mp4"}
     videos = {f"{name}/{file}.mp4" for name in ("a", "deep/b") for file in ("video", "comparison")}
     assert changed(fps=30) == videos
-    assert cv2.VideoCapture(str(output / "a/video.mp4")).get(cv2.CAP_PROP_FPS) == 30
+    assert decode(output / "a/video.mp4").fps == 30
 
 
 def test_the_comparison_shows_each_frame_beside_its_input(workdir, folder, tmp_path, monkeypatch):
     sampling = run(workdir, folder / "a", tmp_path / "out", num_variants=2, grid=True)
-    decoded = decode(tmp_path / "out/comparison.mp4")
+    decoded = decode(tmp_path / "out/comparison.mp4").frames
     height, width = ODD_SIZE
     sheet = np.array(list(comparison.draw_frames(sampling, sampling.clips[0].frames)))
     # label, CG frame, (edges, picture) of two variants, real; the grid's own test knows the cells.
@@ -253,7 +236,7 @@ def test_a_failed_encode_is_one_line_and_keeps_the_frames(workdir, folder, tmp_p
     monkeypatch.delenv("IMAGEIO_FFMPEG_EXE")
     run(workdir, folder / "a", tmp_path / "out")
     assert write_times(tmp_path / "out/frames") == before
-    assert len(decode(tmp_path / "out/video.mp4")) == 4
+    assert len(decode(tmp_path / "out/video.mp4").frames) == 4
 
 
 def test_a_killed_command_continues_bit_for_bit(workdir, tmp_path):
