@@ -26,6 +26,11 @@ def edges_to_rgb(edge_map: np.ndarray) -> np.ndarray:
     return np.repeat(grey, 3, axis=-1)
 
 
+def largest_motion(flow: np.ndarray) -> float:
+    """The motion, pixels, that is worth the full colour: the 99th percentile of [H, W, 2]."""
+    return float(np.quantile(np.linalg.norm(flow.astype(np.float32), axis=-1), 0.99))
+
+
 def flow_to_rgb(flow: np.ndarray, largest: float) -> np.ndarray:
     """Draws flow on the colour wheel: hue is its direction, white stands still.
 

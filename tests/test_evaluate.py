@@ -5,9 +5,13 @@ import sys
 import numpy as np
 import pytest
 
-from sflow_jax import evaluate
 from sflow_jax.data import images
 from sflow_jax.errors import InputError
+from sflow_jax.evaluation import evaluation as evaluation_lib
+from sflow_jax.evaluation.evaluation import score, set_up
+from sflow_jax.evaluation.examples import draw_examples
+from sflow_jax.evaluation.report import describe, summarise, write_results
+from sflow_jax.evaluation.rows import make_rows
 from sflow_jax.pictures import to_uint8
 from tests.tiny_run import (
     TABLE,
@@ -58,14 +62,14 @@ def segment_by_colour(pictures):
 
 @pytest.fixture
 def evaluation(workdir, model, monkeypatch):
-    monkeypatch.setattr(evaluate, "restore_model", lambda *_: model)
-    monkeypatch.setattr(evaluate, "batch_size_for", lambda *_: 2)  # the last batch is padded
-    monkeypatch.setattr(evaluate, "load_segmenter", lambda _: segment_by_colour)
-    return evaluate.set_up(workdir)
+    monkeypatch.setattr(evaluation_lib, "restore_model", lambda *_: model)
+    monkeypatch.setattr(evaluation_lib, "batch_size_for", lambda *_: 2)  # the last batch is padded
+    monkeypatch.setattr(evaluation_lib, "load_segmenter", lambda _: segment_by_colour)
+    return set_up(workdir)
 
 
 def test_scores_are_those_of_the_pictures_that_sampling_writes(evaluation, model):
-    num_examples, results = evaluate.score(evaluation)
+    num_examples, results = score(evaluation)
     assert num_examples == NUM_TEST
     examples = list(evaluation.dataset.source("test"))
     label = np.stack([example["label"][0] for example in examples])
@@ -81,7 +85,7 @@ def test_scores_are_those_of_the_pictures_that_sampling_writes(evaluation, model
     }
     assert list(results) == list(pictures)
 
-    _, results_of_two = evaluate.score(evaluation, limit=2)
+    _, results_of_two = score(evaluation, limit=2)
     for name, row in pictures.items():
         count = len(row)
         result = results[name] if count == NUM_TEST else results_of_two[name]
@@ -100,19 +104,19 @@ def test_scores_are_those_of_the_pictures_that_sampling_writes(evaluation, model
 
 
 def test_the_oracle_is_perfect_for_a_perfect_segmenter(evaluation):
-    _, results = evaluate.score(evaluation)
+    _, results = score(evaluation)
     oracle = results["Oracle (real images)"]
     assert oracle["l1"] == 0
     assert oracle["mean_iou"] == oracle["pixel_accuracy"] == 1
     assert oracle["class_iou"] == {"road": 1, "car": 1, "sky": 1}
-    numbers, sentence = evaluate.summarise(evaluation, results)
+    numbers, sentence = summarise(evaluation, results)
     share = results["DNED edges"]["mean_iou"]
     assert numbers == {"mean_iou_share_of_oracle": share}
     assert sentence == f"mIoU of fakes (DNED edges) is {100 * share:.1f} % of the oracle"
 
 
 def test_the_examples_show_every_row_and_what_the_segmenter_sees(evaluation):
-    sheet = evaluate.draw_examples(evaluation)
+    sheet = draw_examples(evaluation)
     height, width = 32, 40
     assert sheet.shape == (16 + NUM_TEST * (height + 2), 8 * (width + 2) - 2, 3)
     for index, example in enumerate(evaluation.dataset.source("test")):
@@ -140,15 +144,15 @@ def test_no_row_has_a_false_name(edges, dned_share, rows, tmp_path):
     config = tiny_config(**{"generator.edges": edges})
     write_run(tmp_path / "run", config, dned_share=dned_share)
     model = restore_fast(tmp_path / "run")
-    assert list(evaluate.make_rows(model, has_cg=False)) == ["Oracle (real images)", *rows]
-    assert list(evaluate.make_rows(model, has_cg=True))[-1] == "CG frame itself"
+    assert list(make_rows(model, has_cg=False)) == ["Oracle (real images)", *rows]
+    assert list(make_rows(model, has_cg=True))[-1] == "CG frame itself"
 
 
 def test_without_cg_frames_the_leak_is_reported(tmp_path):
     config = dataset_config(tmp_path, with_cg=False)
     write_run(tmp_path / "run", config, dned_share=0.25)
-    evaluation = evaluate.set_up(tmp_path / "run")
-    notes = "\n".join(evaluate.describe(evaluation, 5))
+    evaluation = set_up(tmp_path / "run")
+    notes = "\n".join(describe(evaluation, 5))
     assert "Edges come from the real images themselves" in notes
     assert "not comparable" in notes
     assert "25 % DNED's" in notes
@@ -162,17 +166,17 @@ def test_a_dataset_of_other_classes_is_refused(tmp_path):
     with pytest.raises(
         InputError, match=r"found other classes than in .*run, expected the dataset"
     ):
-        evaluate.set_up(tmp_path / "run")
+        set_up(tmp_path / "run")
 
 
 def test_a_missing_split_is_named(workdir, evaluation):
     with pytest.raises(InputError, match=r"found the splits train, test, expected 'validation'"):
-        evaluate.score(evaluate.set_up(workdir, "validation"))
+        score(set_up(workdir, "validation"))
 
 
 def test_numbers_that_are_not_defined_are_null(tmp_path):
     record = {"rows": {"a": {"mean_iou": float("nan"), "l1": 0.5}}, "seed": 0}
-    evaluate.write_results(tmp_path / "out", record, "table\n", np.zeros((4, 4, 3), np.uint8))
+    write_results(tmp_path / "out", record, "table\n", np.zeros((4, 4, 3), np.uint8))
     written = json.loads((tmp_path / "out/metrics.json").read_text())
     assert written == {"rows": {"a": {"mean_iou": None, "l1": 0.5}}, "seed": 0}
 

@@ -1,10 +1,10 @@
 """Scores that are summed up batch by batch over the pictures of one row of a score table.
 
-A score sees the pictures of its row beside the real images and the label maps of the same scenes,
-and gives named numbers at the end; memory does not grow with the number of pictures.
+A score sees the pictures of its row beside the examples of the same scenes, and gives named numbers
+at the end; memory does not grow with the number of pictures.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -21,13 +21,12 @@ Predict = Callable[[np.ndarray], np.ndarray]
 class Score(Protocol):
     """One kind of score for one row."""
 
-    def update(self, pictures: np.ndarray, real: np.ndarray, label: np.ndarray) -> None:
+    def update(self, pictures: np.ndarray, examples: Mapping[str, np.ndarray]) -> None:
         """Adds a batch.
 
         Args:
-            pictures: of the row, uint8 RGB [B, H, W, 3].
-            real: the real images, uint8 RGB [B, H, W, 3].
-            label: class ids, uint8 [B, H, W, 1].
+            pictures: of the row, uint8 RGB [B, T, H, W, 3].
+            examples: of the dataset's schema, with a leading axis of B.
         """
 
     def result(self) -> Result:
@@ -40,9 +39,9 @@ class MeanL1:
     def __init__(self) -> None:
         self._sum, self._count = 0.0, 0
 
-    def update(self, pictures: np.ndarray, real: np.ndarray, label: np.ndarray) -> None:
+    def update(self, pictures: np.ndarray, examples: Mapping[str, np.ndarray]) -> None:
         """Adds a batch; see `Score`."""
-        difference = np.abs(pictures.astype(np.int16) - real)
+        difference = np.abs(pictures.astype(np.int16) - examples["image"])
         self._sum += float(difference.sum(dtype=np.int64)) / 127.5
         self._count += difference.size
 
@@ -58,11 +57,12 @@ class Segmentation:
         self._predict, self._class_table = predict, class_table
         self._matrix = 0
 
-    def update(self, pictures: np.ndarray, real: np.ndarray, label: np.ndarray) -> None:
+    def update(self, pictures: np.ndarray, examples: Mapping[str, np.ndarray]) -> None:
         """Adds a batch; see `Score`."""
-        true_ids = self._class_table.eval_lookup[label[..., 0]]
+        true_ids = self._class_table.eval_lookup[examples["label"][..., 0]]
+        predicted = self._predict(pictures.reshape(-1, *pictures.shape[2:]))
         self._matrix = self._matrix + segmentation.confusion_matrix(
-            true_ids, self._predict(pictures), self._class_table.num_eval_classes
+            true_ids, predicted.reshape(true_ids.shape), self._class_table.num_eval_classes
         )
 
     def result(self) -> Result:

@@ -11,6 +11,10 @@ _COLUMNS = {
     "mean_iou": ("mIoU %", 100, 1),
     "pixel_accuracy": ("accuracy % (void ignored)", 100, 1),
     "pixel_accuracy_with_void": ("accuracy % (void counted)", 100, 1),
+    "warping_error": ("warping error x 1000", 1000, 2),
+    "flow_error": ("flow error px", 1, 3),
+    "exact_flow_error": ("to exact flow px", 1, 3),
+    "flicker": ("flicker %", 100, 2),
 }
 
 

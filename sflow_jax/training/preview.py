@@ -6,7 +6,7 @@ import numpy as np
 
 from sflow_jax.data.flow import farneback_flow
 from sflow_jax.inference import make_translate
-from sflow_jax.pictures import edges_to_rgb, flow_to_rgb, grid, to_uint8
+from sflow_jax.pictures import edges_to_rgb, flow_to_rgb, grid, largest_motion, to_uint8
 from sflow_jax.prepare import PreparedDataset
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import Networks, TrainState
@@ -81,7 +81,7 @@ class Preview:
         rows = []
         for i, real_flow in enumerate(self._flow):
             fake_flow = farneback_flow(first[i], second[i])
-            largest = np.quantile(np.linalg.norm(real_flow.astype(np.float32), axis=-1), 0.99)
+            largest = largest_motion(real_flow)
             real = [*self._real[i], flow_to_rgb(real_flow, largest)]
             rows.append([*real, first[i], second[i], flow_to_rgb(fake_flow, largest)])
         return grid(rows, _FLOW_CAPTIONS)

@@ -8,22 +8,22 @@ from tests.tiny_run import TABLE
 
 def test_l1_is_the_mean_over_all_pixels_in_the_range_of_the_networks():
     random = np.random.RandomState(0)
-    pictures, real = random.randint(0, 256, (2, 5, 4, 6, 3)).astype(np.uint8)
+    pictures, real = random.randint(0, 256, (2, 5, 1, 4, 6, 3)).astype(np.uint8)
     score = MeanL1()
-    score.update(pictures[:2], real[:2], None)
-    score.update(pictures[2:], real[2:], None)
+    score.update(pictures[:2], {"image": real[:2]})
+    score.update(pictures[2:], {"image": real[2:]})
     expected = np.abs((pictures / 127.5 - 1) - (real / 127.5 - 1)).mean()
     assert score.result() == {"l1": pytest.approx(expected, rel=1e-9)}
 
 
 def test_segmentation_is_scored_over_the_whole_set():
     # Two pictures: road and car; the segmenter says road everywhere. One pixel in four is void.
-    label = np.full((2, 2, 2, 1), 2, np.uint8)
+    label = np.full((2, 1, 2, 2, 1), 2, np.uint8)
     label[1] = 3
-    label[:, 0, 0] = 0
+    label[:, :, 0, 0] = 0
     score = Segmentation(lambda pictures: np.zeros(pictures.shape[:3], int), TABLE)
     for index in range(2):
-        score.update(np.zeros((1, 2, 2, 3), np.uint8), None, label[index : index + 1])
+        score.update(np.zeros((1, 1, 2, 2, 3), np.uint8), {"label": label[index : index + 1]})
     result = score.result()
     assert result["pixel_accuracy"] == pytest.approx(3 / 6)
     assert result["pixel_accuracy_with_void"] == pytest.approx(3 / 8)

@@ -1,0 +1,1 @@
+"""Scores of a trained generator: the rows of a table, what is computed and the report."""

@@ -1,0 +1,80 @@
+"""What an evaluation tells people: notes, a sentence and the files."""
+
+import json
+import math
+import pathlib
+
+import numpy as np
+
+from sflow_jax.errors import InputError
+from sflow_jax.evaluation.evaluation import Evaluation
+from sflow_jax.evaluation.rows import CG, NO_EDGES, ORACLE
+from sflow_jax.metrics.picture_scores import Result
+from sflow_jax.pictures import write_png
+
+METRICS_FILE = "metrics.json"
+TABLE_FILE = "scores.txt"
+EXAMPLES_FILE = "examples.png"
+
+
+def describe(evaluation: Evaluation, num_examples: int) -> list[str]:
+    """What a reader of the table has to know."""
+    model = evaluation.model
+    lines = [
+        f"step {model.step}, {num_examples} examples of the split {evaluation.split!r}, "
+        f"seed {model.config.seed}"
+    ]
+    if model.config.generator.edges == "none":
+        lines.append("The generator sees labels only.")
+    elif evaluation.edge_key == "cg":
+        lines.append("Edges come from the CG frames, as in use.")
+    else:
+        lines.append(
+            "Edges come from the real images themselves: except for the row "
+            f"{NO_EDGES!r}, not comparable with methods that see labels only."
+        )
+    if model.config.generator.edges == "dned" and model.dned_share < 1:
+        lines.append(
+            "The run has not reached its last stage: the generator's edges are "
+            f"{100 * model.dned_share:.0f} % DNED's and otherwise Laplacian."
+        )
+    if len(evaluation.rows.keys() - {ORACLE, CG}) > 1:
+        lines.append("All generated rows are the same generator, given other edges.")
+    return lines
+
+
+def summarise(evaluation: Evaluation, results: dict[str, Result]) -> tuple[dict, str]:
+    """The model beside the oracle: as numbers for the record, and as a sentence."""
+    if not evaluation.predict:
+        return {}, (
+            f"No mIoU: there is no segmenter for {evaluation.model.config.data.dataset!r} data. "
+            "No FID: it is not computed yet."
+        )
+    share = results[evaluation.model_row]["mean_iou"] / results[ORACLE]["mean_iou"]
+    return (
+        {"mean_iou_share_of_oracle": share},
+        f"mIoU of fakes ({evaluation.model_row}) is {100 * share:.1f} % of the oracle",
+    )
+
+
+def write_results(output: pathlib.Path, record: dict, report: str, examples: np.ndarray) -> None:
+    """Writes the three files.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(_without_nan(record), indent=2, allow_nan=False)
+        (output / METRICS_FILE).write_text(text + "\n")
+        (output / TABLE_FILE).write_text(report)
+        write_png(output / EXAMPLES_FILE, examples)
+    except OSError as error:
+        raise InputError(f"{output}: {error}; expected a folder with room to write") from error
+
+
+def _without_nan(value: object) -> object:
+    """JSON knows no NaN: a score that is not defined is null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

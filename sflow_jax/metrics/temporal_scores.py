@@ -1,0 +1,86 @@
+"""How steady the pairs of a row are, beside the motion of the real frames."""
+
+import collections
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sflow_jax.metrics import temporal
+from sflow_jax.metrics.picture_scores import Result
+from sflow_jax.ops.laplacian import to_grey
+from sflow_jax.ops.optical_flow import farneback
+from sflow_jax.ops.warp import consistency_mask
+
+
+class Temporal:
+    """Scores of pairs of frames, each the mean over all visible pixels of the set.
+
+    - `warping_error`: along the precomputed flow of the real frames, where a forward-backward check
+      of the real flow finds the point in both frames.
+    - `flow_error`: end-point error, pixels, of Farneback's flow between the pictures to the
+      precomputed flow of the real frames, over all pixels.
+
+    and, where the dataset has the exact flow and occlusions,
+
+    - `exact_flow_error`: of Farneback's flow between the pictures to the exact flow,
+    - `flicker`: along the exact flow,
+
+    both over the pixels that are seen in both frames. `metrics.temporal` has the formulas.
+    """
+
+    def __init__(self) -> None:
+        self._sums = collections.Counter()
+        self._weights = collections.Counter()
+
+    def update(self, pictures: np.ndarray, examples: Mapping[str, np.ndarray]) -> None:
+        """Adds a batch; see `picture_scores.Score`."""
+        keys = [key for key in _KEYS if key in examples]
+        means = _means(pictures, {key: examples[key] for key in keys})
+        for name, (mean, weight) in jax.device_get(means).items():
+            self._sums[name] += float(mean) * float(weight)
+            self._weights[name] += float(weight)
+
+    def result(self) -> Result:
+        """The numbers by name."""
+        return {name: total / max(self._weights[name], 1) for name, total in self._sums.items()}
+
+
+_KEYS = ("image", "flow", "exact_flow", "occlusion")
+
+
+@jax.jit
+def _means(
+    pictures: jax.Array, examples: Mapping[str, jax.Array]
+) -> dict[str, tuple[jax.Array, jax.Array]]:
+    """The means over a batch, and the number of pixels that each is over."""
+    real, fake = _to_unit(examples["image"]), _to_unit(pictures)
+    real_flow, fake_flow = examples["flow"].astype(jnp.float32), _flow(fake)
+    visible = consistency_mask(real_flow, _flow(real[:, ::-1]))
+    means = {
+        "warping_error": (
+            temporal.warping_error(fake[:, 0], fake[:, 1], real_flow, visible),
+            visible.sum(),
+        ),
+        "flow_error": (
+            temporal.end_point_error(fake_flow, real_flow),
+            jnp.asarray(visible.size, jnp.float32),
+        ),
+    }
+    if "occlusion" in examples:
+        exact = examples["exact_flow"].astype(jnp.float32)
+        seen = 1.0 - examples["occlusion"]
+        means["exact_flow_error"] = temporal.end_point_error(fake_flow, exact, seen), seen.sum()
+        means["flicker"] = temporal.flicker(fake[:, 0], fake[:, 1], exact, seen), seen.sum()
+    return means
+
+
+def _to_unit(pairs: jax.Array) -> jax.Array:
+    return pairs.astype(jnp.float32) / 255
+
+
+def _flow(pairs: jax.Array) -> jax.Array:
+    """Farneback's flow [B, H, W, 2] within pairs [B, 2, H, W, 3] in [0, 1]."""
+    first, second = (255 * to_grey(2 * pairs[:, t] - 1) for t in range(2))
+    return farneback(first, second)
