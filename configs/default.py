@@ -95,3 +95,15 @@ def get_config() -> config_dict.ConfigDict:
     checkpoint.every_steps = 1000
     checkpoint.keep = 3  # the newest so many
     return config.lock()
+
+
+def video_stage(config: config_dict.ConfigDict) -> config_dict.ConfigDict:
+    """Makes the config of an image run that of the video stage which starts from it."""
+    config.data.frames = 2
+    config.optimizer.learning_rate = 2e-5
+    # The image run has been through its stages: DNED's edges from the first step.
+    config.train.laplacian_epochs = 0.0
+    config.train.ramp_epochs = 0.0
+    config.train.constant_epochs = 20.0
+    config.train.epochs = 20.0
+    return config

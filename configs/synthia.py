@@ -1,0 +1,19 @@
+"""S-Flow GAN on SYNTHIA's video sequences, the image stage at 512x256.
+
+    python -m sflow_jax.main --config configs/synthia.py --workdir runs/synthia \
+        --config.data.source=DIR
+
+DIR holds folders `SYNTHIA-SEQS-NN-CONDITION` as the archives unpack, or is one of them. Their
+frames of 1280x760 are resized to 512x256.
+"""
+
+from ml_collections import config_dict
+
+from configs import default
+
+
+def get_config() -> config_dict.ConfigDict:
+    """The paper's networks on SYNTHIA."""
+    config = default.get_config()
+    config.data.dataset = "synthia"
+    return config

@@ -1,0 +1,16 @@
+"""Video on SYNTHIA's sequences at 512x256, from a trained run of configs/synthia.py.
+
+    python -m sflow_jax.main --config configs/synthia_video.py --workdir runs/synthia_video \
+        --config.data.source=DIR --config.init_from=runs/synthia
+
+Training data as for configs/synthia.py, in pairs of consecutive frames of one camera.
+"""
+
+from ml_collections import config_dict
+
+from configs import default, synthia
+
+
+def get_config() -> config_dict.ConfigDict:
+    """Stage C of the paper: 20 epochs at a tenth of the image stage's learning rate."""
+    return default.video_stage(synthia.get_config())
