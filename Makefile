@@ -26,12 +26,20 @@ demo: $(VENV)/.installed
 	$(RUN) sflow_jax.sample --workdir $(DEMO)/run --input $(DEMO)/scenes/test --limit 8 \
 		--output $(DEMO)/variants --num_variants 4 --grid
 	$(RUN) sflow_jax.evaluate --workdir $(DEMO)/run --output $(DEMO)/scores
+	$(RUN) sflow_jax.main --config configs/streets_video.py $(DATA) --workdir $(DEMO)/video_run \
+		--config.init_from=$(DEMO)/run
+	test -d $(DEMO)/drive || { rm -rf $(DEMO)/drive.part && $(RUN) sflow_jax.data.streets \
+		--output $(DEMO)/drive.part --num_frames 45 --seed 7 --height 64 --width 128 \
+		&& mv $(DEMO)/drive.part $(DEMO)/drive; }
+	$(RUN) sflow_jax.sample --workdir $(DEMO)/video_run --input $(DEMO)/drive \
+		--output $(DEMO)/clip --video --grid
 	@echo
 	@echo "Look at:"
 	@echo "  $(DEMO)/samples/grid.png     test scenes: label, CG frame, edges, generated, real"
 	@echo "  $(DEMO)/variants/grid.png    four ensemble draws of the same scenes"
 	@echo "  $(DEMO)/run/pictures         how training went"
 	@echo "  $(DEMO)/scores/scores.txt    segmentation scores beside the real images'"
+	@echo "  $(DEMO)/clip/comparison.mp4  a drive: label, CG frame, edges, generated, real"
 
 test: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .

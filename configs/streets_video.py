@@ -23,7 +23,7 @@ def get_config(variant: str = "demo") -> config_dict.ConfigDict:
     config.train.constant_epochs = 1.0
     config.train.epochs = 2.0
     if variant == "demo":
-        config.data.num_train = 150
+        config.data.num_train = 100
         config.data.num_validation = 10
         config.log.images_every_steps = 100
         config.checkpoint.every_steps = 100

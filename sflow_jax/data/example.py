@@ -24,13 +24,15 @@ class Schema:
         depth: float16 [T, H, W, 1], metres.
         flow: float16 [H, W, 2], OpenCV's Farneback flow from frame 0 to 1 in pixels, x first.
         exact_flow: float16 [H, W, 2], the simulator's flow from frame 0 to 1 in pixels, x first.
+        occlusion: uint8 [H, W, 1], 1 where what frame 0 shows is hidden or outside in frame 1.
         name: str, where the example comes from.
 
     Attributes:
         height: H, in pixels.
         width: W, in pixels.
         frames: T, 1 for images and 2 for pairs of consecutive frames.
-        instance: whether examples have `instance`; so for `cg`, `depth`, `flow` and `exact_flow`.
+        instance: whether examples have `instance`; so for `cg`, `depth`, `flow`, `exact_flow`
+            and `occlusion`.
     """
 
     height: int
@@ -41,17 +43,20 @@ class Schema:
     depth: bool = False
     flow: bool = False
     exact_flow: bool = False
+    occlusion: bool = False
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The names of an example's arrays, without `name`."""
-        optional = ("instance", "cg", "depth", "flow", "exact_flow")
+        optional = ("instance", "cg", "depth", "flow", "exact_flow", "occlusion")
         return ("image", "label", *(key for key in optional if getattr(self, key)))
 
     def shape(self, key: str) -> tuple[int, ...]:
         """The shape of the array `key`."""
         if key in ("flow", "exact_flow"):
             return (self.height, self.width, 2)
+        if key == "occlusion":
+            return (self.height, self.width, 1)
         return (self.frames, self.height, self.width, 3 if key in ("image", "cg") else 1)
 
     def features(self) -> tfds.features.FeaturesDict:
@@ -112,6 +117,6 @@ def decode(record: Mapping, schema: Schema) -> dict[str, np.ndarray | str]:
 
 
 def _dtype(key: str) -> type:
-    return {"image": np.uint8, "label": np.uint8, "cg": np.uint8, "instance": np.uint16}.get(
-        key, np.float16
-    )
+    if key == "instance":
+        return np.uint16
+    return np.uint8 if key in ("image", "label", "cg", "occlusion") else np.float16

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 
 import tensorflow_datasets as tfds
 import tqdm
@@ -95,8 +96,8 @@ def open_dataset(directory: pathlib.Path) -> PreparedDataset:
 def export(prepared: PreparedDataset, directory: pathlib.Path) -> None:
     """Writes all splits as PNG files in the layout of the `folder` dataset, with `classes.json`.
 
-    Depth and flow have no place in that layout and are left out. A pair of frames becomes a
-    sequence of its own.
+    Depth and flow have no place in that layout and are left out. The second frame of a pair gets
+    the number after the first's, so that the pairs of a sequence make up that sequence again.
 
     Raises:
         InputError: the directory is not empty or cannot be written.
@@ -117,14 +118,19 @@ def export(prepared: PreparedDataset, directory: pathlib.Path) -> None:
 def _export_example(arrays: dict, split_directory: pathlib.Path) -> None:
     sequence, _, stem = arrays["name"].rpartition("/")
     sequence = sequence.replace("/", "_") or "frames"
-    stems = [stem]
-    if len(arrays["image"]) > 1:
-        sequence, stems = f"{sequence}_{stem}", [str(t) for t in range(len(arrays["image"]))]
+    stems = [stem, _next_stem(stem)] if len(arrays["image"]) == 2 else [stem]
     for key in folder.KEYS:
         for frame, name in zip(arrays.get(key, ()), stems, strict=False):
             path = split_directory / sequence / key / f"{name}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(images.encode_png(frame))
+            if not path.exists():  # the second frame of a pair is the first of the next
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(images.encode_png(frame))
+
+
+def _next_stem(stem: str) -> str:
+    """The name of the frame after 'clip_0009': 'clip_0010'."""
+    prefix, number = re.fullmatch(r"(.*?)(\d+)", stem).groups()
+    return f"{prefix}{int(number) + 1:0{len(number)}d}"
 
 
 def _check_shard(path: pathlib.Path, length: int) -> None:

@@ -5,7 +5,6 @@ import concurrent.futures
 import hashlib
 import multiprocessing
 import os
-import pathlib
 import threading
 from collections.abc import Callable, Iterator
 
@@ -14,12 +13,10 @@ import numpy as np
 
 from sflow_jax.data import builder, labels
 from sflow_jax.data.example import Schema
+from sflow_jax.data.flow import farneback_flow
 from sflow_jax.data.streets import simulator
 from sflow_jax.errors import InputError
 
-# OpenCV's Farneback parameters of the project: pyramid scale, levels, window, iterations,
-# neighbourhood, its sigma, flags.
-_FARNEBACK = (0.5, 3, 15, 3, 5, 1.2, 0)
 _SPLITS = ("train", "validation", "test")
 _SEEDS_PER_SPLIT = 1_000_000  # so that no street is in two splits
 _JOBS_AHEAD = 4  # per process: keeps it busy without piling up frames that wait to be written
@@ -49,7 +46,7 @@ class Streets(builder.ExampleBuilder, skip_registration=True):
         Args:
             height: H, pixels.
             width: W, pixels.
-            frames: 1, or 2 for pairs with `flow` and `exact_flow`.
+            frames: 1, or 2 for pairs with `flow`, `exact_flow` and `occlusion`.
             num_train: examples of the split `train`; likewise the next two.
             num_validation: 0 leaves the split out.
             num_test: 0 leaves the split out.
@@ -66,16 +63,17 @@ class Streets(builder.ExampleBuilder, skip_registration=True):
         self._seed = seed
         self._split_sizes = {split: size for split, size in sizes.items() if size}
         is_pair = frames == 2
-        key = f"{simulator.VERSION} {seed} {self._split_sizes}"
+        schema = Schema(
+            height, width, frames, instance=True, cg=True, depth=True,
+            flow=is_pair, exact_flow=is_pair, occlusion=is_pair,
+        )  # fmt: skip
+        key = f"{simulator.VERSION} {seed} {self._split_sizes} {schema.keys}"
         super().__init__(
-            schema=Schema(
-                height, width, frames, instance=True, cg=True, depth=True,
-                flow=is_pair, exact_flow=is_pair,
-            ),
+            schema=schema,
             class_table=labels.STREETS,
             fingerprint=hashlib.sha256(key.encode()).hexdigest()[:8],
             data_dir=data_dir,
-        )  # fmt: skip
+        )
 
     @property
     def split_sizes(self) -> dict[str, int]:
@@ -140,10 +138,11 @@ def _render_example(job: tuple[str, int, int, Schema]) -> dict:
         seed, num_frames=schema.frames, height=schema.height, width=schema.width
     )
     arrays = {key: clip[key] for key in ("image", "label", "instance", "cg")}
-    arrays["depth"] = clip["depth"].astype(np.float16)
-    if schema.frames == 2:
-        grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in clip["image"]]
-        flow = cv2.calcOpticalFlowFarneback(*grey, None, *_FARNEBACK)
-        arrays["flow"] = flow.astype(np.float16)
-        arrays["exact_flow"] = clip["exact_flow"][0].astype(np.float16)
-    return arrays | {"name": str(pathlib.PurePosixPath(split) / f"{index:06d}")}
+    arrays["depth"] = clip["depth"]
+    name = f"{split}/{index:06d}"
+    if schema.frames == 1:
+        return arrays | {"name": name}
+    arrays["flow"] = farneback_flow(*clip["image"])
+    arrays["exact_flow"] = clip["exact_flow"][0]
+    arrays["occlusion"] = clip["occlusion"][0].astype(np.uint8)
+    return arrays | {"name": f"{name}/0"}  # each pair is a sequence of its own

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sflow_jax.data import folder, prepared
+from sflow_jax.data import folder, images, prepared
 from sflow_jax.data.frame_files import consecutive
 from sflow_jax.errors import InputError
 
@@ -96,6 +96,22 @@ def test_pairs_have_the_flow_of_opencv(folder_dataset):
     assert [a["name"] for a in dataset.source("train")] == [
         f"seq_{sequence}/f00{number}" for sequence in "ab" for number in (1, 2)
     ]
+
+
+def test_exported_pairs_are_their_sequences_again(folder_dataset, tmp_path):
+    pairs = _prepare(folder_dataset, frames=2)
+    prepared.export(pairs, tmp_path / "exported")
+    for (split, name), arrays in folder_dataset.arrays.items():
+        sequence, _, stem = name.partition("/")
+        path = tmp_path / "exported" / split / sequence / "image" / f"{stem}.png"
+        np.testing.assert_array_equal(images.read_color(path), arrays["image"])
+    assert len(list((tmp_path / "exported").glob("*/*/image/*.png"))) == len(folder_dataset.arrays)
+    folder_dataset.source = tmp_path / "exported"
+    again = _prepare(folder_dataset, frames=2)
+    assert again.num_examples == pairs.num_examples
+    for one, other in zip(again.source("train"), pairs.source("train"), strict=True):
+        assert one["name"] == other["name"]
+        np.testing.assert_array_equal(one["flow"], other["flow"])
 
 
 def test_a_gap_in_a_sequence_of_pairs_is_named(folder_dataset):

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sflow_jax.data import prepared
+from sflow_jax.data import images, prepared
 from sflow_jax.data.streets import Streets, render_clip
 from sflow_jax.errors import InputError
 
@@ -31,13 +31,22 @@ def test_examples_are_the_simulators_frames_in_order(tmp_path):
 
 
 def test_pairs_have_the_exact_flow_and_that_of_opencv(tmp_path):
-    example = _prepare(tmp_path, frames=2, num_train=1, num_test=0).source("train")[0]
+    dataset = _prepare(tmp_path, frames=2, num_train=1, num_test=0)
+    example = dataset.source("train")[0]
+    assert example["name"] == "train/000000/0"
     clip = render_clip(12_000_000, num_frames=2, **SIZE)
     np.testing.assert_array_equal(example["image"], clip["image"])
     np.testing.assert_array_equal(example["exact_flow"], clip["exact_flow"][0].astype(np.float16))
+    np.testing.assert_array_equal(example["occlusion"], clip["occlusion"][0])
+    assert 0 < example["occlusion"].mean() < 1
     first, second = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in clip["image"])
     flow = cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 15, 3, 5, 1.2, 0)
     np.testing.assert_allclose(example["flow"], flow, atol=1e-2)
+
+    prepared.export(dataset, tmp_path / "exported")
+    sequence = tmp_path / "exported/train/train_000000"
+    for number, frame in enumerate(clip["image"]):
+        np.testing.assert_array_equal(images.read_color(sequence / f"image/{number}.png"), frame)
 
 
 def test_other_numbers_are_another_dataset():

@@ -29,10 +29,9 @@ def _scene(primitives: list[Primitive], drive: Drive = STILL, **light) -> Scene:
 
 
 def _flow(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    cameras = [simulator._camera(scene, frame, **SIZE) for frame in (0, 1)]
-    buffers = [cast(scene.primitives, camera, frame) for frame, camera in enumerate(cameras)]
-    flow, occlusion = simulator._motion(scene, buffers, cameras, 0)
-    return flow, occlusion[..., 0], buffers[0].primitive
+    view, following = (simulator._view(scene, frame, **SIZE) for frame in (0, 1))
+    flow, occlusion = simulator._motion(scene, view, following)
+    return flow, occlusion[..., 0], view.buffer.primitive
 
 
 def test_flow_is_the_motion_of_things_and_of_the_camera():
