@@ -147,12 +147,13 @@ PREPARE_SLOWLY = """
 import sys, time
 from ml_collections import config_dict
 from sflow_jax import prepare
-from sflow_jax.data import frame_files
-read = frame_files.FrameFilesBuilder._read_example
-def read_slowly(self, frames):
-    time.sleep(0.05)
-    return read(self, frames)
-frame_files.FrameFilesBuilder._read_example = read_slowly
+from sflow_jax.data import workers
+map_in_processes = workers.map_in_processes
+def map_slowly(*arguments):
+    for result in map_in_processes(*arguments):
+        time.sleep(0.05)
+        yield result
+workers.map_in_processes = map_slowly
 config = config_dict.ConfigDict(eval(sys.argv[1]))
 print(prepare.prepare(config).num_examples)
 """

@@ -1,8 +1,5 @@
 """Datasets that are PNG files: from a list of files to checked, resized examples."""
 
-import collections
-import concurrent.futures
-import dataclasses
 import hashlib
 import itertools
 import os
@@ -10,25 +7,11 @@ import pathlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-import numpy as np
 import tqdm
 
-from sflow_jax.data import builder, example, flow, images, labels
+from sflow_jax.data import builder, example, images, labels, workers
+from sflow_jax.data.frame_reading import Frame, ReadExample, ReadFrame, read_frame
 from sflow_jax.errors import InputError
-
-
-@dataclasses.dataclass(frozen=True)
-class Frame:
-    """The files of one frame.
-
-    Attributes:
-        name: sequence and file name without extension, such as 'aachen/aachen_000000_000019'.
-        files: the PNG of each key: 'image', 'label' and, where the dataset has them, 'instance'
-            and 'cg'.
-    """
-
-    name: str
-    files: Mapping[str, pathlib.Path]
 
 
 class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
@@ -46,6 +29,7 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
         source: pathlib.Path,
         height: int,
         width: int,
+        read: ReadFrame = read_frame,
         data_dir: str | os.PathLike | None = None,
     ):
         """Lists what to prepare; only the size of the first image is read yet.
@@ -57,9 +41,11 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
             source: the folder of all files.
             height: of the examples, in pixels; 0 (with width 0) keeps the files' own size.
             width: of the examples, in pixels.
+            read: how a frame is read from its files.
             data_dir: where prepared datasets live; None is tensorflow-datasets' default.
         """
         self._splits = splits
+        self._read = read
         first = next(iter(splits.values()))[0]
         self._size_reference = None if height else first[0].files["image"]
         if self._size_reference:
@@ -102,33 +88,15 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
         Raises:
             InputError: a file is damaged or has labels outside the class table.
         """
-        yield from _map_ahead(self._read_example, self._splits[split])
+        examples = self._splits[split]
+        size = (self.schema.height, self.schema.width)
+        read = ReadExample(self._read, self.class_table, size)
+        yield from workers.map_in_processes(read, examples, len(examples))
 
     def _frames(self) -> list[Frame]:
         examples = [frames for split in self._splits.values() for frames in split]
         unique = {frame.files["image"]: frame for frames in examples for frame in frames}
         return list(unique.values())
-
-    def _read_example(self, frames: tuple[Frame, ...]) -> dict:
-        parts = [self._read_frame(frame) for frame in frames]
-        arrays = {key: np.stack([part[key] for part in parts]) for key in parts[0]}
-        if self.schema.flow:
-            arrays["flow"] = flow.farneback_flow(*arrays["image"])
-        return arrays | {"name": frames[0].name}
-
-    def _read_frame(self, frame: Frame) -> dict[str, np.ndarray]:
-        size = (self.schema.height, self.schema.width)
-        arrays = {}
-        for key, path in frame.files.items():
-            if key == "label":
-                arrays[key] = images.resize_map(
-                    images.read_label_map(path, self.class_table), *size
-                )
-            elif key == "instance":
-                arrays[key] = images.resize_map(images.read_instance_map(path), *size)
-            else:
-                arrays[key] = images.resize_color(images.read_color(path), *size)
-        return arrays
 
 
 def check_directory(source: pathlib.Path) -> None:
@@ -230,19 +198,3 @@ def _fingerprint(
         entry = f"{path.relative_to(source)} {status.st_size} {status.st_mtime_ns}\n"
         digest.update(entry.encode())
     return digest.hexdigest()[:8]
-
-
-def _map_ahead(function: Callable, items: Iterable) -> Iterator:
-    """Maps in the order of the items, a few items ahead of the consumer in threads."""
-    num_threads = os.cpu_count() or 1
-    with concurrent.futures.ThreadPoolExecutor(num_threads) as executor:
-        pending = collections.deque()
-        try:
-            for item in items:
-                pending.append(executor.submit(function, item))
-                if len(pending) > 2 * num_threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)

@@ -1,17 +1,12 @@
 """The `streets` dataset: clips of the simulator, rendered by all cores."""
 
-import collections
-import concurrent.futures
 import hashlib
-import multiprocessing
 import os
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import cv2
 import numpy as np
 
-from sflow_jax.data import builder, labels
+from sflow_jax.data import builder, labels, workers
 from sflow_jax.data.example import Schema
 from sflow_jax.data.flow import farneback_flow
 from sflow_jax.data.streets import simulator
@@ -19,15 +14,10 @@ from sflow_jax.errors import InputError
 
 _SPLITS = ("train", "validation", "test")
 _SEEDS_PER_SPLIT = 1_000_000  # so that no street is in two splits
-_JOBS_AHEAD = 4  # per process: keeps it busy without piling up frames that wait to be written
 
 
 class Streets(builder.ExampleBuilder, skip_registration=True):
-    """Every example is another street: one frame of it, or two consecutive ones.
-
-    Rendering starts processes that import the main module, so a script that prepares `streets`
-    needs the usual `if __name__ == "__main__":`.
-    """
+    """Every example is another street: one frame of it, or two consecutive ones."""
 
     def __init__(
         self,
@@ -85,51 +75,12 @@ class Streets(builder.ExampleBuilder, skip_registration=True):
         first = (len(_SPLITS) * self._seed + _SPLITS.index(split)) * _SEEDS_PER_SPLIT
         size = self._split_sizes[split]
         jobs = ((split, index, first + index, self.schema) for index in range(size))
-        # Not forked: JAX may already run threads in this process.
-        pool = concurrent.futures.ProcessPoolExecutor(
-            max_workers=min(_num_cores(), size),
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_exit_with_parent,
-        )
-        try:
-            yield from _in_order(pool, _render_example, jobs, _JOBS_AHEAD * _num_cores())
-        finally:
-            pool.shutdown(cancel_futures=True)
+        yield from workers.map_in_processes(_render_example, jobs, size)
 
 
 def _check_range(field: str, value: int, end: int) -> None:
     if not 0 <= value < end:
         raise InputError(f"config.data.{field}: found {value}, expected 0 to {end - 1}")
-
-
-def _num_cores() -> int:
-    """The cores that this process may use, where the system tells."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def _in_order(
-    pool: concurrent.futures.Executor, function: Callable, jobs: Iterator, ahead: int
-) -> Iterator:
-    """The results of jobs in their order, with at most `ahead` jobs begun."""
-    pending = collections.deque()
-    for job in jobs:
-        pending.append(pool.submit(function, job))
-        if len(pending) == ahead:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
-
-
-def _exit_with_parent() -> None:
-    """Ends this worker when the process that started it was killed."""
-    cv2.setNumThreads(1)
-
-    def wait() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _render_example(job: tuple[str, int, int, Schema]) -> dict:

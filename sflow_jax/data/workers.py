@@ -1,0 +1,71 @@
+"""Work that several processes share: results come in the order of the items."""
+
+import collections
+import concurrent.futures
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+import cv2
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+_ITEMS_PER_PROCESS = 16  # fewer are done before another process has started
+_ITEMS_AHEAD = 4  # per process: keeps it busy without piling up results that wait to be used
+
+
+def map_in_processes(
+    function: Callable[[Item], Result], items: Iterable[Item], num_items: int
+) -> Iterator[Result]:
+    """Maps items to results with all cores, a few items ahead of the consumer.
+
+    Processes are spawned and import the main module, so a script that comes here needs the usual
+    `if __name__ == "__main__":`. A few items are mapped in this process.
+
+    Args:
+        function: can be pickled, as its arguments and results can.
+        items: what to map.
+        num_items: how many.
+
+    Raises:
+        Exception: what the function raised.
+    """
+    num_processes = min(num_cores(), -(-num_items // _ITEMS_PER_PROCESS))
+    if num_processes <= 1:
+        yield from map(function, items)
+        return
+    # Not forked: JAX may already run threads in this process.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        max_workers=num_processes,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+    )
+    pending = collections.deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) == _ITEMS_AHEAD * num_processes:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def num_cores() -> int:
+    """The cores that this process may use, where the system tells."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def _start_worker() -> None:
+    """Leaves the other cores to the others, and does not outlive the process that it works for."""
+    cv2.setNumThreads(1)
+
+    def wait() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
