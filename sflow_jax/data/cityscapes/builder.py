@@ -1,26 +1,44 @@
 """Builder of the Cityscapes dataset from its official folder layout."""
 
+import itertools
 import os
 import pathlib
+import re
 import sys
+from collections.abc import Mapping, Sequence
 
 from sflow_jax.data import frame_files, images, labels
+from sflow_jax.data.frame_reading import Frame
 from sflow_jax.errors import InputError
 
-_IMAGES, _ANNOTATIONS = "leftImg8bit", "gtFine"
-_IMAGE_ENDING = "_leftImg8bit.png"
-_LABEL_ENDING = "_gtFine_labelIds.png"
-_INSTANCE_ENDING = "_gtFine_instanceIds.png"
+Layout = Mapping[str, tuple[str, str]]
+"""For each key, the folder and what its files' names end with."""
+
+_SINGLE_FRAMES: Layout = {
+    "image": ("leftImg8bit", "_leftImg8bit.png"),
+    "label": ("gtFine", "_gtFine_labelIds.png"),
+    "instance": ("gtFine", "_gtFine_instanceIds.png"),
+}
+_SEQUENCES: Layout = {
+    "image": ("leftImg8bit_sequence", "_leftImg8bit.png"),
+    "label": ("label_sequence", "_labelIds.png"),
+}
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
 class Cityscapes(frame_files.FrameFilesBuilder, skip_registration=True):
-    """Cityscapes with the labels of `labels.CITYSCAPES` and instances.
+    """Cityscapes with the labels of `labels.CITYSCAPES`.
 
-    Reads `leftImg8bit/SPLIT/CITY/*_leftImg8bit.png` with `gtFine/SPLIT/CITY/*_gtFine_labelIds.png`
-    and `*_gtFine_instanceIds.png`. A split that has no folder of images or none of annotations is
-    left out with a note; one with both must be complete. The public test split, whose label maps
-    are empty, is left out too.
+    Single frames have instances: `leftImg8bit/SPLIT/CITY/*_leftImg8bit.png` with
+    `gtFine/SPLIT/CITY/*_gtFine_labelIds.png` and `*_gtFine_instanceIds.png`.
+
+    Pairs come from the video snippets, `leftImg8bit_sequence/SPLIT/CITY/*_leftImg8bit.png`, of
+    which one frame in thirty is annotated; their label maps are those that a segmentation network
+    predicted, `label_sequence/SPLIT/CITY/*_labelIds.png`. Some cities number several snippets
+    through, so a gap in the numbers is where the next snippet begins.
+
+    A split that has no folder of images or none of label maps is left out with a note; one with
+    both must be complete. The public test split, whose label maps are empty, is left out too.
     """
 
     def __init__(
@@ -35,23 +53,23 @@ class Cityscapes(frame_files.FrameFilesBuilder, skip_registration=True):
         """Lists the files.
 
         Args:
-            source: the folder with `leftImg8bit` and `gtFine`.
+            source: the folder with `leftImg8bit` and `gtFine`, or with `leftImg8bit_sequence` and
+                `label_sequence`.
             height: of the examples, in pixels; 0 (with width 0) keeps 2048x1024.
             width: of the examples, in pixels.
-            frames: 1; the labelled frames are no pairs.
+            frames: 1, or 2 for pairs of consecutive frames with the flow between them.
             data_dir: where prepared datasets live; None is tensorflow-datasets' default.
 
         Raises:
             InputError: the folder is no such dataset, or a file lacks its partner.
         """
         frame_files.check_size(height, width, frames)
-        if frames != 1:
-            raise InputError(
-                f"config.data.frames: found {frames}, expected 1: cityscapes has only single "
-                "labelled frames"
-            )
+        splits = _list_splits(pathlib.Path(source), _SINGLE_FRAMES if frames == 1 else _SEQUENCES)
         super().__init__(
-            splits=_list_splits(pathlib.Path(source)),
+            splits={
+                split: [(frame,) for frame in listed] if frames == 1 else _list_pairs(listed)
+                for split, listed in splits.items()
+            },
             class_table=labels.CITYSCAPES,
             source=pathlib.Path(source),
             height=height,
@@ -60,27 +78,31 @@ class Cityscapes(frame_files.FrameFilesBuilder, skip_registration=True):
         )
 
 
-def _list_splits(source: pathlib.Path) -> dict[str, list[tuple[frame_files.Frame, ...]]]:
+def _list_splits(source: pathlib.Path, layout: Layout) -> dict[str, list[Frame]]:
     frame_files.check_directory(source)
     splits = {}
     for folder, split in _SPLITS.items():
-        if _has_pairs(source, folder):
-            frames = _list_frames(source, folder)
+        if _has_both(source, folder, layout):
+            frames = _list_frames(source, folder, layout)
             if split == "test" and not _is_annotated(frames[0]):
                 _skip(source, folder, "its label maps are empty, as published")
             else:
-                splits[split] = [(frame,) for frame in frames]
+                splits[split] = frames
     if not splits:
+        (images_folder, image_ending), (labels_folder, label_ending) = (
+            layout[key] for key in ("image", "label")
+        )
         raise InputError(
             f"{source}: found no split with images and label maps, expected "
-            f"{_IMAGES}/train/CITY/*{_IMAGE_ENDING} and {_ANNOTATIONS}/train/CITY/*{_LABEL_ENDING}"
+            f"{images_folder}/train/CITY/*{image_ending} and "
+            f"{labels_folder}/train/CITY/*{label_ending}"
         )
     return splits
 
 
-def _has_pairs(source: pathlib.Path, folder: str) -> bool:
+def _has_both(source: pathlib.Path, folder: str, layout: Layout) -> bool:
     present, absent = [], []
-    for kind in (_IMAGES, _ANNOTATIONS):
+    for kind in (layout[key][0] for key in ("image", "label")):
         (present if (source / kind / folder).is_dir() else absent).append(f"{kind}/{folder}")
     if present and absent:
         _skip(source, folder, f"found {present[0]} but no {absent[0]}")
@@ -91,19 +113,15 @@ def _skip(source: pathlib.Path, folder: str, reason: str) -> None:
     print(f"note: {source}: leaving out the split {folder!r}: {reason}", file=sys.stderr)
 
 
-def _list_frames(source: pathlib.Path, folder: str) -> list[frame_files.Frame]:
-    root, annotations = source / _IMAGES / folder, source / _ANNOTATIONS / folder
-    places = {
-        "image": (root, _IMAGE_ENDING),
-        "label": (annotations, _LABEL_ENDING),
-        "instance": (annotations, _INSTANCE_ENDING),
-    }
+def _list_frames(source: pathlib.Path, folder: str, layout: Layout) -> list[Frame]:
+    places = {key: (source / kind / folder, ending) for key, (kind, ending) in layout.items()}
     paths = {key: _find(*place) for key, place in places.items()}
+    root, ending = places["image"]
     for city in sorted(path for path in root.iterdir() if path.is_dir()):
         if not any(name.startswith(f"{city.name}/") for name in paths["image"]):
-            raise InputError(f"{city}: found no images, expected files *{_IMAGE_ENDING}")
+            raise InputError(f"{city}: found no images, expected files *{ending}")
     if not paths["image"]:
-        raise InputError(f"{root}: found no images, expected CITY/*{_IMAGE_ENDING}")
+        raise InputError(f"{root}: found no images, expected CITY/*{ending}")
     return frame_files.match(paths, lambda key, name: places[key][0] / f"{name}{places[key][1]}")
 
 
@@ -115,6 +133,36 @@ def _find(root: pathlib.Path, ending: str) -> dict[str, pathlib.Path]:
     }
 
 
-def _is_annotated(frame: frame_files.Frame) -> bool:
+def _list_pairs(frames: Sequence[Frame]) -> list[tuple[Frame, ...]]:
+    """Pairs of consecutive frames, from frames sorted by name."""
+    numbered = [(*_sequence_and_number(frame), frame) for frame in frames]
+    pairs = [
+        (frame, following)
+        for (sequence, number, frame), (next_sequence, next_number, following) in (
+            itertools.pairwise(numbered)
+        )
+        if (next_sequence, next_number) == (sequence, number + 1)
+    ]
+    paired = {frame.name for pair in pairs for frame in pair}
+    for frame in frames:
+        if frame.name not in paired:
+            raise InputError(
+                f"{frame.files['image']}: found neither the frame before nor the one after, "
+                "expected consecutive frames"
+            )
+    return pairs
+
+
+def _sequence_and_number(frame: Frame) -> tuple[str, int]:
+    match = re.fullmatch(r"(.*_)(\d+)", frame.name)
+    if not match:
+        raise InputError(
+            f"{frame.files['image']}: found no frame number, expected CITY_SEQUENCE_NUMBER"
+            f"{_SEQUENCES['image'][1]}"
+        )
+    return match[1], int(match[2])
+
+
+def _is_annotated(frame: Frame) -> bool:
     label_map = images.read_label_map(frame.files["label"], labels.CITYSCAPES)
     return bool((labels.CITYSCAPES.eval_lookup[label_map] != labels.VOID).any())

@@ -97,11 +97,6 @@ def test_other_folders_are_refused(tmp_path):
         _builder(tmp_path, tmp_path)
 
 
-def test_pairs_of_frames_are_refused(cityscapes_dataset):
-    with pytest.raises(InputError, match=r"config\.data\.frames: found 2, expected 1"):
-        _builder(cityscapes_dataset.source, cityscapes_dataset.data_dir, frames=2)
-
-
 def test_sizes_must_agree_within_a_frame(cityscapes_dataset):
     path = _file(cityscapes_dataset, "gtFine", "_gtFine_labelIds.png")
     cityscapes_dataset.write(path, np.zeros((3, 4, 1), np.uint8))
