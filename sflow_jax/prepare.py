@@ -24,7 +24,7 @@ from sflow_jax.data import prepared as prepared_lib
 from sflow_jax.data.prepared import PreparedDataset
 from sflow_jax.errors import InputError
 
-DATASETS = ("streets", "cityscapes", "folder")
+DATASETS = ("streets", "cityscapes", "synthia", "folder")
 _LOCK_FILE = ".lock"
 _INCOMPLETE = "incomplete.*"  # how tensorflow-datasets names a folder until it is complete
 
@@ -94,6 +94,8 @@ def _make_builder(
         )
     if data_config.dataset == "cityscapes":
         from sflow_jax.data.cityscapes import Cityscapes as FilesBuilder
+    elif data_config.dataset == "synthia":
+        from sflow_jax.data.synthia import Synthia as FilesBuilder
     else:
         from sflow_jax.data.folder import Folder as FilesBuilder
     source = pathlib.Path(data_config.source).expanduser().absolute()

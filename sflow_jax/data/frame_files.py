@@ -55,7 +55,7 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
             height,
             width,
             frames=len(first),
-            instance="instance" in first[0].files,
+            instance=not first[0].files.keys().isdisjoint(("instance", "annotation")),
             cg="cg" in first[0].files,
             flow=len(first) == 2,
         )

@@ -17,7 +17,7 @@ class Frame:
     Attributes:
         name: sequence and file name without extension, such as 'aachen/aachen_000000_000019'.
         files: the PNG of each key: 'image', 'label' and, where the dataset has them, 'instance'
-            and 'cg'.
+            and 'cg'. 'annotation' stands for both label and instance.
     """
 
     name: str
@@ -43,6 +43,20 @@ def read_frame(frame: Frame, class_table: labels.ClassTable) -> dict[str, np.nda
         else:
             arrays[key] = images.read_color(path)
     return arrays
+
+
+def read_annotated_frame(frame: Frame, class_table: labels.ClassTable) -> dict[str, np.ndarray]:
+    """Reads the image, and labels and instances from the one annotation that holds both.
+
+    Raises:
+        InputError: a file is damaged or has labels outside the class table.
+    """
+    label, instance = images.read_annotation(frame.files["annotation"], class_table)
+    return {
+        "image": images.read_color(frame.files["image"]),
+        "label": label,
+        "instance": instance,
+    }
 
 
 @dataclasses.dataclass(frozen=True)

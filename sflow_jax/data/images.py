@@ -6,6 +6,8 @@ Files are refused rather than converted where a conversion could change the mean
   indices are the ids (the palette's colours are ignored). RGB-coloured label maps, 16-bit ones and
   grey ones of fewer than 8 bits are refused.
 - An instance map is a grey PNG of 8 or 16 bits.
+- An annotation, as SYNTHIA has it, is an RGB PNG of 16 bits: class ids in red, instance numbers in
+  green. Its copy in colours, of 8 bits, is refused.
 - A colour image has 8 bits per channel; grey becomes RGB and an alpha channel is dropped.
 """
 
@@ -33,6 +35,7 @@ _COLOR_NAMES = {
     _RGBA: "RGBA",
 }
 _MOST_IDS_SHOWN = 5
+_MOST_INSTANCES = 999  # of a class: an instance id is class id * 1000 + number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,7 @@ def check_header(path: pathlib.Path, key: str) -> Header:
 
     Args:
         path: the PNG.
-        key: what it should be: 'image', 'cg', 'label' or 'instance'.
+        key: what it should be: 'image', 'cg', 'label', 'instance' or 'annotation'.
 
     Raises:
         InputError: not a PNG, truncated, or of a kind that `key` does not allow.
@@ -76,14 +79,7 @@ def read_color(path: pathlib.Path) -> np.ndarray:
         InputError: the file is missing, damaged or not such an image.
     """
     check_header(path, "image")
-    content = np.frombuffer(_read_intact(path), np.uint8)
-    try:
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise InputError(f"{path}: {error}; expected a PNG that can be decoded") from error
-    if image is None:
-        raise InputError(f"{path}: damaged pixels; expected a PNG that can be decoded")
-    return image
+    return _decode_rgb(path, cv2.IMREAD_COLOR_RGB)
 
 
 def read_label_map(path: pathlib.Path, class_table: labels.ClassTable) -> np.ndarray:
@@ -97,15 +93,7 @@ def read_label_map(path: pathlib.Path, class_table: labels.ClassTable) -> np.nda
     """
     check_header(path, "label")
     label_map = _read_map(path).astype(np.uint8)
-    if not class_table.is_known[label_map].all():
-        unknown = np.flatnonzero(np.bincount(label_map.ravel(), minlength=256) > 0)
-        unknown = unknown[~class_table.is_known[unknown]]
-        shown = ", ".join(map(str, unknown[:_MOST_IDS_SHOWN]))
-        more = ", ..." if len(unknown) > _MOST_IDS_SHOWN else ""
-        raise InputError(
-            f"{path}: found label {shown}{more}, expected only the "
-            f"{len(class_table.classes)} ids of the class table {class_table.name!r}"
-        )
+    _check_labels(path, label_map, class_table)
     return label_map[..., None]
 
 
@@ -120,6 +108,33 @@ def read_instance_map(path: pathlib.Path) -> np.ndarray:
     """
     check_header(path, "instance")
     return _read_map(path).astype(np.uint16)[..., None]
+
+
+def read_annotation(
+    path: pathlib.Path, class_table: labels.ClassTable
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads an annotation of SYNTHIA: class ids in red, instance numbers in green, 0 for none.
+
+    Returns:
+        The label map, uint8 [H, W, 1], and the instance map, uint16 [H, W, 1]: class id * 1000 +
+        number where there is a number, else the class id.
+
+    Raises:
+        InputError: the file is missing, damaged, no annotation, or has ids outside the table or
+            instance numbers above 999.
+    """
+    check_header(path, "annotation")
+    annotation = _decode_rgb(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
+    label_map, number = annotation[..., :1], annotation[..., 1:2]
+    _check_labels(path, label_map, class_table)
+    if number.max() > _MOST_INSTANCES:
+        raise InputError(
+            f"{path}: found instance number {number.max()}, expected at most {_MOST_INSTANCES}"
+        )
+    # An instance of class 0 would be taken for the class of its number.
+    is_counted = (number > 0) & (label_map > 0)
+    instance = np.where(is_counted, label_map * 1000 + number, label_map)
+    return label_map.astype(np.uint8), instance
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -150,6 +165,9 @@ def _violation(header: Header, key: str) -> str:
     if key == "instance":
         fits = header.color_type == _GREY and header.bit_depth >= 8
         return "" if fits else "a grey PNG of 8 or 16 bits with instance ids"
+    if key == "annotation":
+        fits = (header.color_type, header.bit_depth) == (_RGB, 16)
+        return "" if fits else "an RGB PNG of 16 bits: class ids in red, instance numbers in green"
     fits = header.color_type == _PALETTE or (header.color_type, header.bit_depth) == (_GREY, 8)
     return "" if fits else "one 8-bit class id per pixel (a grey or palette PNG)"
 
@@ -191,6 +209,18 @@ def _read_intact(path: pathlib.Path) -> bytes:
     return content
 
 
+def _decode_rgb(path: pathlib.Path, flags: int) -> np.ndarray:
+    """Decodes a PNG as [H, W, 3]; Pillow would cut 16 bits per channel down to 8."""
+    content = np.frombuffer(_read_intact(path), np.uint8)
+    try:
+        image = cv2.imdecode(content, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise InputError(f"{path}: {error}; expected a PNG that can be decoded") from error
+    if image is None:
+        raise InputError(f"{path}: damaged pixels; expected a PNG that can be decoded")
+    return image
+
+
 def _read_map(path: pathlib.Path) -> np.ndarray:
     """Reads a grey or palette PNG as [H, W]; OpenCV would turn the palette into colours."""
     content = _read_intact(path)
@@ -199,6 +229,20 @@ def _read_map(path: pathlib.Path) -> np.ndarray:
             return np.asarray(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: {error}; expected a PNG that can be decoded") from error
+
+
+def _check_labels(
+    path: pathlib.Path, label_map: np.ndarray, class_table: labels.ClassTable
+) -> None:
+    present = np.flatnonzero(np.bincount(label_map.ravel()))
+    unknown = np.setdiff1d(present, [label_class.id for label_class in class_table.classes])
+    if unknown.size:
+        shown = ", ".join(map(str, unknown[:_MOST_IDS_SHOWN]))
+        more = ", ..." if len(unknown) > _MOST_IDS_SHOWN else ""
+        raise InputError(
+            f"{path}: found label {shown}{more}, expected only the "
+            f"{len(class_table.classes)} ids of the class table {class_table.name!r}"
+        )
 
 
 def _unreadable(path: pathlib.Path, error: OSError) -> InputError:

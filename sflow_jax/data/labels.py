@@ -237,3 +237,26 @@ STREETS = ClassTable(
         if c.eval_id is not None
     ),
 )
+
+# Ids, names and colours of SYNTHIA's video sequences, from the readme that comes with them.
+SYNTHIA = _table(
+    "synthia",
+    [
+        (0, "void", (0, 0, 0), None),
+        (1, "sky", (128, 128, 128), 0),
+        (2, "building", (128, 0, 0), 1),
+        (3, "road", (128, 64, 128), 2),
+        (4, "sidewalk", (0, 0, 192), 3),
+        (5, "fence", (64, 64, 128), 4),
+        (6, "vegetation", (128, 128, 0), 5),
+        (7, "pole", (192, 192, 128), 6),
+        (8, "car", (64, 0, 128), 7),
+        (9, "traffic sign", (192, 128, 128), 8),
+        (10, "pedestrian", (64, 64, 0), 9),
+        (11, "bicycle", (0, 128, 192), 10),
+        (12, "lanemarking", (0, 172, 0), 11),
+        (13, "reserved 1", (0, 0, 0), None),
+        (14, "reserved 2", (0, 0, 0), None),
+        (15, "traffic light", (0, 128, 128), 12),
+    ],
+)

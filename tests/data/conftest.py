@@ -76,6 +76,45 @@ def cityscapes_dataset(tmp_path):
 
 
 @pytest.fixture
+def synthia_dataset(tmp_path):
+    """A dataset in the layout of SYNTHIA-SEQS: sequences of 20, 10 and 3 frames in two drives.
+
+    Attributes: source, arrays by name, path(key, name) of files, write(path, array).
+    """
+    source, rng, arrays = tmp_path / "source", np.random.default_rng(0), {}
+
+    def path(key: str, name: str) -> pathlib.Path:
+        drive, _, rest = name.partition("/")
+        folder = {"image": "RGB", "annotation": "GT/LABELS"}.get(key, key)
+        return source / drive / folder / f"{rest}.png"
+
+    sequences = {
+        "SYNTHIA-SEQS-04-DAWN/Stereo_Left/Omni_F": 20,
+        "SYNTHIA-SEQS-04-DAWN/Stereo_Right/Omni_B": 10,
+        "SYNTHIA-SEQS-05-FALL/Stereo_Left/Omni_L": 3,
+    }
+    for sequence, num_frames in sequences.items():
+        for number in range(num_frames):
+            name = f"{sequence}/{number:06d}"
+            frame = _arrays(rng, list(range(16)))
+            # Only cars and people are counted. The third channel has no meaning.
+            instances = rng.integers(1, 1000, (*SIZE, 1)) * np.isin(frame["label"], (8, 10))
+            annotation = np.concatenate([frame["label"], instances, 0 * instances], axis=-1)
+            counted = frame["label"].astype(np.uint16) * 1000 + instances
+            frame["instance"] = np.where(instances, counted, frame["label"])
+            arrays[name] = frame
+            _write(path("image", name), frame["image"])
+            _write(path("annotation", name), annotation.astype(np.uint16))
+            # What the official folder also holds must not disturb.
+            _write(path("GT/COLOR", name), labels.SYNTHIA.colorize(frame["label"][..., 0]))
+            _write(path("Depth", name), annotation.astype(np.uint16))
+    (source / "SYNTHIA-SEQS-05-FALL.rar").touch()
+    return types.SimpleNamespace(
+        source=source, arrays=arrays, path=path, write=_write, data_dir=tmp_path / "data"
+    )
+
+
+@pytest.fixture
 def write_with_opencv():
     """Writes an array as OpenCV does: [H, W] grey, [H, W, 3] BGR or [H, W, 4] BGRA."""
 

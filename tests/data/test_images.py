@@ -19,6 +19,28 @@ def _save(path, image: Image.Image, **options):
     return path
 
 
+def _png(header: tuple[int, int, int, int], stream: bytes) -> bytes:
+    """A PNG by the standard's letter; header: width, height, bit depth and colour type."""
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0)),
+        (b"IDAT", stream),
+        (b"IEND", b""),
+    ]
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in chunks:
+        checksum = zlib.crc32(kind + data)
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+    return content
+
+
+def _write_annotation(path, annotation: np.ndarray):
+    """Writes red, green, blue [H, W, 3] as a PNG of 16 bits."""
+    height, width, _ = annotation.shape
+    rows = [b"\0" + row.astype(">u2").tobytes() for row in annotation]
+    path.write_bytes(_png((width, height, 16, 2), zlib.compress(b"".join(rows))))
+    return path
+
+
 def test_colour_images_are_rgb_whatever_their_kind(tmp_path):
     rgb = _save(tmp_path / "rgb.png", Image.fromarray(RGB))
     np.testing.assert_array_equal(images.read_color(rgb), RGB)
@@ -105,6 +127,61 @@ def test_sixteen_bit_colours_and_coloured_instances_are_refused(tmp_path, write_
         images.read_instance_map(path)
 
 
+def test_an_annotation_has_classes_in_red_and_instance_numbers_in_green(tmp_path):
+    annotation = np.array(
+        [[[8, 0, 7], [8, 2, 7], [10, 999, 7]], [[15, 0, 7], [0, 0, 0], [0, 8, 0]]]
+    )
+    path = _write_annotation(tmp_path / "a.png", annotation)
+    label, instance = images.read_annotation(path, labels.SYNTHIA)
+    assert (label.dtype, instance.dtype) == (np.uint8, np.uint16)
+    assert label.tolist() == [[[8], [8], [10]], [[15], [0], [0]]]
+    # Void is never counted: 8 would be a car.
+    assert instance.tolist() == [[[8], [8002], [10999]], [[15], [0], [0]]]
+
+
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (RGB, "7x5 RGB PNG with 8 bits"),
+        (GREY, "7x5 grey PNG with 8 bits"),
+        (GREY.astype(np.uint16), "7x5 grey PNG with 16 bits"),
+    ],
+)
+def test_an_annotation_of_another_kind_is_refused(array, found, tmp_path, write_with_opencv):
+    path = write_with_opencv(tmp_path / "a.png", array)
+    with pytest.raises(InputError) as error:
+        images.read_annotation(path, labels.SYNTHIA)
+    assert str(error.value) == (
+        f"{path}: found a {found}, expected an RGB PNG of 16 bits: class ids in red, instance "
+        "numbers in green"
+    )
+
+
+def test_an_annotation_with_impossible_values_is_refused(tmp_path):
+    path = _write_annotation(tmp_path / "a.png", np.array([[[3, 0, 0], [16, 0, 0], [264, 0, 0]]]))
+    with pytest.raises(InputError, match=r"a\.png: found label 16, 264, expected only the 16 ids"):
+        images.read_annotation(path, labels.SYNTHIA)
+    path = _write_annotation(tmp_path / "b.png", np.array([[[8, 999, 0], [8, 1000, 0]]]))
+    with pytest.raises(InputError, match=r"b\.png: found instance number 1000, expected at most"):
+        images.read_annotation(path, labels.SYNTHIA)
+
+
+def test_a_damaged_annotation_is_refused(tmp_path):
+    path = _write_annotation(tmp_path / "a.png", RNG.integers(0, 16, (32, 32, 3)))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"a\.png: truncated PNG: found \d+ bytes"):
+        images.read_annotation(path, labels.SYNTHIA)
+    damaged = bytearray(content)
+    damaged[len(content) // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match=r"a\.png: damaged PNG \(a checksum is wrong\)"):
+        images.read_annotation(path, labels.SYNTHIA)
+    path.write_bytes(_png((32, 32, 16, 2), b"no zlib stream"))
+    with pytest.raises(InputError, match=r"a\.png: .*expected a PNG that can be decoded"):
+        images.read_annotation(path, labels.SYNTHIA)
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.99])
 def test_a_truncated_file_is_found_by_its_header_check(kept, tmp_path):
     path = _save(tmp_path / "a.png", Image.fromarray(RNG.integers(0, 256, (64, 64), np.uint8)))
@@ -128,16 +205,7 @@ def test_a_damaged_file_is_found_when_it_is_read(tmp_path):
 def test_pixels_that_do_not_decompress_are_an_error(key, tmp_path):
     path = tmp_path / "a.png"
     color_type = 2 if key == "image" else 0
-    chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, color_type, 0, 0, 0)),
-        (b"IDAT", b"no zlib stream"),
-        (b"IEND", b""),
-    ]
-    content = b"\x89PNG\r\n\x1a\n"
-    for kind, data in chunks:
-        checksum = zlib.crc32(kind + data)
-        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
-    path.write_bytes(content)
+    path.write_bytes(_png((64, 64, 8, color_type), b"no zlib stream"))
     read = images.read_color if key == "image" else images.read_instance_map
     with pytest.raises(InputError, match=f"{path}: .*expected a PNG that can be decoded"):
         read(path)

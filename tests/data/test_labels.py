@@ -59,7 +59,16 @@ def test_streets_has_the_scored_classes_in_their_colors():
     )
 
 
-@pytest.mark.parametrize("table", [labels.CITYSCAPES, labels.STREETS])
+def test_synthia_is_the_published_table():
+    table = labels.SYNTHIA
+    assert [c.id for c in table.classes] == list(range(16))
+    assert (table.num_classes, table.num_eval_classes) == (16, 13)
+    assert table.eval_lookup[:16].tolist() == [255, *range(12), 255, 255, 12]
+    assert [table.eval_names[index] for index in (0, 7, 12)] == ["sky", "car", "traffic light"]
+    assert table.palette[[8, 12, 15]].tolist() == [[64, 0, 128], [0, 172, 0], [0, 128, 128]]
+
+
+@pytest.mark.parametrize("table", [labels.CITYSCAPES, labels.STREETS, labels.SYNTHIA])
 def test_json_round_trip_through_text_and_file(table, tmp_path):
     path = tmp_path / "classes.json"
     path.write_text(table.to_json())
