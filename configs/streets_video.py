@@ -19,6 +19,7 @@ def get_config(variant: str = "demo") -> config_dict.ConfigDict:
         variant: `demo`, or `tiny` for tests, from a run of `configs/streets.py:tiny`.
     """
     config = default.video_stage(streets.get_config(variant))
+    config.flow.loss = "both"  # the steadiest in the README's table
     config.optimizer.learning_rate = 1e-4  # minutes instead of days
     config.train.constant_epochs = 1.0
     config.train.epochs = 2.0
