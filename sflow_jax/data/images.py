@@ -235,7 +235,7 @@ def _check_labels(
     path: pathlib.Path, label_map: np.ndarray, class_table: labels.ClassTable
 ) -> None:
     present = np.flatnonzero(np.bincount(label_map.ravel()))
-    unknown = np.setdiff1d(present, [label_class.id for label_class in class_table.classes])
+    unknown = np.setdiff1d(present, np.flatnonzero(class_table.is_known))
     if unknown.size:
         shown = ", ".join(map(str, unknown[:_MOST_IDS_SHOWN]))
         more = ", ..." if len(unknown) > _MOST_IDS_SHOWN else ""
