@@ -5,7 +5,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sflow_jax.data import frame_files, images, labels
 from sflow_jax.data.frame_reading import Frame
@@ -35,7 +35,8 @@ class Cityscapes(frame_files.FrameFilesBuilder, skip_registration=True):
     Pairs come from the video snippets, `leftImg8bit_sequence/SPLIT/CITY/*_leftImg8bit.png`, of
     which one frame in thirty is annotated; their label maps are those that a segmentation network
     predicted, `label_sequence/SPLIT/CITY/*_labelIds.png`. Some cities number several snippets
-    through, so a gap in the numbers is where the next snippet begins.
+    through, so a gap in the numbers is where the next snippet begins. Each snippet is a video
+    sequence, named after its first frame: 'aachen_000000_000000/aachen_000000_000012'.
 
     A split that has no folder of images or none of label maps is left out with a note; one with
     both must be complete. The public test split, whose label maps are empty, is left out too.
@@ -135,22 +136,28 @@ def _find(root: pathlib.Path, ending: str) -> dict[str, pathlib.Path]:
 
 def _list_pairs(frames: Sequence[Frame]) -> list[tuple[Frame, ...]]:
     """Pairs of consecutive frames, from frames sorted by name."""
-    numbered = [(*_sequence_and_number(frame), frame) for frame in frames]
-    pairs = [
-        (frame, following)
-        for (sequence, number, frame), (next_sequence, next_number, following) in (
-            itertools.pairwise(numbered)
-        )
-        if (next_sequence, next_number) == (sequence, number + 1)
-    ]
-    paired = {frame.name for pair in pairs for frame in pair}
+    return [pair for snippet in _list_snippets(frames) for pair in itertools.pairwise(snippet)]
+
+
+def _list_snippets(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
+    snippets, following = [], None
     for frame in frames:
-        if frame.name not in paired:
+        sequence, number = _sequence_and_number(frame)
+        if (sequence, number) != following:
+            snippets.append([])
+        snippets[-1].append(frame)
+        following = (sequence, number + 1)
+    for snippet in snippets:
+        if len(snippet) == 1:
             raise InputError(
-                f"{frame.files['image']}: found neither the frame before nor the one after, "
+                f"{snippet[0].files['image']}: found neither the frame before nor the one after, "
                 "expected consecutive frames"
             )
-    return pairs
+        names = [frame.name.rpartition("/")[2] for frame in snippet]
+        yield [
+            Frame(f"{names[0]}/{name}", frame.files)
+            for name, frame in zip(names, snippet, strict=True)
+        ]
 
 
 def _sequence_and_number(frame: Frame) -> tuple[str, int]:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sflow_jax.data import cityscapes, images, prepared
+from sflow_jax.data import cityscapes, folder, images, prepared
 from sflow_jax.errors import InputError
 
 SIZE = (40, 80)
@@ -59,11 +59,11 @@ def test_pairs_are_consecutive_frames_of_one_snippet(snippets):
     dataset = _prepare(snippets)
     names = [example["name"] for example in dataset.source("train")]
     assert names == [
-        "aachen/aachen_000000_000009",
-        "aachen/aachen_000000_000010",
-        "aachen/aachen_000001_000012",
-        "hamburg/hamburg_000000_000028",
-        "hamburg/hamburg_000000_000060",
+        "aachen_000000_000009/aachen_000000_000009",
+        "aachen_000000_000009/aachen_000000_000010",
+        "aachen_000001_000012/aachen_000001_000012",
+        "hamburg_000000_000028/hamburg_000000_000028",
+        "hamburg_000000_000060/hamburg_000000_000060",
     ]
     assert dataset.num_examples == {"train": 5, "validation": 1}
     assert dataset.schema.keys == ("image", "label", "flow")
@@ -72,6 +72,19 @@ def test_pairs_are_consecutive_frames_of_one_snippet(snippets):
         image, label = _read(snippets, name)
         np.testing.assert_array_equal(example["image"][t], image)
         np.testing.assert_array_equal(example["label"][t], label)
+
+
+def test_exported_snippets_can_be_prepared_as_pairs_again(snippets, tmp_path):
+    dataset = _prepare(snippets)
+    prepared.export(dataset, tmp_path / "exported")
+    again = folder.Folder(
+        source=tmp_path / "exported", height=0, width=0, frames=2, data_dir=tmp_path / "again"
+    )
+    for split in dataset.num_examples:
+        for exported, original in zip(again.examples(split), dataset.source(split), strict=True):
+            assert exported["name"] == original["name"]
+            for key in ("image", "label"):
+                np.testing.assert_array_equal(exported[key], original[key])
 
 
 def test_pairs_have_the_flow_of_opencv_at_training_resolution(snippets):
