@@ -35,7 +35,7 @@ _COLOR_NAMES = {
     _RGBA: "RGBA",
 }
 _MOST_IDS_SHOWN = 5
-_MOST_INSTANCES = 999  # of a class: an instance id is class id * 1000 + number
+_MOST_INSTANCES = 999  # of a class, so that class id * 1000 + number tells them apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,22 +117,19 @@ def read_annotation(
 
     Returns:
         The label map, uint8 [H, W, 1], and the instance map, uint16 [H, W, 1]: class id * 1000 +
-        number where there is a number, else the class id.
+        number where there is a number, else the class id. After 999 numbers start again at 1.
 
     Raises:
-        InputError: the file is missing, damaged, no annotation, or has ids outside the table or
-            instance numbers above 999.
+        InputError: the file is missing, damaged, no annotation, or has ids outside the table.
     """
     check_header(path, "annotation")
     annotation = _decode_rgb(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
     label_map, number = annotation[..., :1], annotation[..., 1:2]
     _check_labels(path, label_map, class_table)
-    if number.max() > _MOST_INSTANCES:
-        raise InputError(
-            f"{path}: found instance number {number.max()}, expected at most {_MOST_INSTANCES}"
-        )
     # An instance of class 0 would be taken for the class of its number.
     is_counted = (number > 0) & (label_map > 0)
+    # Not cut off: then all later objects would be one.
+    number = (number - 1) % _MOST_INSTANCES + 1
     instance = np.where(is_counted, label_map * 1000 + number, label_map)
     return label_map.astype(np.uint8), instance
 

@@ -161,9 +161,13 @@ def test_an_annotation_with_impossible_values_is_refused(tmp_path):
     path = _write_annotation(tmp_path / "a.png", np.array([[[3, 0, 0], [16, 0, 0], [264, 0, 0]]]))
     with pytest.raises(InputError, match=r"a\.png: found label 16, 264, expected only the 16 ids"):
         images.read_annotation(path, labels.SYNTHIA)
-    path = _write_annotation(tmp_path / "b.png", np.array([[[8, 999, 0], [8, 1000, 0]]]))
-    with pytest.raises(InputError, match=r"b\.png: found instance number 1000, expected at most"):
-        images.read_annotation(path, labels.SYNTHIA)
+
+
+def test_many_instances_never_reach_the_next_class(tmp_path):
+    numbers = [1, 999, 1000, 1001, 65535]
+    path = _write_annotation(tmp_path / "a.png", np.array([[[8, number, 0] for number in numbers]]))
+    _, instance = images.read_annotation(path, labels.SYNTHIA)
+    assert instance.ravel().tolist() == [8001, 8999, 8001, 8002, 8600]
 
 
 def test_a_damaged_annotation_is_refused(tmp_path):
