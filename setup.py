@@ -38,6 +38,7 @@ setup(
     ],
     extras_require={
         "test": ["pytest", "ruff"],
+        "beam": ["apache-beam"],  # installed as constraints-beam.txt says
         "convert": ["torch"],  # only to convert PyTorch checkpoints
         "gpu": ["jax[cuda12]"],
         "tpu": ["jax[tpu]"],

@@ -1,9 +1,11 @@
 """Prepares a dataset: stores it at training resolution, where training finds it.
 
 python -m sflow_jax.prepare --config configs/cityscapes.py --config.data.source=DIR [--export DIR]
+    [--beam_options=runner=DirectRunner,direct_num_workers=8,direct_running_mode=multi_processing]
 
 Training does this by itself where it is not done yet. `--export` also writes the prepared splits as
-PNG files in the layout of the `folder` dataset.
+PNG files in the layout of the `folder` dataset. With `--beam_options`, Apache Beam does the work,
+with its own defaults where that is empty; its workers must see both folders under the same paths.
 """
 
 import contextlib
@@ -12,14 +14,15 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import tensorflow_datasets as tfds
 from absl import flags
 from ml_collections import config_dict
 
 from sflow_jax import cli
+from sflow_jax.data import beam, frame_files
 from sflow_jax.data import builder as builder_lib
-from sflow_jax.data import frame_files
 from sflow_jax.data import prepared as prepared_lib
 from sflow_jax.data.prepared import PreparedDataset
 from sflow_jax.errors import InputError
@@ -29,7 +32,9 @@ _LOCK_FILE = ".lock"
 _INCOMPLETE = "incomplete.*"  # how tensorflow-datasets names a folder until it is complete
 
 
-def prepare(data_config: config_dict.ConfigDict) -> PreparedDataset:
+def prepare(
+    data_config: config_dict.ConfigDict, beam_options: Sequence[str] | None = None
+) -> PreparedDataset:
     """Opens the dataset of a config, and builds it first where that was not done yet.
 
     A prepared dataset is known by its name, size and the names, sizes and modification times of
@@ -38,6 +43,8 @@ def prepare(data_config: config_dict.ConfigDict) -> PreparedDataset:
 
     Args:
         data_config: the `data` section of a config.
+        beam_options: builds with Apache Beam and these options of its pipeline, such as
+            'runner=DirectRunner'; None builds with this machine's cores.
 
     Raises:
         InputError: the source has a fault, there is none, or the data cannot be stored.
@@ -49,12 +56,15 @@ def prepare(data_config: config_dict.ConfigDict) -> PreparedDataset:
     default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
     data_dir = pathlib.Path(data_config.data_dir or default).expanduser()
     with builder_lib.quiet():
-        return _prepare(data_config, data_dir)
+        download_config = tfds.download.DownloadConfig()
+        if beam_options is not None:
+            download_config.beam_options = beam.pipeline_options(beam_options)
+        return _prepare(data_config, data_dir, download_config)
 
 
 def main() -> None:
     """Prepares the dataset of `--config`, and exports it on request."""
-    dataset = prepare(flags.FLAGS.config.data)
+    dataset = prepare(flags.FLAGS.config.data, flags.FLAGS.beam_options)
     sizes = ", ".join(f"{size} {split}" for split, size in dataset.num_examples.items())
     print(f"{dataset.directory}: {sizes} examples of {builder_lib.size_name(dataset.schema)}")
     if flags.FLAGS.export:
@@ -63,7 +73,11 @@ def main() -> None:
         print(f"{directory}: exported; read it with --config.data.dataset=folder")
 
 
-def _prepare(data_config: config_dict.ConfigDict, data_dir: pathlib.Path) -> PreparedDataset:
+def _prepare(
+    data_config: config_dict.ConfigDict,
+    data_dir: pathlib.Path,
+    download_config: tfds.download.DownloadConfig,
+) -> PreparedDataset:
     frame_files.check_size(data_config.height, data_config.width, data_config.frames)
     if data_config.dataset != "streets" and not data_config.source:
         return prepared_lib.open_dataset(_find_prepared(data_config, data_dir))
@@ -71,7 +85,7 @@ def _prepare(data_config: config_dict.ConfigDict, data_dir: pathlib.Path) -> Pre
     directory = pathlib.Path(builder.data_path)
     if not _is_complete(directory):
         builder.check()
-        _build(builder, directory)
+        _build(builder, directory, download_config)
     return prepared_lib.open_dataset(directory)
 
 
@@ -125,7 +139,11 @@ def _is_complete(directory: pathlib.Path) -> bool:
     return is_named and (directory / prepared_lib.INFO_FILE).is_file()
 
 
-def _build(builder: builder_lib.ExampleBuilder, directory: pathlib.Path) -> None:
+def _build(
+    builder: builder_lib.ExampleBuilder,
+    directory: pathlib.Path,
+    download_config: tfds.download.DownloadConfig,
+) -> None:
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
         with _lock(directory.parent / _LOCK_FILE):
@@ -133,7 +151,7 @@ def _build(builder: builder_lib.ExampleBuilder, directory: pathlib.Path) -> None
                 return  # another process did it while this one waited
             for stale in [directory, *directory.parent.glob(_INCOMPLETE)]:
                 shutil.rmtree(stale, ignore_errors=True)
-            builder.download_and_prepare()
+            builder.download_and_prepare(download_config=download_config)
     except OSError as error:
         raise InputError(f"{directory}: {error}; expected a folder with room to write") from error
 
@@ -153,5 +171,8 @@ def _lock(path: pathlib.Path) -> Iterator[None]:
 if __name__ == "__main__":
     cli.define_config_flag()
     flags.DEFINE_string("export", "", "Folder to write the prepared splits to, as PNG files.")
+    flags.DEFINE_list(
+        "beam_options", None, "Prepares with Apache Beam, its runner and options comma-separated."
+    )
     flags.mark_flag_as_required("config")
     cli.run(main)

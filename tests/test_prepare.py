@@ -184,7 +184,7 @@ def test_kill_9_leaves_nothing_that_passes_for_a_dataset(moment, tmp_path):
     source, data_dir = tmp_path / "source", tmp_path / "data"
     _write_source(source, 100)
     process = _start(_config(data_dir, source))
-    _wait_for(data_dir, "folder/*/incomplete.*/folder-train*")
+    _wait_for(data_dir, "folder/*/incomplete.*/*folder-train*")
     time.sleep(moment)
     process.send_signal(signal.SIGKILL)
     process.communicate()

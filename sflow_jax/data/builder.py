@@ -3,30 +3,35 @@
 import abc
 import contextlib
 import dataclasses
+import itertools
 import os
-from collections.abc import Iterator
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import tensorflow_datasets as tfds
 import tqdm
 from absl import logging
-from array_record.python import array_record_module
+from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
-from sflow_jax.data import example, labels
+from sflow_jax.data import beam, example, labels, workers
+from sflow_jax.data.shards import Shard, write_shard
 from sflow_jax.errors import InputError
 
 FILE_FORMAT = "array_record"
 _EXAMPLES_PER_SHARD = 256  # a full disk is noticed where a shard ends
 
 
-class ExampleBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration=True):
+class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
     """Writes the examples of one schema, in their own order.
 
-    A subclass says how many examples each split has and yields them. Its name, with
+    A subclass says how many examples each split has and how they are made. Its name, with
     `skip_registration=True`, is free to be one that tensorflow-datasets has too.
 
-    tensorflow-datasets would keep a split in memory until it is complete, spill it through
-    TensorFlow where it exceeds 1 GB, and shuffle it. Here examples go straight to disk instead:
-    any size, no TensorFlow, a full disk is noticed early, and training shuffles anyway.
+    `tfds.core.GeneratorBasedBuilder` would keep a split in memory until it is complete, spill it
+    through TensorFlow where it exceeds 1 GB, and shuffle it. Here examples go straight to disk
+    instead: any size, no TensorFlow, a full disk is noticed early, and training shuffles anyway.
+    Apache Beam writes the same files, many at a time, where the download config has options for it.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -70,8 +75,22 @@ class ExampleBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration
         """The number of examples of each split: 'train', 'validation', 'test' or some of them."""
 
     @abc.abstractmethod
+    def recipe(self, split: str) -> tuple[Callable[[Any], dict], Sequence]:
+        """How the examples of a split are made, anywhere and in any order.
+
+        Returns:
+            A function that makes an example, as `example.encode` wants it, from an item; and the
+            item of each example. Both can be pickled.
+        """
+
     def examples(self, split: str) -> Iterator[dict]:
-        """Yields the examples of a split, as `example.encode` wants them."""
+        """Makes the examples of a split with all cores, and yields them in their order.
+
+        Raises:
+            InputError: the source of an example has a fault.
+        """
+        make_example, items = self.recipe(split)
+        yield from workers.map_in_processes(make_example, items, len(items))
 
     def check(self) -> None:
         """Checks the whole source as far as that is cheap, before anything is written.
@@ -103,47 +122,50 @@ class ExampleBuilder(tfds.core.GeneratorBasedBuilder, abc.ABC, skip_registration
     def _log_download_done(self) -> None:
         """Says nothing: nothing was downloaded."""
 
-    def _split_generators(self, dl_manager) -> dict:
-        return {split: self._generate_examples(split) for split in self.split_sizes}
+    def _download_and_prepare(self, dl_manager, download_config) -> None:
+        shards = {split: self._shards(split) for split in self.split_sizes}
+        every_shard = list(itertools.chain.from_iterable(shards.values()))
+        if download_config.beam_options is None:
+            self._write(every_shard)
+        else:
+            beam.write_shards(every_shard, download_config.beam_options)
+        infos = [self._split_info(split, shards[split]) for split in shards]
+        self.info.set_splits(tfds.core.SplitDict(infos))
 
-    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
-        for index, arrays in enumerate(self.examples(split)):
-            yield index, example.encode(arrays, self.schema)
+    def _shards(self, split: str) -> list[Shard]:
+        make_example, items = self.recipe(split)
+        starts = range(0, len(items), _EXAMPLES_PER_SHARD)
+        template = self._get_filename_template(split_name=split)
+        return [
+            Shard(
+                pathlib.Path(template.sharded_filepath(shard_index=index, num_shards=len(starts))),
+                make_example,
+                items[start : start + _EXAMPLES_PER_SHARD],
+                self.schema,
+            )
+            for index, start in enumerate(starts)
+        ]
 
-    def _generate_splits(self, dl_manager, download_config) -> list[tfds.core.SplitInfo]:
+    def _write(self, shards: Sequence[Shard]) -> None:
+        with contextlib.closing(self._all_examples()) as examples:
+            for shard in shards:
+                write_shard(shard, itertools.islice(examples, len(shard.items)))
+
+    def _all_examples(self) -> Iterator[dict]:
         description = f"Preparing {self.name} {size_name(self.schema)}"
         total = sum(self.split_sizes.values())
         with tqdm.tqdm(total=total, desc=description, unit=" examples") as progress:
-            return [
-                self._write_split(split, generator, progress)
-                for split, generator in self._split_generators(dl_manager).items()
-            ]
+            for split in self.split_sizes:
+                for arrays in self.examples(split):
+                    progress.update()
+                    yield arrays
 
-    def _write_split(
-        self, split: str, generator: Iterator[tuple[int, dict]], progress: tqdm.tqdm
-    ) -> tfds.core.SplitInfo:
-        template = self._get_filename_template(split_name=split)
-        size = self.split_sizes[split]
-        shard_lengths = [
-            min(_EXAMPLES_PER_SHARD, size - start) for start in range(0, size, _EXAMPLES_PER_SHARD)
-        ]
-        num_bytes = 0
-        for index, length in enumerate(shard_lengths):
-            path = template.sharded_filepath(shard_index=index, num_shards=len(shard_lengths))
-            writer = array_record_module.ArrayRecordWriter(os.fspath(path), "group_size:1")
-            for _ in range(length):
-                record = self.info.features.serialize_example(next(generator)[1])
-                with _os_errors():
-                    writer.write(record)
-                num_bytes += len(record)
-                progress.update()
-            with _os_errors():
-                writer.close()
+    def _split_info(self, split: str, shards: Sequence[Shard]) -> tfds.core.SplitInfo:
         return tfds.core.SplitInfo(
             name=split,
-            shard_lengths=shard_lengths,
-            num_bytes=num_bytes,
-            filename_template=template,
+            shard_lengths=[len(shard.items) for shard in shards],
+            num_bytes=sum(shard.path.stat().st_size for shard in shards),
+            filename_template=self._get_filename_template(split_name=split),
         )
 
 
@@ -164,15 +186,6 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(verbosity)
-
-
-@contextlib.contextmanager
-def _os_errors() -> Iterator[None]:
-    """Calls a full disk what it is: the record writer raises a RuntimeError."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise OSError(str(error)) from error
 
 
 def size_name(schema: example.Schema) -> str:

@@ -5,11 +5,11 @@ import itertools
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import tqdm
 
-from sflow_jax.data import builder, example, images, labels, workers
+from sflow_jax.data import builder, example, images, labels
 from sflow_jax.data.frame_reading import Frame, ReadExample, ReadFrame, read_frame
 from sflow_jax.errors import InputError
 
@@ -82,16 +82,10 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
         for frame in tqdm.tqdm(self._frames(), desc=description, unit=" frames", leave=False):
             _check_frame(frame, self._size_reference)
 
-    def examples(self, split: str) -> Iterator[dict]:
-        """Yields the examples of a split in the order of their files.
-
-        Raises:
-            InputError: a file is damaged or has labels outside the class table.
-        """
-        examples = self._splits[split]
+    def recipe(self, split: str) -> tuple[ReadExample, Sequence[tuple[Frame, ...]]]:
+        """Reads the examples of a split in the order of their files."""
         size = (self.schema.height, self.schema.width)
-        read = ReadExample(self._read, self.class_table, size)
-        yield from workers.map_in_processes(read, examples, len(examples))
+        return ReadExample(self._read, self.class_table, size), self._splits[split]
 
     def _frames(self) -> list[Frame]:
         examples = [frames for split in self._splits.values() for frames in split]

@@ -9,10 +9,12 @@ class Counting(builder.ExampleBuilder, skip_registration=True):
 
     split_sizes = {"train": 5, "test": 1}  # noqa: RUF012
 
-    def examples(self, split):
-        for index in range(self.split_sizes[split]):
+    def recipe(self, split):
+        def make_example(index):
             image = np.full((1, 2, 3, 3), index, np.uint8)
-            yield {"image": image, "label": image[..., :1], "name": f"{split}/{index}"}
+            return {"image": image, "label": image[..., :1], "name": f"{split}/{index}"}
+
+        return make_example, range(self.split_sizes[split])
 
 
 def _build(data_dir) -> builder.ExampleBuilder:

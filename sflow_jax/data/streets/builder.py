@@ -1,12 +1,12 @@
 """The `streets` dataset: clips of the simulator, rendered by all cores."""
 
+import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator
 
 import numpy as np
 
-from sflow_jax.data import builder, labels, workers
+from sflow_jax.data import builder, labels
 from sflow_jax.data.example import Schema
 from sflow_jax.data.flow import farneback_flow
 from sflow_jax.data.streets import simulator
@@ -70,30 +70,39 @@ class Streets(builder.ExampleBuilder, skip_registration=True):
         """The number of examples of each split."""
         return self._split_sizes
 
-    def examples(self, split: str) -> Iterator[dict]:
-        """Renders a split in its order."""
-        first = (len(_SPLITS) * self._seed + _SPLITS.index(split)) * _SEEDS_PER_SPLIT
-        size = self._split_sizes[split]
-        jobs = ((split, index, first + index, self.schema) for index in range(size))
-        yield from workers.map_in_processes(_render_example, jobs, size)
+    def recipe(self, split: str) -> tuple["_RenderExample", range]:
+        """Renders the examples of a split by their number."""
+        first_seed = (len(_SPLITS) * self._seed + _SPLITS.index(split)) * _SEEDS_PER_SPLIT
+        return _RenderExample(split, first_seed, self.schema), range(self._split_sizes[split])
+
+
+@dataclasses.dataclass(frozen=True)
+class _RenderExample:
+    """Renders the examples of a split; a class, so that it can be pickled to other processes."""
+
+    split: str
+    first_seed: int
+    schema: Schema
+
+    def __call__(self, index: int) -> dict:
+        schema = self.schema
+        clip = simulator.render_clip(
+            self.first_seed + index,
+            num_frames=schema.frames,
+            height=schema.height,
+            width=schema.width,
+        )
+        arrays = {key: clip[key] for key in ("image", "label", "instance", "cg")}
+        arrays["depth"] = clip["depth"]
+        name = f"{self.split}/{index:06d}"
+        if schema.frames == 1:
+            return arrays | {"name": name}
+        arrays["flow"] = farneback_flow(*clip["image"])
+        arrays["exact_flow"] = clip["exact_flow"][0]
+        arrays["occlusion"] = clip["occlusion"][0].astype(np.uint8)
+        return arrays | {"name": f"{name}/0"}  # each pair is a sequence of its own
 
 
 def _check_range(field: str, value: int, end: int) -> None:
     if not 0 <= value < end:
         raise InputError(f"config.data.{field}: found {value}, expected 0 to {end - 1}")
-
-
-def _render_example(job: tuple[str, int, int, Schema]) -> dict:
-    split, index, seed, schema = job
-    clip = simulator.render_clip(
-        seed, num_frames=schema.frames, height=schema.height, width=schema.width
-    )
-    arrays = {key: clip[key] for key in ("image", "label", "instance", "cg")}
-    arrays["depth"] = clip["depth"]
-    name = f"{split}/{index:06d}"
-    if schema.frames == 1:
-        return arrays | {"name": name}
-    arrays["flow"] = farneback_flow(*clip["image"])
-    arrays["exact_flow"] = clip["exact_flow"][0]
-    arrays["occlusion"] = clip["occlusion"][0].astype(np.uint8)
-    return arrays | {"name": f"{name}/0"}  # each pair is a sequence of its own

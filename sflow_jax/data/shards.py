@@ -1,0 +1,73 @@
+"""The files that a dataset is split into: any process can write one by itself."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from array_record.python import array_record_module
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
+from tensorflow_datasets.core.utils import incomplete_file
+
+from sflow_jax.data import example
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A file of a dataset and how its examples are made; can be pickled to other machines.
+
+    Attributes:
+        path: the file.
+        make_example: makes an example, as `example.encode` wants it, from an item.
+        items: one for each example, in their order.
+        schema: what each example holds.
+    """
+
+    path: pathlib.Path
+    make_example: Callable[[Any], dict]
+    items: Sequence
+    schema: example.Schema
+
+
+def write_shard(shard: Shard, examples: Iterable[dict]) -> None:
+    """Writes a file of examples, under another name until it is complete.
+
+    Args:
+        shard: what to write.
+        examples: made from its items.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    serialize = _serializer(shard.schema)
+    with incomplete_file(shard.path) as path:
+        writer = array_record_module.ArrayRecordWriter(os.fspath(path), "group_size:1")
+        for arrays in examples:
+            record = serialize(arrays)
+            with _os_errors():
+                writer.write(record)
+        with _os_errors():
+            writer.close()
+
+
+def _serializer(schema: example.Schema) -> Callable[[dict], bytes]:
+    """As `features.serialize_example` does it, but the same example gives the same bytes."""
+    features = schema.features()
+    serializer = ExampleSerializer(features.get_serialized_info())
+
+    def serialize(arrays: dict) -> bytes:
+        encoded = features.encode_example(example.encode(arrays, schema))
+        return serializer.get_tf_example(encoded).SerializeToString(deterministic=True)
+
+    return serialize
+
+
+@contextlib.contextmanager
+def _os_errors() -> Iterator[None]:
+    """Calls a full disk what it is: the record writer raises a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(str(error)) from error
