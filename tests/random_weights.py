@@ -58,13 +58,18 @@ def zeros(function, *arguments):
     return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
 
 
-def random_batch(size, batch_size=1, num_classes=5, seed=0):
+def random_batch(size, batch_size=1, num_classes=5, seed=0, num_frames=1):
     """A stored batch as the data pipeline gives it: noise, and labels in blocks of 4x4 pixels."""
     random = np.random.RandomState(seed)
     height, width = size
-    cells = random.randint(0, num_classes, (batch_size, 1, -(-height // 4), -(-width // 4), 1))
+    frames = (batch_size, num_frames)
+    cells = random.randint(0, num_classes, (*frames, -(-height // 4), -(-width // 4), 1))
     label = cells.repeat(4, 2).repeat(4, 3)[:, :, :height, :width]
-    return {
-        "image": random.randint(0, 256, (batch_size, 1, height, width, 3)).astype(np.uint8),
+    batch = {
+        "image": random.randint(0, 256, (*frames, height, width, 3)).astype(np.uint8),
         "label": label.astype(np.uint8),
     }
+    if num_frames == 2:
+        flow = random.normal(0, 2, (batch_size, height, width, 2))
+        batch["flow"] = flow.astype(np.float16)
+    return batch

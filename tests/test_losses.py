@@ -223,6 +223,59 @@ def test_the_loss_of_a_batch_is_the_mean_over_its_parts():
     np.testing.assert_allclose(np.mean(halves, 0), all_losses(slice(0, 2)), rtol=1e-5)
 
 
+def flows(seed):
+    return np.random.RandomState(seed).normal(0, 2, (3, 8, 10, 2)).astype(np.float32)
+
+
+def visible():
+    """A mask of which the second example has nothing."""
+    mask = (np.random.RandomState(5).random((3, 8, 10, 1)) < 0.6).astype(np.float32)
+    mask[1] = 0
+    return mask
+
+
+def test_the_flow_loss_is_the_mean_difference_of_flows():
+    real, fake, mask = flows(0), flows(1), visible()
+    np.testing.assert_allclose(losses.flow(real, fake), np.abs(real - fake).mean(), rtol=1e-6)
+    means = [
+        (mask[i] * np.abs(real[i] - fake[i])).sum() / max(2 * mask[i].sum(), 1) for i in range(3)
+    ]
+    np.testing.assert_allclose(losses.flow(real, fake, mask), np.mean(means), rtol=1e-6)
+
+
+def test_no_gradient_flows_into_the_real_flow():
+    gradient = jax.grad(lambda real: losses.flow(real, flows(1)))(flows(0))
+    assert not np.any(gradient)
+
+
+def test_the_warping_loss_moves_the_second_frame_back():
+    second = np.random.RandomState(0).standard_normal((1, 6, 9, 3)).astype(np.float32)
+    first = np.roll(second, 2, axis=2)  # the first shows at x what the second shows at x - 2
+    flow = np.broadcast_to(np.float32([-2, 0]), (1, 6, 9, 2))
+    seen = np.ones((1, 6, 9, 1), np.float32)
+    seen[:, :, :2] = 0
+    assert losses.warping(first, second, flow, seen) == 0
+    assert losses.warping(first, second, flow) > 0
+    np.testing.assert_allclose(
+        losses.warping(first, second, 0 * flow), np.abs(first - second).mean(), rtol=1e-6
+    )
+
+
+def test_a_pair_of_which_nothing_is_visible_has_no_loss_and_finite_gradients():
+    nothing = np.zeros((3, 8, 10, 1), np.float32)
+    value, gradient = jax.value_and_grad(lambda fake: losses.flow(flows(0), fake, nothing))(
+        flows(1)
+    )
+    assert value == 0
+    assert not np.any(gradient)
+
+
+def test_the_loss_of_a_pair_does_not_depend_on_its_batch():
+    real, fake, mask = flows(0), flows(1), visible()
+    alone = [losses.flow(*(x[i : i + 1] for x in (real, fake, mask))) for i in range(3)]
+    np.testing.assert_allclose(losses.flow(real, fake, mask), np.mean(alone), rtol=1e-6)
+
+
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="'wgan'; expected one of"):
         losses.adversarial_generator(outputs(0), "wgan")

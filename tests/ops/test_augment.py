@@ -1,9 +1,12 @@
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sflow_jax.data.streets import render_clip
 from sflow_jax.ops import augment
+from sflow_jax.ops.warp import warp
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +84,72 @@ def test_blur_mixes_in_the_binomial_mean_of_the_neighbours(keys):
 def test_blur_keeps_a_full_map_full_at_the_border(keys):
     edges = np.ones((500, 4, 4, 1), np.float32)
     np.testing.assert_allclose(augment.blur_edges(keys, edges, 1.0), edges, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Two frames [1, H, W, 3] in [0, 255], their exact flow and what is seen in both."""
+    clip = render_clip(5, num_frames=2, height=64, width=128)
+    first, second = clip["image"].astype(np.float32)[:, None]
+    return first, second, clip["exact_flow"], 1.0 - clip["occlusion"]
+
+
+def warping_difference(first, second, flow, seen):
+    """Of the second frame, moved back, to the first: the mean where both see the same."""
+    difference = np.abs(warp(jnp.asarray(second), jnp.asarray(flow)) - first).mean(-1)
+    return float((difference * seen[..., 0]).sum() / seen.sum())
+
+
+def test_flow_is_mirrored_with_its_frames(pair):
+    first, second, flow, seen = pair
+    flips = jnp.array([True])
+    mirrored = [augment.flip_horizontally(x, flips) for x in (first, second)]
+    mirrored_seen = np.asarray(augment.flip_horizontally(seen, flips))
+    before = warping_difference(*pair)
+    after = warping_difference(*mirrored, augment.flip_flow(flow, flips), mirrored_seen)
+    np.testing.assert_allclose(after, before, rtol=1e-3)
+    wrong = warping_difference(
+        *mirrored, augment.flip_horizontally(jnp.asarray(flow), flips), mirrored_seen
+    )
+    assert wrong > 2 * before
+    kept = augment.flip_flow(flow, jnp.array([False]))
+    np.testing.assert_array_equal(kept, flow)
+
+
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (0.3, 0.8), (1.0, 1.0)])
+def test_flow_is_cropped_and_resized_with_its_frames(offset):
+    noise = np.random.RandomState(0).uniform(0, 255, (68, 132, 3)).astype(np.float32)
+    texture = cv2.GaussianBlur(noise, (0, 0), 2)[None]
+    # What the first frame shows at x, y the second shows at x + 4, y - 2.
+    first, second = texture[:, 1:65, 4:], texture[:, 3:67, :-4]
+    flow = np.broadcast_to(np.float32([4, -2]), (1, 64, 128, 2))
+    zoom = augment.Zoom(jnp.array([1.6]), jnp.array([offset]))
+    zoomed = [augment.zoom_image(x, zoom) for x in (first, second)]
+    inside = np.zeros((1, 64, 128, 1))  # near the border things move out of the crop
+    inside[:, 8:-8, 8:-8] = 1
+    right = warping_difference(*zoomed, augment.zoom_flow(flow, zoom), inside)
+    assert right < 0.5
+    wrong = warping_difference(*zoomed, augment.zoom_image(flow, zoom), inside)
+    assert wrong > 10 * right
+
+
+def test_labels_stay_ids_and_follow_their_image(pair):
+    ids = np.arange(64 * 128).reshape(1, 64, 128, 1) // 512 % 7
+    zoom = augment.Zoom(jnp.array([1.7]), jnp.array([[0.2, 0.6]]))
+    found = np.asarray(augment.zoom_labels(ids, zoom))
+    assert set(np.unique(found)) <= set(range(7))
+    picture = np.asarray(augment.zoom_image(ids.astype(np.float32), zoom))
+    assert (np.abs(found - picture) <= 0.5 * np.ptp(ids)).all()
+    whole = picture == np.rint(picture)
+    assert whole.mean() > 0.5
+    np.testing.assert_array_equal(found[whole], picture[whole])
+
+
+def test_no_zoom_changes_nothing_and_draws_stay_in_range(keys, pair):
+    first, _, flow, _ = pair
+    still = augment.Zoom(jnp.ones(1), jnp.full((1, 2), 0.7))
+    np.testing.assert_allclose(augment.zoom_image(first, still), first, atol=1e-3)
+    np.testing.assert_allclose(augment.zoom_flow(flow, still), flow, atol=1e-3)
+    zooms = augment.random_zooms(keys, 0.4)
+    assert 1 <= zooms.factor.min() < 1.05 < 1.35 < zooms.factor.max() <= 1.4
+    assert 0 <= zooms.offset.min() < 0.05 < 0.95 < zooms.offset.max() <= 1
