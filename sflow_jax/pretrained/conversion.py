@@ -14,6 +14,14 @@ import numpy as np
 from sflow_jax.errors import InputError
 from sflow_jax.pretrained import variables
 
+_TORCH_LEAVES = {
+    "kernel": "weight",
+    "scale": "weight",  # of a batch norm
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
@@ -28,6 +36,22 @@ class Conversion:
     shapes: variables.Shapes
     keys: Mapping[str, str]
     ignored_keys: str = ""
+
+
+def torch_keys(shapes: variables.Shapes) -> dict[str, str]:
+    """PyTorch's keys for a network whose modules have the names that PyTorch's have.
+
+    Args:
+        shapes: the shape of every variable, by path: params/Mixed_5b/branch1x1/bn/scale.
+
+    Returns:
+        The checkpoint's key by path: Mixed_5b.branch1x1.bn.weight.
+    """
+    keys = {}
+    for path in shapes:
+        _, *modules, leaf = path.split("/")
+        keys[path] = ".".join([*modules, _TORCH_LEAVES[leaf]])
+    return keys
 
 
 def convert_tensors(

@@ -57,6 +57,12 @@ REGISTRY = {
         sha256_prefix="dcbb9e9d",  # torchvision writes the first eight digits into the file name
         module="sflow_jax.pretrained.vgg19",
     ),
+    "inception_v3": KnownWeights(
+        url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+        "pt_inception-2015-12-05-6726825d.pth",
+        sha256_prefix="6726825d",
+        module="sflow_jax.pretrained.inception_v3",
+    ),
 }
 
 
