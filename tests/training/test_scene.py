@@ -24,8 +24,12 @@ def make_config(**changes):
 
 def scene_of(batch, keys=KEYS, **changes):
     """The fields of a scene by name."""
-    config = make_config(**changes)
-    return fast_jit(lambda b, k: vars(prepare_scene(b, k, NUM_CLASSES, config)))(batch, keys)
+    return fast_jit(lambda b, k: fields_of(b, k, make_config(**changes)))(batch, keys)
+
+
+def fields_of(batch, keys, config):
+    scene = vars(prepare_scene(batch, keys, NUM_CLASSES, config))
+    return {name: values for name, values in scene.items() if values is not None}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +101,7 @@ def test_examples_do_not_depend_on_how_the_batch_is_split(batch):
 
     def part(index, example):
         keys = augment.example_keys(key, 2, "batch")
-        return vars(prepare_scene(example, keys, NUM_CLASSES, make_config()))
+        return fields_of(example, keys, make_config())
 
     split = {name: values.reshape(8, 2, *values.shape[1:]) for name, values in batch.items()}
     parts = jax.pmap(part, axis_name="batch")(np.arange(8), split)
@@ -125,10 +129,3 @@ def test_the_condition_is_the_label_map_with_the_edges_unless_they_are_off():
         label_map, edge_map, make_config(**{"generator.edges": "none"})
     )
     np.testing.assert_array_equal(labels_only, label_map)
-
-
-def test_only_the_first_frame_of_a_clip_is_used(batch, scene):
-    later = {key: np.zeros_like(values) for key, values in batch.items()}
-    clip = {key: np.concatenate([batch[key], later[key]], 1) for key in batch}
-    for name, values in scene_of(clip).items():
-        np.testing.assert_array_equal(values, scene[name])

@@ -56,7 +56,16 @@ def test_without_a_ramp_the_stages_follow_each_other():
     schedule = Schedule(
         1, laplacian_steps=3, ramp_steps=0, constant_steps=5, decay_steps=5, num_steps=5
     )
-    assert [float(schedule.dned_share(np.int32(step))) for step in range(6)] == [0, 0, 0, 0, 1, 1]
+    assert [float(schedule.dned_share(np.int32(step))) for step in range(6)] == [0, 0, 0, 1, 1, 1]
+
+
+def test_the_video_stage_has_dneds_edges_from_its_first_step():
+    train = default.video_stage(default.get_config()).train
+    schedule = Schedule.from_config(train, num_examples=100, global_batch_size=1)
+    assert schedule.num_steps == 2000
+    assert [float(schedule.dned_share(np.int32(step))) for step in (0, 1, 1999)] == [1, 1, 1]
+    rates = jax.vmap(schedule.learning_rate(2e-5))(np.array([0, 1999]))
+    np.testing.assert_allclose(rates, 2e-5)
 
 
 def test_the_learning_rate_is_constant_and_then_falls_to_zero():
