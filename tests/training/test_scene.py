@@ -1,10 +1,12 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import streets
 from sflow_jax.ops import augment
 from sflow_jax.ops.laplacian import laplacian_edges, to_grey
+from sflow_jax.ops.warp import stays_inside, warp
 from sflow_jax.training.scene import generator_condition, prepare_scene, to_float
 from tests.fast_jit import fast_jit
 from tests.random_weights import EDGE_THRESHOLD, random_batch
@@ -129,3 +131,44 @@ def test_the_condition_is_the_label_map_with_the_edges_unless_they_are_off():
         label_map, edge_map, make_config(**{"generator.edges": "none"})
     )
     np.testing.assert_array_equal(labels_only, label_map)
+
+
+def test_flow_leads_from_frame_to_frame_after_every_random_change():
+    """Smooth frames whose motion is known: the second, moved back, is the first, as before."""
+    frames, flow = smooth_pair(SIZE[0] * 2, SIZE[1] * 2)
+    batch = {
+        "image": np.repeat(np.rint(frames[None]), 16, 0).astype(np.uint8),
+        "label": np.zeros((16, 2, *frames.shape[1:3], 1), np.uint8),
+        "flow": np.repeat(flow[None], 16, 0).astype(np.float16),
+    }
+    scene = scene_of(batch, **{"train.flip": True, "train.zoom": 0.5})
+
+    def difference(second, first, flow):
+        error = np.abs(warp(jnp.asarray(second), jnp.asarray(flow)) - first)
+        return np.where(stays_inside(jnp.asarray(flow)), error, 0).max((1, 2, 3))
+
+    first, second = scene["image"][0::2], scene["image"][1::2]
+    original = frames.astype(np.float32)[:, None] / 127.5 - 1
+    before = difference(original[1], original[0], flow[None])
+    # Resizing and warping interpolate, each with its error.
+    assert difference(second, first, scene["flow"]).max() < 3 * before
+    unscaled = scene["flow"] / np.linalg.norm(scene["flow"], axis=-1, keepdims=True)
+    for wrong in (0 * scene["flow"], scene["flow"] * np.array([-1, 1]), unscaled):
+        assert difference(second, first, wrong).min() > 10 * before
+    # Examples of both kinds: mirrored, whose motion in x has changed its sign, and not.
+    assert 0 < (scene["flow"].mean((1, 2))[:, 0] < 0).sum() < 16
+    factors = scene["flow"].mean((1, 2))[:, 1] / flow[..., 1].mean()
+    assert factors.min() < 1.2
+    assert factors.max() > 1.3
+
+
+def smooth_pair(height, width):
+    """Two frames [2, H, W, 3] in 0..255 and the flow [H, W, 2] between them, which varies."""
+    x, y = np.meshgrid(np.arange(width, dtype=np.float64), np.arange(height))
+
+    def picture(x, y):
+        waves = [np.sin(0.22 * x + 0.1 * y), np.cos(0.2 * y - 0.05 * x), np.sin(0.15 * (x + y))]
+        return 127.5 + 120 * np.stack(waves, -1)
+
+    flow = np.stack([2.5 + np.sin(y / 5), -1.5 + 0.5 * np.cos(x / 6)], -1)
+    return np.stack([picture(x + flow[..., 0], y + flow[..., 1]), picture(x, y)]), flow
