@@ -24,6 +24,10 @@ def random_params(shapes, seed=0):
         values = random.standard_normal(leaf.shape)
         if path.endswith("kernel"):
             values *= np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        elif path.endswith("/scale"):
+            values = 1 + 0.1 * values
+        elif path.endswith("/var"):
+            values = random.uniform(0.5, 1.5, leaf.shape)
         else:
             values *= 0.1
         params[path] = values.astype(np.float32)
