@@ -261,19 +261,53 @@ def test_the_warping_loss_moves_the_second_frame_back():
     )
 
 
+def frames(seed):
+    return np.random.RandomState(seed).uniform(-1, 1, (3, 8, 10, 3)).astype(np.float32)
+
+
+def test_the_warping_loss_is_the_mean_difference_of_what_is_visible():
+    first, second, mask = frames(0), frames(1), visible()
+    flow = np.random.RandomState(2).randint(-3, 4, (3, 8, 10, 2)).astype(np.float32)
+    means = []
+    for i in range(3):
+        differences = [0.0]
+        for y, x in np.argwhere(mask[i, ..., 0]):
+            column, row = np.clip((x, y) + flow[i, y, x], 0, (9, 7)).astype(int)
+            differences.append(np.abs(second[i, row, column] - first[i, y, x]).mean())
+        means.append(sum(differences) / max(mask[i].sum(), 1))
+    found = fast_jit(losses.warping)(first, second, flow, mask)
+    np.testing.assert_allclose(found, np.mean(means), rtol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_gradients_of_the_flow_losses(masked):
+    mask = visible() if masked else None
+    check_gradient(lambda fake: losses.flow(flows(0), fake, mask), flows(1))
+    pair = [frames(0), frames(1)]
+    check_gradient(lambda pair: losses.warping(*pair, flows(0), mask), pair)
+
+
 def test_a_pair_of_which_nothing_is_visible_has_no_loss_and_finite_gradients():
     nothing = np.zeros((3, 8, 10, 1), np.float32)
-    value, gradient = jax.value_and_grad(lambda fake: losses.flow(flows(0), fake, nothing))(
-        flows(1)
-    )
-    assert value == 0
-    assert not np.any(gradient)
+    for loss, fake in (
+        (lambda fake: losses.flow(flows(0), fake, nothing), flows(1)),
+        (lambda fake: losses.warping(frames(0), fake, flows(0), nothing), frames(1)),
+    ):
+        value, gradient = fast_jit(jax.value_and_grad(loss))(fake)
+        assert value == 0
+        np.testing.assert_array_equal(gradient, 0)
 
 
-def test_the_loss_of_a_pair_does_not_depend_on_its_batch():
-    real, fake, mask = flows(0), flows(1), visible()
-    alone = [losses.flow(*(x[i : i + 1] for x in (real, fake, mask))) for i in range(3)]
-    np.testing.assert_allclose(losses.flow(real, fake, mask), np.mean(alone), rtol=1e-6)
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_loss_of_a_pair_does_not_depend_on_its_batch(masked):
+    mask = visible() if masked else np.ones((3, 8, 10, 1), np.float32)
+    for loss, arrays in (
+        (losses.flow, (flows(0), flows(1), mask)),
+        (losses.warping, (frames(0), frames(1), flows(0), mask)),
+    ):
+        loss = fast_jit(loss)
+        alone = [loss(*(x[i : i + 1] for x in arrays)) for i in range(3)]
+        np.testing.assert_allclose(loss(*arrays), np.mean(alone), rtol=1e-6)
 
 
 def test_unknown_names_are_refused():

@@ -5,31 +5,29 @@ import numpy as np
 import pytest
 
 from sflow_jax.ops.warp import consistency_mask, stays_inside, warp
+from tests.fast_jit import fast_jit
 
 SIZE = (13, 17)
 
 
-def random_pair(seed=0, motion=3.0, dtype=np.float32):
-    """An image and a flow that also leaves it."""
+def random_pair(seed=0, motion=5.0, dtype=np.float32):
+    """An image and a flow that also leaves it, on multiples of 1/32 pixel but no whole ones."""
     random = np.random.RandomState(seed)
     image = random.standard_normal((2, *SIZE, 3)).astype(dtype)
-    return image, random.normal(0, motion, (2, *SIZE, 2)).astype(dtype)
+    flow = np.floor(random.normal(0, motion, (2, *SIZE, 2))) + random.randint(1, 32, 2) / 32
+    return image, flow.astype(dtype)
 
 
 def test_warping_equals_opencv():
+    """To rounding: OpenCV rounds positions to 1/32 pixel."""
     image, flow = random_pair()
-    x, y = np.meshgrid(np.arange(SIZE[1]), np.arange(SIZE[0]))
-    for example, found in enumerate(np.asarray(warp(image, flow))):
-        # OpenCV rounds positions to 1/32 pixel; on multiples of that it is exact.
-        steps = np.rint(flow[example] * 32) / 32
+    assert 0.3 < stays_inside(flow).mean() < 0.8
+    x, y = np.meshgrid(*(np.arange(side, dtype=np.float32) for side in SIZE[::-1]))
+    for example, found in enumerate(fast_jit(warp)(image, flow)):
+        positions = x + flow[example, ..., 0], y + flow[example, ..., 1]
         expected = cv2.remap(
-            image[example],
-            (x + steps[..., 0]).astype(np.float32),
-            (y + steps[..., 1]).astype(np.float32),
-            cv2.INTER_LINEAR,
-            borderMode=cv2.BORDER_REPLICATE,
+            image[example], *positions, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        found = np.asarray(warp(image[example][None], steps[None].astype(np.float32)))[0]
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -37,7 +35,7 @@ def test_whole_pixels_are_copied():
     image, _ = random_pair()
     flow = np.zeros((2, *SIZE, 2), np.float32)
     flow[..., 0], flow[..., 1] = 2, -1
-    moved = np.asarray(warp(image, flow))
+    moved = np.asarray(fast_jit(warp)(image, flow))
     np.testing.assert_array_equal(moved[:, 1:, :-2], image[:, :-1, 2:])
     np.testing.assert_array_equal(moved[:, 0, :-2], image[:, 0, 2:])  # the border is replicated
 
@@ -52,11 +50,11 @@ def test_gradients_equal_finite_differences(argument):
             arguments = [x if index == argument else pair[index] for index in (0, 1)]
             return (warp(*arguments) * weights).sum()
 
-        gradient = jax.grad(objective)(pair[argument])
+        gradient = fast_jit(jax.grad(objective))(pair[argument])
         direction = jax.random.normal(jax.random.key(1), gradient.shape, jnp.float64)
-        step = 1e-7
-        difference = objective(pair[argument] + step * direction)
-        difference -= objective(pair[argument] - step * direction)
+        value, step = fast_jit(objective), 1e-6
+        difference = value(pair[argument] + step * direction)
+        difference -= value(pair[argument] - step * direction)
         expected = float((gradient * direction).sum())
         np.testing.assert_allclose(difference / (2 * step), expected, rtol=1e-6)
 
@@ -77,7 +75,7 @@ def test_what_an_object_hides_is_inconsistent():
     backward = np.zeros((1, 12, 20, 2), np.float32)
     forward[0, 4:8, 5:9, 0] = 3
     backward[0, 4:8, 8:12, 0] = -3
-    mask = np.asarray(consistency_mask(forward, backward))[0, ..., 0]
+    mask = np.asarray(fast_jit(consistency_mask)(forward, backward))[0, ..., 0]
     hidden = np.zeros((12, 20), bool)
     hidden[4:8, 9:12] = True  # the wall where the card comes to stand
     np.testing.assert_array_equal(mask, ~hidden)
@@ -85,7 +83,24 @@ def test_what_an_object_hides_is_inconsistent():
 
 def test_a_common_motion_is_consistent_but_where_it_leaves_the_image():
     forward = np.broadcast_to(np.float32([2, -1]), (1, 9, 11, 2))
-    mask = np.asarray(consistency_mask(forward, -forward))[0, ..., 0]
+    mask = np.asarray(fast_jit(consistency_mask)(forward, -forward))[0, ..., 0]
     assert mask[1:, :-2].all()
     assert not mask[0].any()
     assert not mask[:, -2:].any()
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "consistent"),
+    [  # |f + b|^2 against 0.01 (|f|^2 + |b|^2) + 0.5
+        (0, 0.70, True),  # 0.490 < 0.505
+        (0, 0.72, False),  # 0.518 > 0.505
+        (10, -8.6, True),  # 1.96 < 2.24
+        (10, -8.5, False),  # 2.25 > 2.22
+        (8.5, -10, False),
+    ],
+)
+def test_the_tolerance_grows_with_the_motion(forward, backward, consistent):
+    flows = np.zeros((2, 1, 16, 16, 2), np.float32)
+    flows[0, ..., 0], flows[1, ..., 0] = forward, backward
+    mask = fast_jit(consistency_mask)(*flows)
+    assert mask[0, 5, 0, 0] == consistent
