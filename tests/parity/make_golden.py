@@ -2,7 +2,8 @@
 
     SFLOW_PIX2PIXHD=CHECKOUT SFLOW_HED=CHECKOUT python -m tests.parity.make_golden
 
-Needs PyTorch and checkouts of NVIDIA/pix2pixHD and sniklaus/pytorch-hed.
+Needs PyTorch and checkouts of the references, named by the variables in `_REFERENCES`; a file whose
+references are not all named is left alone.
 """
 
 import os
@@ -10,7 +11,7 @@ import os
 import numpy as np
 import torch
 
-from tests.parity import cases, hed, pix2pixhd
+from tests.parity import cases, hed, inception, pix2pixhd
 
 
 def pix2pixhd_values(checkout):
@@ -61,7 +62,39 @@ def hed_values(checkout):
     return values
 
 
+def inception_values(pytorch_fid, torch_fidelity, clean_fid):
+    """Inception's maps, its inputs by the three protocols, and the scores of given features."""
+    network = inception.pytorch_fid_network(
+        pytorch_fid, resize_input=False, normalize_input=False
+    ).double()
+    maps = inception.pytorch_fid_maps(network, inception.normalized_images().astype(np.float64))
+    values = {"maps": [cases.summary(x) for x in maps], "inputs": {}, "scores": {}}
+    with inception.torch_fidelity(torch_fidelity):
+        fidelity_network = inception.torch_fidelity_network("float64")
+        values["scores"] = {case: inception.torch_fidelity_scores(case) for case in inception.CASES}
+        for name, size in inception.IMAGE_SIZES.items():
+            images = inception.uint8_images(size)
+            network = inception.pytorch_fid_network(pytorch_fid)
+            inputs = {
+                "pytorch-fid": inception.pytorch_fid_input(network.double(), images),
+                "torch-fidelity": inception.torch_fidelity_input(fidelity_network, images),
+                "clean-fid": inception.clean_fid_input(clean_fid, images),
+            }
+            values["inputs"][name] = {key: cases.summary(x) for key, x in inputs.items()}
+    return values
+
+
+_REFERENCES = {
+    "pix2pixhd": (pix2pixhd_values, ("SFLOW_PIX2PIXHD",)),
+    "hed": (hed_values, ("SFLOW_HED",)),
+    "inception": (
+        inception_values,
+        ("SFLOW_PYTORCH_FID", "SFLOW_TORCH_FIDELITY", "SFLOW_CLEAN_FID"),
+    ),
+}
+
 if __name__ == "__main__":
     torch.set_default_dtype(torch.float64)
-    cases.save_golden("pix2pixhd", pix2pixhd_values(os.environ["SFLOW_PIX2PIXHD"]))
-    cases.save_golden("hed", hed_values(os.environ["SFLOW_HED"]))
+    for name, (values_of, checkouts) in _REFERENCES.items():
+        if all(map(os.environ.get, checkouts)):
+            cases.save_golden(name, values_of(*map(os.environ.get, checkouts)))
