@@ -20,3 +20,6 @@ def test_the_largest_motion_leaves_out_what_is_exceptional():
     flow[..., 1] = 3
     flow[0, 0] = 1000
     np.testing.assert_allclose(largest_motion(flow), 3, rtol=1e-3)
+    flow = np.zeros((1, 101, 2), np.float32)
+    flow[0, :, 0] = np.arange(101)
+    np.testing.assert_allclose(largest_motion(flow), 99)
