@@ -73,6 +73,12 @@ class Checkpoints:
         return self._manager.restore(self.latest_step, args=items)["state"]
 
 
+def has_checkpoint(workdir: pathlib.Path) -> bool:
+    """Whether a run has a whole checkpoint to continue from."""
+    folder = (workdir / CHECKPOINT_FOLDER).absolute()
+    return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder))
+
+
 def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -> tuple[dict, int]:
     """Restores some fields of a run's state and reads nothing else.
 

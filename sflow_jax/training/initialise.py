@@ -16,22 +16,20 @@ _SAME_SECTIONS = ("edges", "generator", "discriminator")  # what decides the net
 _SAME_FIELDS = ("dned.width", "dned.input")
 
 
-def check_source(config: ml_collections.ConfigDict, class_table: ClassTable) -> None:
+def check_source(config: ml_collections.ConfigDict) -> None:
     """Checks that the run `config.init_from` has the networks that `config` describes.
 
     Raises:
-        InputError: there is no such run, or it has other networks, edges or classes.
+        InputError: there is no such run, or it has other networks or edges.
     """
-    if config.init_from in ("", NO_RUN):
+    workdir = _source(config)
+    if not workdir:
         return
-    workdir = pathlib.Path(config.init_from).expanduser()
     differences = configuration.differences(
         configuration.load(workdir),
         config,
         lambda field: field in _SAME_FIELDS or field.partition(".")[0] in _SAME_SECTIONS,
     )
-    if ClassTable.from_json(workdir / configuration.CLASSES_FILE) != class_table:
-        differences.append("its classes are others")
     if differences:
         raise InputError(
             f"config.init_from: {workdir} holds other networks ({'; '.join(differences)}); "
@@ -39,17 +37,29 @@ def check_source(config: ml_collections.ConfigDict, class_table: ClassTable) -> 
         )
 
 
-def initialise(config: ml_collections.ConfigDict, state: TrainState) -> TrainState:
+def initialise(
+    config: ml_collections.ConfigDict, state: TrainState, class_table: ClassTable
+) -> TrainState:
     """Takes all networks, and the average, from the newest checkpoint of `config.init_from`.
 
     Steps and optimisers start afresh.
 
     Raises:
-        InputError: there is no checkpoint.
+        InputError: there is no checkpoint, or it is of other classes than the dataset's.
     """
-    if config.init_from in ("", NO_RUN):
+    workdir = _source(config)
+    if not workdir:
         return state
-    workdir = pathlib.Path(config.init_from).expanduser()
+    if ClassTable.from_json(workdir / configuration.CLASSES_FILE) != class_table:
+        raise InputError(
+            f"config.init_from: {workdir} has learnt other classes than those of the dataset, "
+            f"{class_table.name!r}; expected a run on the same classes"
+        )
     parts, step = restore_parts(workdir, {name: getattr(state, name) for name in _NETWORKS})
     print(f"starting from step {step} of {workdir}")
     return state.replace(**parts)
+
+
+def _source(config: ml_collections.ConfigDict) -> pathlib.Path | None:
+    is_named = config.init_from not in ("", NO_RUN)
+    return pathlib.Path(config.init_from).expanduser() if is_named else None

@@ -18,7 +18,7 @@ from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.errors import InputError, TrainingError
 from sflow_jax.prepare import PreparedDataset, prepare
 from sflow_jax.pretrained.perceptual import PerceptualNetwork, load_perceptual_network
-from sflow_jax.training.checkpoints import Checkpoints
+from sflow_jax.training.checkpoints import Checkpoints, has_checkpoint
 from sflow_jax.training.initialise import check_source, initialise
 from sflow_jax.training.metric_log import MetricLog, non_finite, to_scalars
 from sflow_jax.training.preview import Preview
@@ -61,13 +61,19 @@ class Run:
         )
 
 
-def set_up(config: ml_collections.ConfigDict) -> Run:
+def set_up(config: ml_collections.ConfigDict, is_resumed: bool = False) -> Run:
     """Checks the config, loads frozen weights, then prepares the data: the cheap failures first.
+
+    Args:
+        config: the whole config.
+        is_resumed: whether the run has a checkpoint, and needs no other run to start from.
 
     Raises:
         InputError: the config, the weights or the dataset are not usable.
     """
     configuration.check(config)
+    if not is_resumed:
+        check_source(config)
     perceptual_network = load_perceptual_network(config)
     dataset = prepare(config.data)
     if not dataset.num_examples.get("train"):
@@ -78,7 +84,6 @@ def set_up(config: ml_collections.ConfigDict) -> Run:
         config.train.batch_size * jax.device_count(),
     )
     networks = create_networks(config, dataset.class_table.num_classes)
-    check_source(config, dataset.class_table)
     return Run(config, dataset, networks, perceptual_network, schedule)
 
 
@@ -129,7 +134,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
         TrainingError: a loss became non-finite; the last checkpoint is from before that.
     """
     configuration.check_resumable(config, workdir)
-    run = set_up(config)
+    run = set_up(config, is_resumed=has_checkpoint(workdir))
     _start_workdir(workdir, run)
     num_devices = jax.local_device_count()
     iterator = train_iterator(
@@ -146,7 +151,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
             state = checkpoints.restore(state, iterator)
             print(f"resumed from step {checkpoints.latest_step} in {workdir}")
         else:
-            state = initialise(config, state)
+            state = initialise(config, state, run.dataset.class_table)
         with MetricLog(workdir, int(state.step)) as log:
             preview = Preview(run.dataset, run.networks, run.schedule, config)
             return _optimise(run, state, iterator, checkpoints, log, preview, stop)

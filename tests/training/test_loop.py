@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tempfile
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -30,7 +32,8 @@ ENVIRONMENT = os.environ | {
 
 
 def start(*arguments, **overrides):
-    command = [sys.executable, "-m", "sflow_jax.main", *TINY, *map(str, arguments)]
+    arguments = arguments if "--config" in arguments else (*TINY, *arguments)
+    command = [sys.executable, "-m", "sflow_jax.main", *map(str, arguments)]
     command += [f"--config.{field}={value}" for field, value in overrides.items()]
     return subprocess.Popen(
         command,
@@ -222,3 +225,45 @@ def test_what_a_killed_run_logged_after_its_checkpoint_is_dropped(tmp_path):
         log.write_scalars(4, {"l1": 0.8})
     steps = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [{"step": 2, "l1": 1.0}, {"step": 4, "l1": 0.8}]
+
+
+def test_a_video_run_starts_from_an_image_run_and_resumes_without_it(
+    uninterrupted, data_dir, tmp_path
+):
+    image_run, workdir = tmp_path / "images", tmp_path / "video"
+    shutil.copytree(uninterrupted[0], image_run)
+    arguments = ("--config", "configs/streets_video.py:tiny", "--workdir", workdir)
+    options = {"data.data_dir": data_dir, "init_from": image_run, "log.images_every_steps": 2}
+    code, output, errors = run(*arguments, **options, **{"train.max_steps": 2})
+    assert code == 0, errors
+    assert f"starting from step 20 of {image_run}" in output
+    (line,) = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    for name in ("generator/flow", "generator/warping", "warping_error"):
+        assert line[name] > 0
+    pictures = sorted(path.name for path in (workdir / "pictures").iterdir())
+    assert pictures == ["flow_0000002.png", "preview_0000002.png"]
+
+    shutil.rmtree(image_run)
+    code, output, errors = run(*arguments, **options, **{"train.max_steps": 4})
+    assert code == 0, errors
+    assert "resumed from step 2" in output
+    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").open()]
+    assert steps == [2, 4]
+
+
+def test_a_step_is_compiled_once(config):
+    """A state that lies elsewhere than the step leaves it would be compiled for twice."""
+    assembled = loop.set_up(config)
+    state = create_state(assembled.networks, config, assembled.schedule)
+    num_devices = len(jax.local_devices())
+
+    def next_step(state, _, batch):
+        total = sum(jnp.sum(x) for x in jax.tree.leaves(state.params)) + batch["image"].sum()
+        return state.replace(step=state.step + 1), jax.lax.pmean(total, "batch")
+
+    train_step = loop.parallelise(next_step)
+    state = loop.replicate(state)
+    batch = {"image": np.zeros((num_devices, 1, 1, 4, 4, 3), np.uint8)}
+    for _ in range(3):
+        state, _ = train_step(state, {}, batch)
+    assert train_step._cache_size() == 1
