@@ -13,6 +13,7 @@ and no d x d matrix is ever made.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
@@ -102,6 +103,24 @@ class GaussianStream:
             self.update(features)
         if other._count:
             self._add(other._count, other._mean, other._scatter)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What it has collected, as float64 arrays that `from_state` takes."""
+        state = {"waiting": np.concatenate(self._waiting)} if self._waiting else {}
+        if self._count:
+            folded = {"count": self._count, "mean": self._mean, "scatter": self._scatter}
+            state |= {name: np.array(value, np.float64) for name, value in folded.items()}
+        return state
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray]) -> Self:
+        """A stream as it was when its `state` was taken."""
+        stream = cls()
+        if "count" in state:
+            stream._add(int(state["count"].item()), state["mean"], state["scatter"])
+        if "waiting" in state:
+            stream.update(state["waiting"])
+        return stream
 
     def gaussian(self) -> Gaussian:
         """Mean and covariance (divisor N - 1) of all features so far.

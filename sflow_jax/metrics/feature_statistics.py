@@ -1,0 +1,234 @@
+"""Features of a stream of images, and the statistics that FID, KID, precision and recall need.
+
+Images come in batches, each of one size; batches may differ in size and in length. A batch is split
+over the local devices; what fills it up to the size that was compiled does not count.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from jax.experimental import multihost_utils
+
+from sflow_jax.files import write_whole
+from sflow_jax.metrics.frechet import Gaussian, GaussianStream
+from sflow_jax.metrics.inception_input import Protocol
+
+Network = Callable[[Any, jax.Array], jax.Array]
+"""(variables, what a protocol prepares [B, H, W, C]) to features [B, d]."""
+
+MOST_KEPT = 50_000
+_SEED = 2020
+
+
+class FeatureExtractor:
+    """Computes features of uint8 images on all local devices."""
+
+    def __init__(
+        self,
+        network: Network,
+        network_variables: Any,
+        protocol: Protocol,
+        batch_size: int = 32,
+    ) -> None:
+        """Compiles nothing yet.
+
+        Args:
+            network: computes the features.
+            network_variables: its variables, copied to every local device.
+            protocol: prepares its input.
+            batch_size: images at a time, over all local devices; rounded up to a multiple of them.
+        """
+        devices = jax.local_devices()
+        self.batch_size = -(-batch_size // len(devices)) * len(devices)
+        mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
+        spec = jax.sharding.PartitionSpec
+        self._split = jax.sharding.NamedSharding(mesh, spec("batch"))
+        self._variables = jax.device_put(
+            network_variables, jax.sharding.NamedSharding(mesh, spec())
+        )
+        self._on_host = protocol.on_host
+        # Two functions: images of another size do not compile the network again.
+        self._on_device = jax.jit(protocol.on_device)
+        self._network = jax.jit(network)
+
+    def stream(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Computes features; the devices work on one batch while the host makes the next.
+
+        Args:
+            batches: uint8 RGB images [N, H, W, 3] each, any N.
+
+        Yields:
+            float32 [n, d], all images in their order, at most `batch_size` at a time.
+
+        Raises:
+            ValueError: a batch is something else.
+        """
+        waiting = None
+        for images in batches:
+            _check(images)
+            for start in range(0, len(images), self.batch_size):
+                part = images[start : start + self.batch_size]
+                started = self._start(part), len(part)
+                if waiting:
+                    yield _finish(*waiting)
+                waiting = started
+        if waiting:
+            yield _finish(*waiting)
+
+    def _start(self, images: np.ndarray) -> jax.Array:
+        """Features of one batch and what fills it up; returns before they are computed."""
+        padding = self.batch_size - len(images)
+        prepared = np.pad(self._on_host(images), ((0, padding), *[(0, 0)] * 3), mode="edge")
+        prepared = self._on_device(jax.device_put(prepared, self._split))
+        return self._network(self._variables, prepared)
+
+
+def _check(images: np.ndarray) -> None:
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        found = f"{images.dtype} {list(images.shape)}"
+        raise ValueError(f"images are {found}, expected uint8 [N, H, W, 3]")
+
+
+def _finish(features: jax.Array, count: int) -> np.ndarray:
+    return np.asarray(features, np.float32)[:count]
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureStatistics:
+    """What the metrics need of a set of images.
+
+    Attributes:
+        gaussian: for the Fréchet distance, of all images.
+        features: float32 [N, d] for the kernel distance, precision and recall: of all images, or of
+            a random part of them where there are more than were to be kept.
+    """
+
+    gaussian: Gaussian
+    features: np.ndarray
+
+
+class FeatureSample:
+    """A uniform random sample of a stream (Vitter, 1985, algorithm R): bounded memory."""
+
+    def __init__(self, most: int, seed: int = _SEED) -> None:
+        self._most, self._seen = most, 0
+        self._kept: list[np.ndarray] = []
+        self._random = np.random.RandomState(seed)
+
+    def update(self, features: np.ndarray) -> None:
+        """Sees features [N, d]."""
+        for row in features:
+            self._seen += 1
+            if len(self._kept) < self._most:
+                self._kept.append(row.copy())
+            elif (index := self._random.randint(self._seen)) < self._most:
+                self._kept[index] = row.copy()
+
+    def features(self) -> np.ndarray:
+        """The sample [min(seen, most), d]; in the order of the stream if it has all of it."""
+        return np.array(self._kept, np.float32)
+
+
+def collect(feature_batches: Iterable[np.ndarray], kept: int = 0) -> FeatureStatistics:
+    """Runs through features once; memory does not grow with their number.
+
+    Several hosts each bring the features of their own images, and all get the statistics of all.
+
+    Args:
+        feature_batches: [N, d] each, as from `FeatureExtractor.stream`.
+        kept: how many features to keep at most, over all hosts; 0 where only the Fréchet distance
+            is wanted, else `MOST_KEPT` is a good choice.
+
+    Raises:
+        InputError: there are fewer than two images.
+    """
+    stream = GaussianStream()
+    sample = FeatureSample(-(-kept // jax.process_count()), _SEED + jax.process_index())
+    for features in feature_batches:
+        stream.update(features)
+        sample.update(features)
+    merged = GaussianStream()
+    for state in _gather(stream.state()):
+        merged.merge(GaussianStream.from_state(state))
+    parts = [arrays["features"] for arrays in _gather({"features": sample.features()})]
+    filled = [part for part in parts if len(part)] or parts[:1]
+    return FeatureStatistics(merged.gaussian(), np.concatenate(filled))
+
+
+def _gather(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """The arrays of every host, on every host; as bytes, since JAX would round float64."""
+    if jax.process_count() == 1:
+        return [arrays]
+    content = np.frombuffer(safetensors.numpy.save(arrays), np.uint8)
+    lengths = multihost_utils.process_allgather(np.array(len(content), np.int32)).ravel()
+    padded = np.pad(content, (0, lengths.max() - len(content)))
+    contents = multihost_utils.process_allgather(padded)
+    return [
+        safetensors.numpy.load(row[:length].tobytes())
+        for row, length in zip(contents, lengths, strict=True)
+    ]
+
+
+def fingerprint(network_variables: Any) -> str:
+    """SHA-256 of the names, shapes and values of variables: part of a cache's key."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(network_variables):
+        leaf = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def cached(
+    folder: pathlib.Path, key: Mapping[str, str], compute: Callable[[], FeatureStatistics]
+) -> FeatureStatistics:
+    """Reads statistics from a cache, or computes and stores them.
+
+    Args:
+        folder: of the cache.
+        key: everything the statistics depend on: dataset and split, image size, weights (see
+            `fingerprint`), protocol, how many features are kept.
+        compute: called where the cache has nothing under this key, or only a damaged file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    key = {name: str(value) for name, value in key.items()}
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
+    path = folder / f"statistics-{name}.safetensors"
+    is_first = jax.process_index() == 0
+    arrays = _gather(_read(path) if is_first else {})[0]  # hosts that disagree would deadlock
+    if arrays:
+        gaussian = Gaussian(arrays["count"].item(), arrays["mean"], arrays["factor"])
+        return FeatureStatistics(gaussian, arrays["features"])
+    computed = compute()
+    if is_first:
+        write_whole(path, safetensors.numpy.save(_to_arrays(computed), metadata=key))
+    return computed
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except (OSError, safetensors.SafetensorError):
+        return {}  # absent or damaged: it is computed again
+
+
+def _to_arrays(statistics: FeatureStatistics) -> dict[str, np.ndarray]:
+    gaussian = statistics.gaussian
+    arrays = {
+        "count": np.array([gaussian.count], np.int64),
+        "mean": gaussian.mean,
+        "factor": gaussian.factor,
+        "features": statistics.features,
+    }
+    # safetensors writes the memory as it lies, whatever the strides say.
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
