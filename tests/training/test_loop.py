@@ -264,6 +264,16 @@ def test_a_step_is_compiled_once(config):
     train_step = loop.parallelise(next_step)
     state = loop.replicate(state)
     batch = {"image": np.zeros((num_devices, 1, 1, 4, 4, 3), np.uint8)}
-    for _ in range(3):
-        state, _ = train_step(state, {}, batch)
-    assert train_step._cache_size() == 1
+    state, _ = train_step(state, {}, batch)
+    compiled = []
+
+    def listen(event, _, **details):
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled.append(details)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        train_step(state, {}, batch)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert not compiled
