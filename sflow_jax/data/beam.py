@@ -2,8 +2,8 @@
 
 import contextlib
 import io
+import json
 import pathlib
-import pickle
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -80,7 +80,8 @@ def _write_or_report(shard: Shard) -> None:
     try:
         write_shard(shard, map(shard.make_example, shard.items))
     except (InputError, OSError) as error:
-        report.write_bytes(pickle.dumps(error))
+        is_input = isinstance(error, InputError)
+        report.write_text(json.dumps({"is_input": is_input, "message": str(error)}))
 
 
 @contextlib.contextmanager
@@ -99,7 +100,8 @@ def _input_errors() -> Iterator[None]:
 
 def _check_written(shards: Sequence[Shard]) -> None:
     for report in filter(pathlib.Path.exists, map(_report_of, shards)):
-        raise pickle.loads(report.read_bytes())
+        found = json.loads(report.read_text())
+        raise (InputError if found["is_input"] else OSError)(found["message"])
     for shard in shards:
         if not shard.path.exists():
             raise InputError(
