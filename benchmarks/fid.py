@@ -1,0 +1,153 @@
+"""FID beside pytorch-fid: features per second, peak memory and the time of the distance.
+
+    python -m benchmarks.fid --pytorch_fid CHECKOUT [--num_images 64] [--output DIR]
+
+Needs PyTorch and torchvision. Both programs get the same uint8 images, the same batch size and
+random weights (speed does not depend on their values), each in a process of its own: peak memory is
+that of the process, and on a GPU also that of the device. The images are in memory; reading files
+is not measured. The distance is that of Gaussians of 2048 dimensions from 4096 vectors.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import flax.traverse_util
+import jax
+import numpy as np
+
+from benchmarks import measure
+from sflow_jax.metrics.feature_statistics import FeatureExtractor
+from sflow_jax.metrics.frechet import GaussianStream, frechet_distance
+from sflow_jax.metrics.inception_input import PROTOCOLS
+from sflow_jax.pretrained import inception_v3
+
+_PROGRAMS = ("ours", "pytorch-fid")
+_DIMENSIONS, _NUM_VECTORS = 2048, 4096
+
+
+def main() -> None:
+    """Runs both programs and prints their rows, or one of them and prints its row as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pytorch_fid", required=True, type=pathlib.Path, metavar="CHECKOUT")
+    parser.add_argument("--num_images", type=int, default=64)
+    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--height", type=int, default=256)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--measurements", type=int, default=3)
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
+    parser.add_argument("--program", choices=_PROGRAMS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.program:
+        print(json.dumps(_row(options)))
+        return
+    measure.report("fid", [_in_own_process(name, options) for name in _PROGRAMS], options.output)
+
+
+def _in_own_process(program: str, options: argparse.Namespace) -> dict[str, object]:
+    names = ("pytorch_fid", "num_images", "batch_size", "height", "width", "measurements")
+    arguments = [f"--{name}={getattr(options, name)}" for name in names]
+    command = [sys.executable, "-m", "benchmarks.fid", *arguments, f"--program={program}"]
+    sources = [str(options.pytorch_fid / "src"), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sources))}
+    text = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
+    return json.loads(text.splitlines()[-1])
+
+
+def _row(options: argparse.Namespace) -> dict[str, object]:
+    random = np.random.RandomState(0)
+    shape = (options.num_images, options.height, options.width, 3)
+    images = random.randint(0, 256, shape).astype(np.uint8)
+    extract = {"ours": _our_extractor, "pytorch-fid": _their_extractor}[options.program]
+    seconds = _median_seconds(extract(images, options.batch_size), options.measurements)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    distance = {"ours": _our_distance, "pytorch-fid": _their_distance}[options.program]
+    samples = [random.standard_normal((_NUM_VECTORS, _DIMENSIONS)) + shift for shift in (0, 0.1)]
+    start = time.perf_counter()
+    value = distance(*samples)
+    return {
+        "program": options.program,
+        "images": f"{options.num_images} of {options.width}x{options.height}",
+        "batch": options.batch_size,
+        "images/s": round(options.num_images / seconds, 2),
+        "peak GiB": round(peak, 2),
+        "peak GiB on the GPU": _gpu_peak(options.program),
+        "distance, s": round(time.perf_counter() - start, 2),
+        "distance": round(value, 6),
+    }
+
+
+def _median_seconds(function: Callable[[], object], measurements: int) -> float:
+    """Of several calls, after one to warm up."""
+    function()
+    seconds = []
+    for _ in range(measurements):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def _our_extractor(images: np.ndarray, batch_size: int) -> Callable[[], object]:
+    shapes = inception_v3.conversion().shapes
+    flat = {path: np.full(shape, 0.01, np.float32) for path, shape in shapes.items()}
+    variables = flax.traverse_util.unflatten_dict(flat, sep="/")
+    protocol = PROTOCOLS["pytorch-fid"]
+    extractor = FeatureExtractor(inception_v3.features, variables, protocol, batch_size)
+    return lambda: list(extractor.stream([images]))
+
+
+def _their_extractor(images: np.ndarray, batch_size: int) -> Callable[[], object]:
+    import torch
+
+    module = importlib.import_module("pytorch_fid.inception")
+    # Their download is replaced by what torchvision initialises.
+    module.load_state_dict_from_url = lambda *_, **__: module._inception_v3(
+        num_classes=1008, aux_logits=False, weights=None
+    ).state_dict()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = module.InceptionV3().to(device).eval()
+
+    def extract() -> None:
+        for start in range(0, len(images), batch_size):
+            batch = torch.from_numpy(images[start : start + batch_size])
+            batch = batch.to(device).permute(0, 3, 1, 2).float() / 255
+            with torch.no_grad():
+                network(batch)[0].cpu()
+
+    return extract
+
+
+def _our_distance(first: np.ndarray, second: np.ndarray) -> float:
+    streams = GaussianStream(), GaussianStream()
+    for stream, features in zip(streams, (first, second), strict=True):
+        stream.update(features)
+    return frechet_distance(*(stream.gaussian() for stream in streams))
+
+
+def _their_distance(first: np.ndarray, second: np.ndarray) -> float:
+    fid_score = importlib.import_module("pytorch_fid.fid_score")
+    moments = [(x.mean(0), np.cov(x, rowvar=False)) for x in (first, second)]
+    return float(fid_score.calculate_frechet_distance(*moments[0], *moments[1]))
+
+
+def _gpu_peak(program: str) -> str:
+    if program == "ours":
+        peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
+    else:
+        import torch
+
+        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    return str(round(peak / 2**30, 2)) if peak else "-"
+
+
+if __name__ == "__main__":
+    main()
