@@ -10,14 +10,13 @@ import optax
 
 from sflow_jax import losses
 from sflow_jax.losses import DiscriminatorOutput
-from sflow_jax.metrics import temporal
 from sflow_jax.models.dned import combine
 from sflow_jax.ops import augment
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.training.scene import Batch, Scene, generator_condition, prepare_scene
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import Networks, Params, TrainState, create_optimizers
-from sflow_jax.training.video import flow_terms, split_pairs, visible_mask
+from sflow_jax.training.video import flow_terms, warping_error
 
 AXIS = "batch"
 
@@ -92,9 +91,7 @@ def make_train_step(
             "edge_density": scene.edge_map.mean(),
         }
         if scene.flow is not None:
-            metrics["warping_error"] = temporal.warping_error(
-                *split_pairs((fake + 1) / 2), scene.flow, visible_mask(scene)
-            )
+            metrics["warping_error"] = warping_error(fake, scene)
         if axis_name is not None:
             grads, discriminator_grads, metrics = jax.lax.pmean(
                 (grads, discriminator_grads, metrics), axis_name

@@ -4,6 +4,7 @@ import jax
 import ml_collections
 
 from sflow_jax import losses
+from sflow_jax.metrics import temporal
 from sflow_jax.ops.laplacian import to_grey
 from sflow_jax.ops.optical_flow import farneback
 from sflow_jax.ops.warp import consistency_mask
@@ -53,3 +54,13 @@ def visible_mask(scene: Scene) -> jax.Array:
     """Where real points are seen in both frames, by forward-backward consistency; [B, H, W, 1]."""
     first, second = split_pairs(scene.image)
     return consistency_mask(scene.flow, image_flow(second, first))
+
+
+def warping_error(fake: jax.Array, scene: Scene) -> jax.Array:
+    """The mean over pairs of what `metrics.temporal` calls so, of frames in [-1, 1].
+
+    Every pair counts alike, however much of it is visible, so that the mean over devices is the
+    mean over the whole batch.
+    """
+    arrays = (*split_pairs((fake + 1) / 2), scene.flow, visible_mask(scene))
+    return jax.vmap(temporal.warping_error)(*(x[:, None] for x in arrays)).mean()

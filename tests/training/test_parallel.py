@@ -1,10 +1,10 @@
-"""Eight devices with one example each, and one device with all eight."""
+"""Eight devices with one pair of frames each, and one device with all eight."""
 
 import jax
 import numpy as np
 import pytest
 
-from configs import streets
+from configs import streets_video
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.training.loop import parallelise, split_over_devices
 from sflow_jax.training.schedule import Schedule
@@ -29,7 +29,7 @@ def colours(params, images):
 
 @pytest.fixture(scope="module")
 def config():
-    config = streets.get_test_config()
+    config = streets_video.get_config("tiny")
     config.generator.width = 2
     config.generator.num_downsamplings = 1
     config.discriminator.width = 2
@@ -59,7 +59,7 @@ def runs(config):
 def run(train_step, state, perceptual_params, num_devices):
     trace = []
     for step in range(NUM_STEPS):
-        batch = random_batch((16, 16), NUM_DEVICES, NUM_CLASSES, seed=step)
+        batch = random_batch((16, 16), NUM_DEVICES, NUM_CLASSES, seed=step, num_frames=2)
         arguments = state, perceptual_params, split_over_devices(batch, num_devices)
         if step == 0:
             compiled = train_step.lower(*arguments).compile(FAST)

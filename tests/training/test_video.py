@@ -14,7 +14,7 @@ from sflow_jax.ops.warp import consistency_mask
 from sflow_jax.training.scene import Scene, batch_keys, prepare_scene
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.step import make_train_step
-from sflow_jax.training.video import flow_terms, image_flow, visible_mask
+from sflow_jax.training.video import flow_terms, image_flow, visible_mask, warping_error
 from tests.fast_jit import fast_jit
 from tests.parity import cases
 from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
@@ -137,6 +137,25 @@ def test_the_terms_are_eq_8_and_the_warp_loss():
     }
 
 
+def test_every_term_has_its_own_weight():
+    weights = {"flow.loss": "both", "flow.weight": 3.0, "flow.warp_weight": 0.5}
+    scene = smooth_scene()
+    terms = flow_terms(fakes(scene), scene, make_config(**weights))
+    expected = terms_of("both")
+    np.testing.assert_allclose(terms["generator/flow"], 3 * expected["generator/flow"], rtol=1e-5)
+    np.testing.assert_allclose(
+        terms["generator/warping"], 0.05 * expected["generator/warping"], rtol=1e-5
+    )
+
+
+def test_a_flicker_of_the_generated_frames_is_their_warping_error():
+    """The second frames are brighter by 0.2 of [-1, 1], which is 0.1 of [0, 1]."""
+    first = np.random.RandomState(0).uniform(-0.5, 0.5, (2, 32, 40, 3)).astype(np.float32)
+    fake = np.stack([first, first + 0.2], 1).reshape(4, 32, 40, 3)
+    still = Scene(None, jnp.zeros((4, 32, 40, 3)), None, None, jnp.zeros((2, 32, 40, 2)))
+    np.testing.assert_allclose(warping_error(fake, still), 0.1**2, rtol=1e-4)
+
+
 def test_the_real_frames_have_no_flow_loss():
     scene = smooth_scene()
     terms = flow_terms(scene.image, scene, make_config(**{"flow.loss": "both"}))
@@ -157,8 +176,10 @@ def test_a_pair_does_not_depend_on_what_else_is_in_its_batch():
         np.testing.assert_allclose(
             visible_mask(scene)[0], visible_mask(together[0])[example], atol=0
         )
-        values.append(flow_terms(together[1][part], scene, config))
+        fake = together[1][part]
+        values.append(flow_terms(fake, scene, config) | {"error": warping_error(fake, scene)})
     whole = flow_terms(together[1], together[0], config)
+    whole["error"] = warping_error(together[1], together[0])
     for name, value in whole.items():
         np.testing.assert_allclose(np.mean([v[name] for v in values]), value, rtol=1e-5)
 
@@ -182,6 +203,7 @@ def test_without_a_flow_loss_pairs_are_images():
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-5, err_msg=name)
     assert metrics.keys() - expected.keys() == {"warping_error"}
+    assert metrics["warping_error"] > 0.01  # of the fake frames, which do not move like the real
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7),
         gradients,
