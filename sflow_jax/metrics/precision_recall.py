@@ -16,9 +16,6 @@ from sflow_jax.errors import InputError
 _NEIGHBOURS = 3
 _BLOCK_ELEMENTS = 2**24  # of a distance matrix at a time: 128 MiB
 
-# Below this share of their lengths, the difference of two vectors is lost in rounding.
-_ROUNDING = 1e-13
-
 
 @dataclasses.dataclass(frozen=True)
 class PrecisionRecall:
@@ -68,7 +65,4 @@ def _distance_blocks(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.n
     step = max(1, _BLOCK_ELEMENTS // len(y))
     for start in range(0, len(x), step):
         rows = slice(start, start + step)
-        lengths = x_lengths[rows, None] + y_lengths
-        squared = lengths - 2 * (x[rows] @ y.T)
-        # Equal images are at distance 0: their balls may have radius 0 and still contain them.
-        yield rows, np.where(squared > _ROUNDING * lengths, squared, 0)
+        yield rows, x_lengths[rows, None] + y_lengths - 2 * (x[rows] @ y.T)

@@ -56,7 +56,7 @@ def test_identical_sets_are_inside_each_other():
 
 
 def test_duplicates_have_balls_of_radius_zero_that_contain_them():
-    features = np.repeat(sample(5, 0, depth=2048), 4, axis=0)
+    features = np.repeat(sample(30, 0, depth=333) + 20, 4, axis=0)
     assert precision_recall(features, features[::-1]) == PrecisionRecall(1, 1)
     assert precision_recall(features, features + 0.01) == PrecisionRecall(0, 0)
 
