@@ -7,7 +7,7 @@ import ml_collections
 from sflow_jax import configuration
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.errors import InputError
-from sflow_jax.training.checkpoints import restore_parts
+from sflow_jax.training.checkpoints import has_checkpoint, restore_parts
 from sflow_jax.training.state import TrainState
 
 NO_RUN = "none"
@@ -20,7 +20,7 @@ def check_source(config: ml_collections.ConfigDict) -> None:
     """Checks that the run `config.init_from` has the networks that `config` describes.
 
     Raises:
-        InputError: there is no such run, or it has other networks or edges.
+        InputError: there is no such run, or no checkpoint yet, or it has other networks or edges.
     """
     workdir = _source(config)
     if not workdir:
@@ -35,26 +35,37 @@ def check_source(config: ml_collections.ConfigDict) -> None:
             f"config.init_from: {workdir} holds other networks ({'; '.join(differences)}); "
             "expected the same values here as there"
         )
+    if not has_checkpoint(workdir):
+        raise InputError(
+            f"config.init_from: {workdir} holds no whole checkpoint yet; expected a trained run"
+        )
 
 
-def initialise(
-    config: ml_collections.ConfigDict, state: TrainState, class_table: ClassTable
-) -> TrainState:
+def check_classes(config: ml_collections.ConfigDict, class_table: ClassTable) -> None:
+    """Checks that the run `config.init_from` has learnt the classes of the dataset.
+
+    Raises:
+        InputError: it has learnt others.
+    """
+    workdir = _source(config)
+    if workdir and ClassTable.from_json(workdir / configuration.CLASSES_FILE) != class_table:
+        raise InputError(
+            f"config.init_from: {workdir} has learnt other classes than those of the dataset, "
+            f"{class_table.name!r}; expected a run on the same classes"
+        )
+
+
+def initialise(config: ml_collections.ConfigDict, state: TrainState) -> TrainState:
     """Takes all networks, and the average, from the newest checkpoint of `config.init_from`.
 
     Steps and optimisers start afresh.
 
     Raises:
-        InputError: there is no checkpoint, or it is of other classes than the dataset's.
+        InputError: the checkpoint is damaged.
     """
     workdir = _source(config)
     if not workdir:
         return state
-    if ClassTable.from_json(workdir / configuration.CLASSES_FILE) != class_table:
-        raise InputError(
-            f"config.init_from: {workdir} has learnt other classes than those of the dataset, "
-            f"{class_table.name!r}; expected a run on the same classes"
-        )
     parts, step = restore_parts(workdir, {name: getattr(state, name) for name in _NETWORKS})
     print(f"starting from step {step} of {workdir}")
     return state.replace(**parts)

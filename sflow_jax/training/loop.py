@@ -19,7 +19,7 @@ from sflow_jax.errors import InputError, TrainingError
 from sflow_jax.prepare import PreparedDataset, prepare
 from sflow_jax.pretrained.perceptual import PerceptualNetwork, load_perceptual_network
 from sflow_jax.training.checkpoints import Checkpoints, has_checkpoint
-from sflow_jax.training.initialise import check_source, initialise
+from sflow_jax.training.initialise import check_classes, check_source, initialise
 from sflow_jax.training.metric_log import MetricLog, non_finite, to_scalars
 from sflow_jax.training.preview import Preview
 from sflow_jax.training.run_record import RUN_FILE, RunRecord
@@ -78,6 +78,8 @@ def set_up(config: ml_collections.ConfigDict, is_resumed: bool = False) -> Run:
     dataset = prepare(config.data)
     if not dataset.num_examples.get("train"):
         raise InputError(f"{dataset.directory}: holds no training examples")
+    if not is_resumed:
+        check_classes(config, dataset.class_table)
     schedule = Schedule.from_config(
         config.train,
         dataset.num_examples["train"],
@@ -151,7 +153,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
             state = checkpoints.restore(state, iterator)
             print(f"resumed from step {checkpoints.latest_step} in {workdir}")
         else:
-            state = initialise(config, state, run.dataset.class_table)
+            state = initialise(config, state)
         with MetricLog(workdir, int(state.step)) as log:
             preview = Preview(run.dataset, run.networks, run.schedule, config)
             return _optimise(run, state, iterator, checkpoints, log, preview, stop)

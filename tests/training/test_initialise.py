@@ -1,3 +1,5 @@
+import shutil
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from sflow_jax import configuration
 from sflow_jax.data import labels
 from sflow_jax.errors import InputError
 from sflow_jax.training.checkpoints import restore_parts
-from sflow_jax.training.initialise import check_source, initialise
+from sflow_jax.training.initialise import check_classes, check_source, initialise
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import create_networks
 from tests.random_weights import random_state
@@ -33,7 +35,7 @@ def test_all_networks_and_the_average_come_from_the_newest_checkpoint(image_run)
     config = video_config(image_run)
     schedule = Schedule.from_config(config.train, 8, 1)
     fresh = random_state(create_networks(config, TABLE.num_classes), config, schedule, seed=9)
-    state = initialise(config, fresh, TABLE)
+    state = initialise(config, fresh)
     names = ("params", "discriminator_params", "ema_params")
     saved, step = restore_parts(image_run, {name: getattr(fresh, name) for name in names})
     assert step == 4
@@ -50,7 +52,8 @@ def test_the_image_run_may_be_left_out_on_purpose(image_run):
     config = video_config("none")
     configuration.check(config)
     check_source(config)
-    assert initialise(config, "untouched", TABLE) == "untouched"
+    check_classes(config, TABLE)
+    assert initialise(config, "untouched") == "untouched"
     with pytest.raises(InputError) as error:
         configuration.check(video_config(""))
     assert str(error.value) == (
@@ -78,8 +81,17 @@ def test_other_networks_are_named(image_run, changes, message):
 
 
 def test_other_classes_are_named(image_run):
+    check_classes(video_config(image_run), TABLE)
     with pytest.raises(InputError, match=r"run has learnt other classes than those of the dataset"):
-        initialise(video_config(image_run), None, labels.STREETS)
+        check_classes(video_config(image_run), labels.STREETS)
+
+
+def test_a_run_without_a_checkpoint_is_named(image_run, tmp_path):
+    for name in (configuration.CONFIG_FILE, configuration.CLASSES_FILE):
+        shutil.copy(image_run / name, tmp_path)
+    (tmp_path / "checkpoints" / "4.orbax-checkpoint-tmp").mkdir(parents=True)  # killed in saving
+    with pytest.raises(InputError, match="holds no whole checkpoint yet"):
+        check_source(video_config(tmp_path))
 
 
 def test_a_missing_run_is_named(tmp_path):
