@@ -1,0 +1,72 @@
+"""The experiments in configs/: they load, pass the checks and belong together."""
+
+import importlib
+import inspect
+
+import pytest
+
+from configs import default
+from sflow_jax import configuration
+from sflow_jax.errors import InputError
+from tests.conftest import PROJECT_ROOT
+
+NAMES = sorted(path.stem for path in (PROJECT_ROOT / "configs").glob("[a-z]*.py"))
+VIDEO_NAMES = [name for name in NAMES if name.endswith("_video")]
+VARIANTS = ("demo", "tiny")
+VARIED = [
+    name
+    for name in NAMES
+    if "variant"
+    in inspect.signature(importlib.import_module(f"configs.{name}").get_config).parameters
+]
+
+
+def load(name, *variant):
+    return importlib.import_module(f"configs.{name}").get_config(*variant)
+
+
+def every_config():
+    return [(name, ()) for name in NAMES] + [(name, (v,)) for name in VARIED for v in VARIANTS]
+
+
+@pytest.mark.parametrize(("name", "variant"), every_config(), ids=str)
+def test_a_config_has_all_fields_and_passes_the_checks(name, variant):
+    config = load(name, *variant)
+    fields = {
+        key: sorted(value) if hasattr(value, "keys") else None for key, value in config.items()
+    }
+    defaults = default.get_config()
+    assert fields == {
+        key: sorted(value) if hasattr(value, "keys") else None for key, value in defaults.items()
+    }
+    assert config.is_locked
+    if name in VIDEO_NAMES:
+        with pytest.raises(InputError, match=r"config\.init_from: found ''"):
+            configuration.check(config)
+        config.init_from = "runs/images"
+    configuration.check(config)
+
+
+def test_the_simulators_configs_have_a_tiny_variant():
+    assert VARIED == ["streets", "streets_video"]
+    for name in VARIED:
+        tiny, demo = load(name, "tiny"), load(name, "demo")
+        assert tiny.generator.width < demo.generator.width
+        assert tiny.data.num_train < demo.data.num_train
+        with pytest.raises(ValueError, match="found variant 'huge', expected demo or tiny"):
+            load(name, "huge")
+
+
+@pytest.mark.parametrize("name", VIDEO_NAMES)
+def test_a_video_stage_has_the_networks_and_data_of_its_image_stage(name):
+    variants = VARIANTS if name in VARIED else (None,)
+    for variant in variants:
+        arguments = () if variant is None else (variant,)
+        video, image = load(name, *arguments), load(name.removesuffix("_video"), *arguments)
+        for section in ("edges", "dned", "generator", "discriminator", "loss"):
+            assert video[section].to_dict() == image[section].to_dict()
+        for field in ("dataset", "height", "width"):
+            assert video.data[field] == image.data[field]
+        assert (image.data.frames, video.data.frames) == (1, 2)
+        assert video.optimizer.learning_rate < image.optimizer.learning_rate
+        assert video.train.laplacian_epochs == video.train.ramp_epochs == 0
