@@ -103,6 +103,22 @@ def test_golden_maps_notice(monkeypatch, trap):
     assert np.abs(np.subtract(found, GOLDEN["maps"])).max() > SEEN
 
 
+def products(function, *arguments):
+    """The compiler's input: its lines with convolutions and matrix products."""
+    lines = jax.jit(function).lower(*arguments).as_text().splitlines()
+    return [line for line in lines if "stablehlo.convolution" in line or "dot_general" in line]
+
+
+def test_nothing_is_multiplied_in_a_coarser_type():
+    """GPU and TPU would do so by default; no CPU shows the difference."""
+    images = jax.ShapeDtypeStruct((1, 75, 75, 3), jnp.float32)
+    found = products(inception_v3.features, inception.random_variables(), images)
+    assert len(found) == 94
+    for protocol in PROTOCOLS.values():
+        found += products(protocol.on_device, images)
+    assert all(line.count("HIGHEST") == 2 for line in found)
+
+
 @pytest.mark.parametrize("size", inception.IMAGE_SIZES.values(), ids=inception.IMAGE_SIZES)
 def test_input_equals_pytorch_fid(pytorch_fid, size):
     images = inception.uint8_images(size)
