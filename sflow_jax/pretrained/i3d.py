@@ -170,6 +170,22 @@ class I3D(nn.Module):
         return logits.mean((1, 2, 3))
 
 
+def logits(network_variables: dict[str, Any], videos: jax.Array) -> jax.Array:
+    """What the Fréchet video distance uses of I3D.
+
+    Args:
+        network_variables: from `load`.
+        videos: float32 RGB [B, T, 224, 224, 3] in [-1, 1]; see `I3D`.
+
+    Returns:
+        float32 [B, 400].
+
+    Raises:
+        InputError: there are fewer than 9 frames.
+    """
+    return I3D().apply(network_variables, videos)
+
+
 @functools.cache
 def _shapes() -> variables.Shapes:
     videos = jax.ShapeDtypeStruct((1, MIN_FRAMES, SIDE, SIDE, 3), jnp.float32)

@@ -11,7 +11,7 @@ import os
 import numpy as np
 import torch
 
-from tests.parity import cases, hed, inception, pix2pixhd
+from tests.parity import cases, hed, i3d, inception, pix2pixhd
 
 
 def pix2pixhd_values(checkout):
@@ -84,6 +84,23 @@ def inception_values(pytorch_fid, torch_fidelity, clean_fid):
     return values
 
 
+def i3d_values(pytorch_i3d):
+    """I3D as a whole, its trunk and its head alone, and TensorFlow's input; needs TensorFlow."""
+    network = i3d.reference_network(pytorch_i3d, torch.float64)
+    trunk = i3d.reference_trunk(network, i3d.videos(*i3d.TRUNK_SHAPE))
+    logits = i3d.reference_logits(network, i3d.full_videos(9))
+    inputs = {
+        name: cases.summary(i3d.tensorflow_input(i3d.clips(shape)))
+        for name, shape in i3d.CLIP_SHAPES.items()
+    }
+    return {
+        "trunk": cases.summary(trunk),
+        "head": cases.summary(i3d.reference_head(network, i3d.mixed_5c())),
+        "logits": cases.summary(logits),
+        "inputs": inputs,
+    }
+
+
 _REFERENCES = {
     "pix2pixhd": (pix2pixhd_values, ("SFLOW_PIX2PIXHD",)),
     "hed": (hed_values, ("SFLOW_HED",)),
@@ -91,6 +108,7 @@ _REFERENCES = {
         inception_values,
         ("SFLOW_PYTORCH_FID", "SFLOW_TORCH_FIDELITY", "SFLOW_CLEAN_FID"),
     ),
+    "i3d": (i3d_values, ("SFLOW_PYTORCH_I3D",)),
 }
 
 if __name__ == "__main__":

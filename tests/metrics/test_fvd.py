@@ -1,0 +1,90 @@
+"""The Fréchet video distance on features that are known; I3D's own are in tests/parity."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+
+from sflow_jax.errors import InputError
+from sflow_jax.metrics import fvd
+from sflow_jax.pretrained import i3d
+
+
+def corner(clips):
+    """Features [B, 4] that a test can compute: values of the first and the last frame."""
+    return clips[:, [0, 0, -1, -1], 0, [0, 1, 0, 1], 0].astype(np.float32) / 255
+
+
+def random_clips(count, num_frames=16, seed=0, highest=256):
+    shape = (count, num_frames, 3, 4, 3)
+    return np.random.RandomState(seed).randint(0, highest, shape).astype(np.uint8)
+
+
+def in_batches(clips, size):
+    return (clips[start : start + size] for start in range(0, len(clips), size))
+
+
+def test_distance_is_that_of_the_features():
+    real, fake = random_clips(40), random_clips(30, seed=1, highest=200)
+    first, second = (corner(clips).astype(np.float64) for clips in (real, fake))
+    covariances = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
+    expected = np.square(first.mean(0) - second.mean(0)).sum()
+    expected += np.trace(covariances[0] + covariances[1] - 2 * root)
+    assert expected > 1e-2
+    for size in (1, 7, 40):
+        found = fvd.fvd(in_batches(real, size), in_batches(fake, size), corner)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_same_clips_have_no_distance():
+    clips = random_clips(20)
+    assert abs(fvd.fvd([clips], in_batches(clips[::-1], 3), corner)) < 1e-7
+
+
+def test_clips_of_another_length_are_refused():
+    batches = [random_clips(2), random_clips(2, num_frames=17)]
+    with pytest.raises(InputError, match="found a clip of 17 frames, expected 16"):
+        fvd.fvd(batches, [random_clips(2)], corner)
+    with pytest.raises(InputError, match="found a clip of 16 frames, expected 17"):
+        fvd.fvd([batches[1]], [batches[0]], corner, num_frames=17)
+
+
+def test_one_clip_is_too_few():
+    with pytest.raises(InputError, match="found 1 "):
+        fvd.fvd([random_clips(1)], [random_clips(5)], corner)
+
+
+def test_embedding_is_what_i3d_gives_for_prepared_clips(monkeypatch):
+    monkeypatch.setattr(i3d, "logits", lambda weights, videos: weights * videos.mean((1, 2, 3)))
+    clips = random_clips(2, num_frames=9)
+    found = fvd.embed_logits(np.float32(2))(clips)
+    np.testing.assert_allclose(found, 2 * fvd.prepare(clips).mean((1, 2, 3)), atol=1e-6)
+
+
+@pytest.mark.parametrize(("num_frames", "starts"), [(9, [0, 9, 18]), (16, [0]), (31, [0])])
+def test_clips_follow_each_other(num_frames, starts):
+    frames = random_clips(1, num_frames=31)[0]
+    clips = list(fvd.cut_clips(iter(frames), num_frames))
+    assert len(clips) == len(starts)
+    for clip, start in zip(clips, starts, strict=True):
+        np.testing.assert_array_equal(clip, frames[start : start + num_frames])
+
+
+def test_clips_are_cut_while_the_video_is_read():
+    def endless():
+        while True:
+            yield np.zeros((2, 2, 3), np.uint8)
+
+    assert next(fvd.cut_clips(endless())).shape == (16, 2, 2, 3)
+
+
+@pytest.mark.parametrize("length", [0, 15])
+def test_short_videos_are_refused(length):
+    frames = random_clips(1)[0, :length]
+    with pytest.raises(InputError, match=rf"^a\.mp4: found {length} frames, expected at least 16$"):
+        list(fvd.cut_clips(frames, name="a.mp4"))
+
+
+def test_clips_too_short_for_i3d_are_refused():
+    with pytest.raises(InputError, match="found clips of 8 frames, expected at least 9"):
+        next(fvd.cut_clips(random_clips(1)[0], num_frames=8))
