@@ -42,18 +42,23 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--height", type=int, default=256)
     parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--measurements", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
     parser.add_argument("--program", choices=_PROGRAMS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.program:
-        print(json.dumps(_row(options)))
+        print(json.dumps(_measure(options)))
         return
-    measure.report("fid", [_in_own_process(name, options) for name in _PROGRAMS], options.output)
+    # They take turns, so that whatever else the machine does hits both alike.
+    rounds = [
+        {name: _in_own_process(name, options) for name in _PROGRAMS} for _ in range(options.rounds)
+    ]
+    rows = [_row(name, [results[name] for results in rounds], options) for name in _PROGRAMS]
+    measure.report("fid", rows, options.output)
 
 
-def _in_own_process(program: str, options: argparse.Namespace) -> dict[str, object]:
-    names = ("pytorch_fid", "num_images", "batch_size", "height", "width", "measurements")
+def _in_own_process(program: str, options: argparse.Namespace) -> dict[str, float]:
+    names = ("pytorch_fid", "num_images", "batch_size", "height", "width")
     arguments = [f"--{name}={getattr(options, name)}" for name in names]
     command = [sys.executable, "-m", "benchmarks.fid", *arguments, f"--program={program}"]
     sources = [str(options.pytorch_fid / "src"), os.environ.get("PYTHONPATH", "")]
@@ -62,38 +67,48 @@ def _in_own_process(program: str, options: argparse.Namespace) -> dict[str, obje
     return json.loads(text.splitlines()[-1])
 
 
-def _row(options: argparse.Namespace) -> dict[str, object]:
-    random = np.random.RandomState(0)
-    shape = (options.num_images, options.height, options.width, 3)
-    images = random.randint(0, 256, shape).astype(np.uint8)
-    extract = {"ours": _our_extractor, "pytorch-fid": _their_extractor}[options.program]
-    seconds = _median_seconds(extract(images, options.batch_size), options.measurements)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    distance = {"ours": _our_distance, "pytorch-fid": _their_distance}[options.program]
-    samples = [random.standard_normal((_NUM_VECTORS, _DIMENSIONS)) + shift for shift in (0, 0.1)]
-    start = time.perf_counter()
-    value = distance(*samples)
+def _row(
+    program: str, rounds: list[dict[str, float]], options: argparse.Namespace
+) -> dict[str, object]:
+    median = {name: statistics.median(result[name] for result in rounds) for name in rounds[0]}
     return {
-        "program": options.program,
+        "program": program,
         "images": f"{options.num_images} of {options.width}x{options.height}",
         "batch": options.batch_size,
-        "images/s": round(options.num_images / seconds, 2),
-        "peak GiB": round(peak, 2),
-        "peak GiB on the GPU": _gpu_peak(options.program),
-        "distance, s": round(time.perf_counter() - start, 2),
-        "distance": round(value, 6),
+        "images/s": round(options.num_images / median["features_seconds"], 2),
+        "peak GiB": round(median["peak"] / 2**30, 2),
+        "peak GiB on the GPU": round(median["gpu_peak"] / 2**30, 2) or "-",
+        "distance, s": round(median["distance_seconds"], 1),
+        "distance": round(median["distance"], 6),
     }
 
 
-def _median_seconds(function: Callable[[], object], measurements: int) -> float:
-    """Of several calls, after one to warm up."""
-    function()
-    seconds = []
-    for _ in range(measurements):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+def _measure(options: argparse.Namespace) -> dict[str, float]:
+    """One program's times in seconds, memory in bytes, and its distance between noises."""
+    random = np.random.RandomState(0)
+    shape = (options.num_images, options.height, options.width, 3)
+    images = random.randint(0, 256, shape).astype(np.uint8)
+    is_ours = options.program == "ours"
+    extract = (_our_extractor if is_ours else _their_extractor)(images, options.batch_size)
+    extract()  # compiles, or whatever comes first
+    features_seconds, _ = _timed(extract)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    samples = [random.standard_normal((_NUM_VECTORS, _DIMENSIONS)) + shift for shift in (0, 0.1)]
+    distance = _our_distance if is_ours else _their_distance
+    distance_seconds, value = _timed(lambda: distance(*samples))
+    return {
+        "features_seconds": features_seconds,
+        "peak": peak,
+        "gpu_peak": _gpu_peak(options.program),
+        "distance_seconds": distance_seconds,
+        "distance": value,
+    }
+
+
+def _timed(function: Callable[[], object]) -> tuple[float, object]:
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
 
 
 def _our_extractor(images: np.ndarray, batch_size: int) -> Callable[[], object]:
@@ -139,14 +154,13 @@ def _their_distance(first: np.ndarray, second: np.ndarray) -> float:
     return float(fid_score.calculate_frechet_distance(*moments[0], *moments[1]))
 
 
-def _gpu_peak(program: str) -> str:
+def _gpu_peak(program: str) -> int:
+    """Bytes; 0 without a GPU."""
     if program == "ours":
-        peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
-    else:
-        import torch
+        return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0)
+    import torch
 
-        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    return str(round(peak / 2**30, 2)) if peak else "-"
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
 
 
 if __name__ == "__main__":

@@ -38,17 +38,29 @@ class Gaussian:
     @classmethod
     def from_covariance(cls, count: int, mean: np.ndarray, covariance: np.ndarray) -> Self:
         """The Gaussian of a mean [d] and a symmetric covariance [d, d], whatever its rank."""
-        eigenvalues, eigenvectors = np.linalg.eigh(np.asarray(covariance, np.float64))
-        # Below this they are rounding errors of the others, of either sign.
-        rounding = len(eigenvalues) * np.finfo(np.float64).eps * np.abs(eigenvalues).max()
-        kept = eigenvalues > rounding
-        factor = eigenvectors[:, kept] * np.sqrt(eigenvalues[kept])
+        factor = _factor(np.asarray(covariance, np.float64))
         return cls(count, np.asarray(mean, np.float64), factor)
 
     @property
     def covariance(self) -> np.ndarray:
         """float64 [d, d]."""
         return self.factor @ self.factor.T
+
+
+def _factor(covariance: np.ndarray) -> np.ndarray:
+    """F [d, r] with F F^T = C: Cholesky's, several times as fast, where the rank is full."""
+    depth = len(covariance)
+    # Pivots and eigenvalues below this are rounding errors of the others, of either sign.
+    rounding = depth * np.finfo(np.float64).eps * np.trace(covariance)
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        factor = np.zeros_like(covariance)
+    if np.square(factor.diagonal()).min() > rounding:
+        return factor
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
+    kept = eigenvalues > rounding
+    return eigenvectors[:, kept] * np.sqrt(eigenvalues[kept])
 
 
 def frechet_distance(first: Gaussian, second: Gaussian) -> float:

@@ -81,6 +81,25 @@ def test_rank_deficient_covariances_stay_real():
     assert frechet_distance(*with_epsilon) != pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("smallest", [1.0, 1e-6, 1e-13, 0.0])
+def test_any_covariance_has_a_factor(smallest):
+    """From full rank to four directions of none, where rounding leaves either sign.
+
+    The distance to a multiple of itself is known: (1 - 2)^2 times its trace.
+    """
+    basis = np.linalg.qr(np.random.RandomState(0).standard_normal((DEPTH, DEPTH)))[0]
+    eigenvalues = np.concatenate([np.geomspace(10, 0.1, DEPTH - 4), np.full(4, smallest)])
+    covariance = (basis * eigenvalues) @ basis.T
+    first, second = (
+        Gaussian.from_covariance(99, np.zeros(DEPTH), scale * covariance) for scale in (1, 4)
+    )
+    np.testing.assert_allclose(first.covariance, covariance, atol=1e-11)
+    if smallest != 1e-13:  # where either is right
+        assert first.factor.shape[1] == (DEPTH if smallest else DEPTH - 4)
+    expected = eigenvalues.sum()
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-11)
+
+
 def test_covariance_divides_by_one_less_than_the_count():
     for count in (10, 100):
         x = sample(count)
