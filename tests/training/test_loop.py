@@ -1,5 +1,6 @@
 """Runs of the real command: they end, resume bitwise, and stop cleanly when something is wrong."""
 
+import collections
 import json
 import os
 import pathlib
@@ -14,12 +15,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
+from configs import streets_video
+from sflow_jax.data.flow import farneback_flow
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.errors import InputError, TrainingError
+from sflow_jax.pictures import flow_to_rgb, largest_motion
+from sflow_jax.prepare import prepare
 from sflow_jax.training import loop
 from sflow_jax.training.checkpoints import Checkpoints, restore_parts
 from sflow_jax.training.state import create_state
+from tests.fast_jit import FAST
 
 PROJECT_ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = ("--config", "configs/streets.py:tiny")
@@ -29,6 +36,9 @@ ENVIRONMENT = os.environ | {
     "JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(prefix="sflow-compiled-"),
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
+
+# The video step with its optical flow compiles in half the time.
+FAST_FLAGS = " ".join(f"--{option}={value}".lower() for option, value in FAST.items())
 
 
 def start(*arguments, **overrides):
@@ -227,28 +237,65 @@ def test_what_a_killed_run_logged_after_its_checkpoint_is_dropped(tmp_path):
     assert steps == [{"step": 2, "l1": 1.0}, {"step": 4, "l1": 0.8}]
 
 
-def test_a_video_run_starts_from_an_image_run_and_resumes_without_it(
-    uninterrupted, data_dir, tmp_path
-):
-    image_run, workdir = tmp_path / "images", tmp_path / "video"
+@pytest.fixture(scope="module")
+def video_run(uninterrupted, data_dir, tmp_path_factory):
+    """Two steps from a copy of the image run, which is then deleted, and two more."""
+    folder = tmp_path_factory.mktemp("video")
+    image_run, workdir = folder / "images", folder / "run"
     shutil.copytree(uninterrupted[0], image_run)
     arguments = ("--config", "configs/streets_video.py:tiny", "--workdir", workdir)
     options = {"data.data_dir": data_dir, "init_from": image_run, "log.images_every_steps": 2}
-    code, output, errors = run(*arguments, **options, **{"train.max_steps": 2})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENVIRONMENT, "JAX_LOG_COMPILES", "1")
+        patch.setitem(ENVIRONMENT, "XLA_FLAGS", f"{ENVIRONMENT['XLA_FLAGS']} {FAST_FLAGS}")
+        first = run(*arguments, **options, **{"train.max_steps": 2})
+        shutil.rmtree(image_run)
+        second = run(*arguments, **options, **{"train.max_steps": 4})
+    return workdir, image_run, (first, second)
+
+
+def test_a_video_run_starts_from_an_image_run_and_resumes_without_it(video_run):
+    workdir, image_run, ((code, output, errors), (next_code, next_output, next_errors)) = video_run
     assert code == 0, errors
     assert f"starting from step 20 of {image_run}" in output
-    (line,) = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    for name in ("generator/flow", "generator/warping", "warping_error"):
-        assert line[name] > 0
-    pictures = sorted(path.name for path in (workdir / "pictures").iterdir())
-    assert pictures == ["flow_0000002.png", "preview_0000002.png"]
+    assert next_code == 0, next_errors
+    assert "resumed from step 2" in next_output
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4]
+    for line in lines:
+        for name in ("generator/flow", "generator/warping", "warping_error"):
+            assert line[name] > 0
+        assert line["dned_share"] == 1
 
-    shutil.rmtree(image_run)
-    code, output, errors = run(*arguments, **options, **{"train.max_steps": 4})
-    assert code == 0, errors
-    assert "resumed from step 2" in output
-    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").open()]
-    assert steps == [2, 4]
+
+def test_a_video_run_compiles_its_step_once_from_wherever_its_state_comes(video_run):
+    """A state that lies elsewhere than the step leaves it would be compiled for twice."""
+    for _, _, errors in video_run[2]:
+        compiled = collections.Counter(
+            line.partition("Compiling ")[2].split()[0]
+            for line in errors.splitlines()
+            if "Compiling " in line and line.count("ShapedArray") > 50  # a step, not a sum
+        )
+        assert len(compiled) >= 2, errors  # the step and the preview's translation
+        assert set(compiled.values()) == {1}
+
+
+def test_the_flow_picture_shows_the_real_flow_and_that_of_its_fakes(video_run, data_dir):
+    workdir, *_ = video_run
+    pictures = workdir / "pictures"
+    names = ["flow_0000002.png", "flow_0000004.png", "preview_0000002.png", "preview_0000004.png"]
+    assert sorted(path.name for path in pictures.iterdir()) == names
+    config = streets_video.get_config("tiny")
+    config.data.data_dir = str(data_dir)
+    example = prepare(config.data).source("validation")[0]
+    height, width = example["flow"].shape[:2]
+    sheet = np.asarray(Image.open(pictures / names[0]))
+    cells = [sheet[16 : 16 + height, i * (width + 2) :][:, :width] for i in range(6)]
+    largest = largest_motion(example["flow"])
+    np.testing.assert_array_equal(cells[:2], example["image"])
+    np.testing.assert_array_equal(cells[2], flow_to_rgb(example["flow"], largest))
+    np.testing.assert_array_equal(cells[5], flow_to_rgb(farneback_flow(*cells[3:5]), largest))
+    assert np.ptp(cells[2].astype(int), axis=-1).max() > 200  # some motion has the full colour
 
 
 def test_a_step_is_compiled_once(config):
