@@ -6,7 +6,7 @@ import scipy.linalg
 
 from sflow_jax.errors import InputError
 from sflow_jax.metrics import fvd
-from sflow_jax.pretrained import i3d
+from sflow_jax.pretrained import i3d, weights
 
 
 def corner(clips):
@@ -88,3 +88,15 @@ def test_short_videos_are_refused(length):
 def test_clips_too_short_for_i3d_are_refused():
     with pytest.raises(InputError, match="found clips of 8 frames, expected at least 9"):
         next(fvd.cut_clips(random_clips(1)[0], num_frames=8))
+
+
+def test_example_of_the_original_program():
+    """Black against white, 15 frames: about 131, says frechet_video_distance/example.py.
+
+    It takes 16 clips of each; they are all alike, so two give the same.
+    """
+    if not (weights.cache_directory() / "i3d.safetensors").is_file():
+        pytest.skip("no weights: python -m sflow_jax.pretrained.weights get i3d")
+    black = np.zeros((2, 15, 64, 64, 3), np.uint8)
+    found = fvd.fvd([black], [black + 255], fvd.embed_logits(i3d.load()), num_frames=15)
+    assert found == pytest.approx(131, abs=1)

@@ -24,6 +24,12 @@ SEEN = 10 * TOLERANCE  # by so much a mistake has to move a golden value
 GOLDEN = cases.load_golden("i3d")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def variables():
+    """The random weights, made before a trap can change the network that tells their shapes."""
+    return i3d.random_variables()
+
+
 def compute(module, *inputs):
     """The module's output with the random weights; compiled anew, so that it sees what changed."""
     return fast_jit(lambda *arguments: module.apply(*arguments))(i3d.random_variables(), *inputs)
@@ -87,8 +93,8 @@ def symmetric(window):
 TRUNK_TRAPS = {
     "convolutions pad both sides alike": (
         "_convolution",
-        lambda channels, side=1, stride=1: nn.Conv(
-            channels, (side,) * 3, stride, side // 2, use_bias=False, name="conv3d"
+        lambda channels, side=1, stride=1, use_bias=False: nn.Conv(
+            channels, (side,) * 3, stride, side // 2, use_bias=use_bias, name="conv3d"
         ),
     ),
     "max pools pad both sides alike": (
@@ -132,6 +138,33 @@ def test_golden_head_notices(monkeypatch, trap):
     monkeypatch.setattr(our_i3d, *HEAD_TRAPS[trap])
     found = compute_head(monkeypatch, i3d.mixed_5c())
     assert np.abs(np.subtract(cases.summary(found), GOLDEN["head"])).max() > SEEN
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 11, 14, 2), (1, 9, 12, 13, 2)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_padding_equals_tensorflow(shape, stride):
+    tensorflow = pytest.importorskip("tensorflow")
+    x, strides = cases.noise(*shape), (stride,) * 3
+    kernel = cases.noise(7, 7, 7, 2, 4) / 26
+    convolution = our_i3d._convolution(4, 7, stride)
+    np.testing.assert_allclose(
+        convolution.apply({"params": {"kernel": kernel}}, x),
+        tensorflow.nn.conv3d(x, kernel, (1, *strides, 1), "SAME"),
+        atol=TOLERANCE,
+    )
+    for side in (2, 3):
+        expected = tensorflow.nn.max_pool3d(x, side, strides, "SAME")
+        np.testing.assert_array_equal(our_i3d._max_pool(x, (side,) * 3, strides), expected)
+
+
+def test_nothing_is_multiplied_in_a_coarser_type():
+    """GPU and TPU would do so by default; no CPU shows the difference."""
+    clips = jax.ShapeDtypeStruct((1, 9, 64, 64, 3), jnp.uint8)
+    embed = jax.jit(lambda weights, x: our_i3d.logits(weights, fvd.prepare(x)))
+    lines = embed.lower(i3d.random_variables(), clips).as_text().splitlines()
+    products = [line for line in lines if "stablehlo.convolution" in line or "dot_general" in line]
+    assert len(products) == 58
+    assert all(line.count("HIGHEST") == 2 for line in products)
 
 
 def test_padding_of_max_pools_never_wins():
