@@ -1,10 +1,10 @@
 """What Inception-v3 sees of an image: three published protocols, which give three different FIDs.
 
-| protocol       | resize to 299x299                                       | range          |
-| -------------- | ------------------------------------------------------- | -------------- |
-| pytorch-fid    | bilinear, half-pixel centres, not antialiased           | 2 x / 255 - 1  |
-| torch-fidelity | bilinear of TensorFlow 1: source = index * in / out     | (x - 128) / 128 |
-| clean-fid      | Pillow's bicubic, antialiased, each channel in float32  | (x - 128) / 128 |
+| protocol       | resize to 299x299                                      | range           |
+| -------------- | ------------------------------------------------------ | --------------- |
+| pytorch-fid    | bilinear, half-pixel centres, not antialiased          | 2 x / 255 - 1   |
+| torch-fidelity | bilinear of TensorFlow 1: source = index * in / out    | (x - 128) / 128 |
+| clean-fid      | Pillow's bicubic, antialiased, each channel in float32 | (x - 128) / 128 |
 
 Each is named after the program whose numbers it reproduces. `on_host` comes first and works on
 NumPy arrays (Pillow has no counterpart on devices), `on_device` can be jitted.
