@@ -107,7 +107,8 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Reads a PyTorch checkpoint without executing anything in it.
 
     Args:
-        path: a file that `torch.save` wrote from a dict of tensors.
+        path: a file that `torch.save` wrote from a dict of tensors, or from a dict of other things
+            beside such a `state_dict`. The prefix of `DataParallel`, `module.`, is taken off.
 
     Returns:
         The tensors as float32 arrays, by key.
@@ -123,9 +124,11 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     except Exception as error:  # torch raises many types for files that it cannot or will not read
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{path}: {reason}; expected a PyTorch checkpoint of tensors") from error
+    if isinstance(tensors, Mapping) and "state_dict" in tensors:
+        tensors = tensors["state_dict"]
     if not isinstance(tensors, Mapping) or not all(map(torch.is_tensor, tensors.values())):
         raise InputError(f"{path}: found {type(tensors).__name__}, expected a dict of tensors")
-    return {key: tensor.float().numpy() for key, tensor in tensors.items()}
+    return {key.removeprefix("module."): tensor.float().numpy() for key, tensor in tensors.items()}
 
 
 def import_torch() -> ModuleType:

@@ -3,9 +3,11 @@
     python -m sflow_jax.pretrained.weights get vgg19
     python -m sflow_jax.pretrained.weights convert vgg19 --from vgg19-dcbb9e9d.pth
     python -m sflow_jax.pretrained.weights convert i3d --from rgb_imagenet/model.ckpt
+    python -m sflow_jax.pretrained.weights convert pspnet50_cityscapes --from train_epoch_200.pth
 
 `get` downloads the published PyTorch checkpoint, checks its SHA-256, converts it and deletes it;
-`convert` takes a file that is already there. Both need PyTorch (the extra `convert`), which reads
+`convert` takes a file that is already there, which is the only way where no hash is stated in
+public. Both need PyTorch (the extra `convert`), which reads
 the checkpoint with `weights_only=True`: nothing in the file is executed. DeepMind's own checkpoint
 of I3D is TensorFlow's and needs that in its place. Reading converted weights needs none of them.
 """
@@ -35,14 +37,17 @@ class KnownWeights:
 
     Attributes:
         url: where it is published.
-        sha256_prefix: the first digits of its SHA-256, as many as are stated in public.
+        sha256_prefix: the first digits of its SHA-256, as many as are stated in public; if there
+            are none, `get` refuses and says how to `convert`.
         module: the module of its network, with a function `conversion() -> Conversion`, and
             `tensorflow_conversion()` where there is a TensorFlow checkpoint too.
+        arguments: of `conversion`, where the module has several networks.
     """
 
     url: str
     sha256_prefix: str
     module: str
+    arguments: tuple = ()
 
     @property
     def file_name(self) -> str:
@@ -51,13 +56,16 @@ class KnownWeights:
 
     def conversion(self) -> Conversion:
         """How the checkpoint becomes the variables of its network."""
-        return importlib.import_module(self.module).conversion()
+        return importlib.import_module(self.module).conversion(*self.arguments)
 
     def tensorflow_conversion(self) -> Conversion | None:
         """The same for a TensorFlow checkpoint; None where none is published."""
         module = importlib.import_module(self.module)
         return module.tensorflow_conversion() if hasattr(module, "tensorflow_conversion") else None
 
+
+# The folder that semseg's README links to; in it, exp/cityscapes/pspnet50/model/ and so on.
+_SEMSEG_FOLDER = "https://drive.google.com/open?id=15wx9vOM0euyizq-M1uINgN0_wjVRf9J3"
 
 REGISTRY = {
     "vgg19": KnownWeights(
@@ -79,6 +87,8 @@ REGISTRY = {
         sha256_prefix="2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538",
         module="sflow_jax.pretrained.i3d",
     ),
+    "pspnet50_cityscapes": KnownWeights(_SEMSEG_FOLDER, "", "sflow_jax.pretrained.pspnet", (50,)),
+    "pspnet101_cityscapes": KnownWeights(_SEMSEG_FOLDER, "", "sflow_jax.pretrained.pspnet", (101,)),
 }
 
 
@@ -107,10 +117,19 @@ def load(name: str, cache_dir: str | os.PathLike | None = None) -> dict[str, Any
     """
     path = _file(name, cache_directory(cache_dir))
     if not path.is_file():
-        option = f" --cache_dir {cache_dir}" if cache_dir else ""
-        command = f"{_COMMAND} get {name}{option}"
-        raise InputError(f"{path}: the weights of {name} are not there; get them with: {command}")
+        raise InputError(f"{path}: the weights of {name} are not there; {_advice(name, cache_dir)}")
     return variables.read(path, REGISTRY[name].conversion().shapes)
+
+
+def _advice(name: str, cache_dir: str | os.PathLike | None) -> str:
+    """How to get weights that are not there."""
+    known, option = REGISTRY[name], f" --cache_dir {cache_dir}" if cache_dir else ""
+    if known.sha256_prefix:
+        return f"get them with: {_COMMAND} get {name}{option}"
+    return (
+        f"download them by hand from {known.url} (no SHA-256 is published, so they cannot be "
+        f"checked) and convert them with: {_COMMAND} convert {name} --from FILE{option}"
+    )
 
 
 def convert(name: str, checkpoint: pathlib.Path, cache_dir: pathlib.Path) -> pathlib.Path:
@@ -157,13 +176,15 @@ def get(name: str, cache_dir: pathlib.Path) -> pathlib.Path:
         The safetensors file.
 
     Raises:
-        InputError: PyTorch is missing, or the download failed.
+        InputError: PyTorch is missing, the download failed, or it could not be checked.
     """
     path = _file(name, cache_dir)
     if path.is_file():
         return path
-    conversion.import_torch()  # fails before half a gigabyte is downloaded in vain
     known = REGISTRY[name]
+    if not known.sha256_prefix:
+        raise InputError(f"{name}: {_advice(name, cache_dir)}")
+    conversion.import_torch()  # fails before half a gigabyte is downloaded in vain
     checkpoint = cache_dir / known.file_name
     cache_dir.mkdir(parents=True, exist_ok=True)
     if checkpoint.is_file():  # the user's own copy: checked, used and left where it is

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sflow_jax.errors import InputError
-from sflow_jax.pretrained import conversion, vgg19, weights
+from sflow_jax.pretrained import conversion, pspnet, vgg19, weights
 
 
 @pytest.fixture
@@ -72,6 +72,8 @@ def test_cache_directory(monkeypatch, option, variable, expected):
 def test_registry_states_the_hash_that_the_published_name_carries():
     for known in weights.REGISTRY.values():
         assert known.url.startswith("https://")
+        if not known.sha256_prefix:
+            continue
         assert len(known.sha256_prefix) >= 8
         # A name without a hash needs the whole of it, and an address whose content cannot change.
         commit = re.search("/raw/[0-9a-f]{40}/", known.url)
@@ -83,6 +85,20 @@ def test_absent_weights_name_the_command_that_gets_them(tmp_path):
     command = f"python -m sflow_jax.pretrained.weights get vgg19 --cache_dir {tmp_path}"
     with pytest.raises(InputError, match=f"get them with: {command}"):
         vgg19.load(tmp_path)
+
+
+def test_weights_without_a_published_hash_are_not_downloaded(tmp_path, capsys):
+    name = "pspnet50_cityscapes"
+    with pytest.raises(SystemExit) as exit_info:
+        weights.main(["get", name, "--cache_dir", str(tmp_path)])
+    assert exit_info.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {name}: download them by hand from https://drive.google.com/")
+    command = f"python -m sflow_jax.pretrained.weights convert {name} --from FILE"
+    assert error.endswith(f"{command} --cache_dir {tmp_path}\n")
+    assert error.count("\n") == 1
+    with pytest.raises(InputError, match=f"are not there; download .* {command} --cache_dir"):
+        pspnet.load(50, tmp_path)
 
 
 def test_get_converts_every_value_and_deletes_the_checkpoint(
