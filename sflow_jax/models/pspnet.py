@@ -12,7 +12,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sflow_jax.ops import resize
 
@@ -21,8 +20,8 @@ BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # of the four layers, by depth 
 BINS = (1, 2, 3, 6)
 
 # Of RGB in [0, 1], over ImageNet.
-MEAN = np.array((0.485, 0.456, 0.406), np.float32)
-STD = np.array((0.229, 0.224, 0.225), np.float32)
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
 
 _EPSILON = 1e-5
 _MOMENTUM = 0.1  # the share of the newest batch in running statistics
@@ -32,7 +31,7 @@ _DILATIONS = (1, 1, 2, 4)
 
 def normalize(images: jax.Array) -> jax.Array:
     """RGB in [-1, 1] to what the network takes: ImageNet's mean 0 and standard deviation 1."""
-    return ((images + 1) / 2 - MEAN) / STD
+    return ((images + 1) / 2 - jnp.array(MEAN)) / jnp.array(STD)
 
 
 class BatchNorm(nn.Module):
