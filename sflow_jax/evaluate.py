@@ -1,10 +1,15 @@
-"""Scores a trained generator on a split of its dataset.
+"""Scores a trained generator on a split of its dataset, or any folder of images against another.
 
     python -m sflow_jax.evaluate --workdir RUN [--split SPLIT] [--output DIR]
+    python -m sflow_jax.evaluate --real FOLDER --fake FOLDER [--protocol NAME] [--output DIR]
 
-Every score has a row for the real images (oracle), for the model, for the same generator given
-plain Laplacian edges or none, and for the CG frames where there are any. What is scored is what
-sampling would write to a PNG. It writes metrics.json, scores.txt and examples.png.
+With --workdir every score has a row for the real images (oracle), for the model, for the same
+generator given plain Laplacian edges or none, and for the CG frames where there are any. What is
+scored is what sampling would write to a PNG. It writes metrics.json, scores.txt and examples.png.
+
+With --real and --fake, two folders of PNG files, it writes FID, KID, precision and recall to
+metrics.json and scores.txt. They need the published weights of Inception-v3; without them nothing
+is computed, and the command that gets them is printed.
 """
 
 import pathlib
@@ -12,6 +17,8 @@ import pathlib
 from absl import flags
 
 from sflow_jax import cli
+from sflow_jax.errors import InputError
+from sflow_jax.evaluation import folders
 from sflow_jax.evaluation.evaluation import score, set_up
 from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import (
@@ -22,12 +29,54 @@ from sflow_jax.evaluation.report import (
     summarise,
     write_results,
 )
+from sflow_jax.metrics import fid
+from sflow_jax.metrics.inception_input import PROTOCOLS
 from sflow_jax.metrics.score_table import format_table
+
+_RUN_ONLY = ("workdir", "dataset", "split", "step", "limit")
 
 
 def main() -> None:
     """Runs the command that the flags describe."""
-    options = flags.FLAGS
+    if asks_for_folders(flags.FLAGS):
+        _score_folders(flags.FLAGS)
+    else:
+        _score_run(flags.FLAGS)
+
+
+def asks_for_folders(options: flags.FlagValues) -> bool:
+    """Whether two folders are to be compared, not a run to be scored.
+
+    Raises:
+        InputError: the flags ask for neither, for both or for half of one.
+    """
+    if not (options.real or options.fake):
+        if not options.workdir:
+            raise InputError(
+                "command line: found no --workdir, expected it, or --real and --fake together"
+            )
+        return False
+    for name, other in (("real", "fake"), ("fake", "real")):
+        if not getattr(options, name):
+            raise InputError(f"command line: found --{other} alone, expected --{name} beside it")
+    for name in _RUN_ONLY:
+        if getattr(options, name) is not None:
+            raise InputError(
+                f"command line: found --{name} beside --real and --fake, expected it without them"
+            )
+    return True
+
+
+def _score_folders(options: flags.FlagValues) -> None:
+    output = pathlib.Path(options.output or "scores")
+    record = folders.compare(
+        pathlib.Path(options.real), pathlib.Path(options.fake), options.protocol
+    )
+    folders.write_results(output, record)
+    print(f"\n{folders.format_report(record)}\n{output}: {METRICS_FILE}, {TABLE_FILE}")
+
+
+def _score_run(options: flags.FlagValues) -> None:
     workdir = pathlib.Path(options.workdir)
     output = pathlib.Path(options.output) if options.output else workdir / "scores"
     dataset = pathlib.Path(options.dataset) if options.dataset else None
@@ -61,10 +110,16 @@ def _define_flags() -> None:
         "dataset", None, "Folder of another prepared dataset; by default that of the run."
     )
     flags.DEFINE_string("split", None, "Split; by default test, or validation without one.")
-    flags.DEFINE_string("output", None, "Folder for the results; by default WORKDIR/scores.")
+    flags.DEFINE_string("real", None, "Folder of real images, to compare with those in --fake.")
+    flags.DEFINE_string("fake", None, "Folder of generated images.")
+    flags.DEFINE_enum(
+        "protocol", fid.DEFAULT_PROTOCOL, list(PROTOCOLS), "Whose FID is that of --real and --fake."
+    )
+    flags.DEFINE_string(
+        "output", None, "Folder for the results; by default WORKDIR/scores, or scores without one."
+    )
     flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
     flags.DEFINE_integer("limit", None, "Only the first so many examples.", lower_bound=1)
-    flags.mark_flag_as_required("workdir")
 
 
 if __name__ == "__main__":
