@@ -91,7 +91,8 @@ def prepare_scene(
     """
     num_frames = batch["image"].shape[1]
     keys = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
-    flip_keys, corruption_keys, zoom_keys = (keys[:, i].repeat(num_frames) for i in range(3))
+    keys = keys[jnp.arange(len(keys)).repeat(num_frames)]
+    flip_keys, corruption_keys, zoom_keys = (keys[:, i] for i in range(3))
     image = to_float(batch["image"].reshape(-1, *batch["image"].shape[2:]))
     label = batch["label"].reshape(-1, *batch["label"].shape[2:])
     flow = batch["flow"].astype(jnp.float32) if num_frames == 2 else None
