@@ -34,6 +34,10 @@ def normalize(images: jax.Array) -> jax.Array:
     return ((images + 1) / 2 - jnp.array(MEAN)) / jnp.array(STD)
 
 
+def _unbiased(var: jax.Array, count: int) -> jax.Array:
+    return var * (count / (count - 1))
+
+
 class BatchNorm(nn.Module):
     """PyTorch's batch norm: its running variance is the unbiased one, unlike Linen's.
 
@@ -63,9 +67,8 @@ class BatchNorm(nn.Module):
             mean = x.mean((0, 1, 2))
             var = jnp.square(x - mean).mean((0, 1, 2))
             if not self.is_initializing():
-                unbiased = var * (count / (count - 1))
                 running_mean.value += _MOMENTUM * (mean - running_mean.value)
-                running_var.value += _MOMENTUM * (unbiased - running_var.value)
+                running_var.value += _MOMENTUM * (_unbiased(var, count) - running_var.value)
         return (x - mean) * (scale / jnp.sqrt(var + _EPSILON)) + bias
 
 

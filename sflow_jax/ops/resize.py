@@ -43,14 +43,14 @@ def adaptive_average_pool(maps: jax.Array, bins: int) -> jax.Array:
     Returns:
         [B, bins, bins, C].
     """
-    rows, columns = (_window_shares(size, bins) for size in maps.shape[1:3])
+    rows, columns = (_window_shares(n, bins).astype(maps.dtype) for n in maps.shape[1:3])
     return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, maps, precision="highest")
 
 
 def _window_shares(size: int, bins: int) -> np.ndarray:
-    """The weight of every pixel in each window's average, float32 [bins, size]."""
+    """The weight of every pixel in each window's average, [bins, size]."""
     edges = np.arange(bins + 1) * size
     starts, ends = edges[:-1] // bins, -(-edges[1:] // bins)
     pixels = np.arange(size)
     inside = (pixels >= starts[:, None]) & (pixels < ends[:, None])
-    return (inside / inside.sum(1, keepdims=True)).astype(np.float32)
+    return inside / inside.sum(1, keepdims=True)

@@ -11,7 +11,7 @@ import os
 import numpy as np
 import torch
 
-from tests.parity import cases, hed, i3d, inception, pix2pixhd
+from tests.parity import cases, hed, i3d, inception, pix2pixhd, pspnet
 
 
 def pix2pixhd_values(checkout):
@@ -101,6 +101,26 @@ def i3d_values(pytorch_i3d):
     }
 
 
+def pspnet_values(semseg):
+    """A narrow PSPNet's logits, one pass of its training, and the test protocol (in float32)."""
+    network = pspnet.create_network(semseg, **pspnet.SMALL)
+    probabilities, labels = pspnet.label(semseg, network.float(), pspnet.photograph())
+    network = pspnet.create_network(semseg, **pspnet.SMALL).double()
+    logits = {
+        f"{height}x{width}": cases.summary(
+            pspnet.logits(network, pspnet.images((height, width)).astype(np.float64))
+        )
+        for height, width in pspnet.SIZES
+    }
+    trained = pspnet.train_once(network, *pspnet.training_batch())
+    return {
+        "logits": logits,
+        "training": pspnet.recorded(trained),
+        "probabilities": cases.summary(probabilities),
+        "labels": cases.summary(labels),
+    }
+
+
 _REFERENCES = {
     "pix2pixhd": (pix2pixhd_values, ("SFLOW_PIX2PIXHD",)),
     "hed": (hed_values, ("SFLOW_HED",)),
@@ -109,6 +129,7 @@ _REFERENCES = {
         ("SFLOW_PYTORCH_FID", "SFLOW_TORCH_FIDELITY", "SFLOW_CLEAN_FID"),
     ),
     "i3d": (i3d_values, ("SFLOW_PYTORCH_I3D",)),
+    "pspnet": (pspnet_values, ("SFLOW_SEMSEG",)),
 }
 
 if __name__ == "__main__":
