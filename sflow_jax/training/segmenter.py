@@ -1,8 +1,9 @@
 """Trains a segmentation network on real images and their label maps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +12,10 @@ import tqdm
 
 from sflow_jax.data.labels import VOID, ClassTable
 from sflow_jax.data.prepared import PreparedDataset
+from sflow_jax.errors import TrainingError
 from sflow_jax.models.segmenter import STRIDE, Segmenter, fold_batch_norm
 from sflow_jax.ops import augment
+from sflow_jax.training.progress import Progress
 from sflow_jax.training.scene import to_float
 
 _LEARNING_RATE = 5e-3
@@ -36,6 +39,7 @@ def train(
     *,
     num_steps: int,
     seed: int,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Trains a `Segmenter`, with a progress bar.
 
@@ -45,43 +49,110 @@ def train(
         weights: of the classes in the loss, [C].
         num_steps: optimisation steps.
         seed: of the initial weights and the variations of the images.
+        progress: where the training continues and is saved.
 
     Returns:
         The variables of `Segmenter(table.num_eval_classes)`.
     """
-    network = Segmenter(table.num_eval_classes, training=True)
+    network_variables = fit(
+        Segmenter(table.num_eval_classes, training=True),
+        jnp.zeros((1, STRIDE, STRIDE, 3)),
+        make_optimizer(num_steps),
+        lambda logits, targets: cross_entropy(logits, targets, jnp.asarray(weights)),
+        iterators,
+        table,
+        num_steps=num_steps,
+        seed=seed,
+        progress=progress,
+    )
+    return rebalance(fold_batch_norm(network_variables), weights)
+
+
+def fit(
+    network: nn.Module,
+    example: jax.Array,
+    optimizer: optax.GradientTransformation,
+    loss_of: Callable[[Any, jax.Array], jax.Array],
+    iterators: Sequence[Iterator[tuple[np.ndarray, np.ndarray]]],
+    table: ClassTable,
+    *,
+    present: Callable[..., tuple[jax.Array, jax.Array]] = lambda key, *pair: pair,
+    num_steps: int,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Trains any segmentation network on mirrored and varied images.
+
+    Args:
+        network: with parameters and `batch_stats`.
+        example: images on which it is initialised.
+        optimizer: of its parameters.
+        loss_of: what it returns and the true eval_ids [B, H, W] to a scalar.
+        iterators: endless batches of uint8 images and label maps, used in turn.
+        table: what the ids of the label maps mean.
+        present: a random key, images in [-1, 1] and eval_ids to those that the network sees.
+        num_steps: optimisation steps.
+        seed: of the initial weights and all random changes.
+        progress: where the training continues and is saved.
+
+    Returns:
+        The network's variables.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
     init_key, key = jax.random.split(jax.random.key(seed))
-    network_variables = jax.jit(network.init)(init_key, jnp.zeros((1, STRIDE, STRIDE, 3)))
-    optimizer = make_optimizer(num_steps)
+    init_keys = {"params": init_key, "dropout": init_key}
+    network_variables = jax.jit(network.init)(init_keys, example)
     eval_lookup = jnp.asarray(table.eval_lookup)
 
     @jax.jit
-    def update(network_variables, optimizer_state, step, images, label_maps):
+    def update(state, step, images, label_maps):
+        network_variables, optimizer_state = state
         flip_key, vary_key = jax.random.split(jax.random.fold_in(key, step))
+        present_key, dropout_key = jax.random.split(jax.random.fold_in(vary_key, 0))
         flips = augment.random_flips(jax.random.split(flip_key, images.shape[0]))
         inputs = augment.flip_horizontally(vary_images(vary_key, to_float(images)), flips)
         targets = augment.flip_horizontally(eval_lookup[label_maps][..., None], flips)[..., 0]
+        inputs, targets = present(present_key, inputs, targets)
         params, statistics = network_variables["params"], network_variables["batch_stats"]
 
-        def loss_of(params):
+        def loss_and_statistics(params):
             both = {"params": params, "batch_stats": statistics}
-            logits, changed = network.apply(both, inputs, mutable=["batch_stats"])
-            return cross_entropy(logits, targets, jnp.asarray(weights)), changed
+            outputs, changed = network.apply(
+                both, inputs, mutable=["batch_stats"], rngs={"dropout": dropout_key}
+            )
+            return loss_of(outputs, targets), changed
 
-        (loss, changed), gradients = jax.value_and_grad(loss_of, has_aux=True)(params)
+        compute = jax.value_and_grad(loss_and_statistics, has_aux=True)
+        (loss, changed), gradients = compute(params)
         updates, optimizer_state = optimizer.update(gradients, optimizer_state, params)
-        return {"params": optax.apply_updates(params, updates), **changed}, optimizer_state, loss
+        params = optax.apply_updates(params, updates)
+        return ({"params": params, **changed}, optimizer_state), loss
 
-    optimizer_state = optimizer.init(network_variables["params"])
-    progress = tqdm.trange(num_steps, desc="segmenter", unit="step")
-    for step in progress:
-        batch = next(iterators[step % len(iterators)])
-        network_variables, optimizer_state, loss = update(
-            network_variables, optimizer_state, step, *batch
-        )
+    state = progress.restore((network_variables, optimizer.init(network_variables["params"])))
+    return _run(update, state, iterators, num_steps, progress)[0]
+
+
+def _run(
+    update: Callable, state: Any, iterators: Sequence[Iterator], num_steps: int, progress: Progress
+) -> Any:
+    """Repeats the update until `num_steps`; returns the last state."""
+    bar = tqdm.tqdm(
+        range(progress.step, num_steps),
+        desc="segmenter",
+        unit="step",
+        initial=progress.step,
+        total=num_steps,
+    )
+    for step in bar:
+        state, loss = update(state, step, *next(iterators[step % len(iterators)]))
         if step % 20 == 0:
-            progress.set_postfix(loss=f"{loss:.3f}")
-    return rebalance(fold_batch_norm(network_variables), weights)
+            if not jnp.isfinite(loss):
+                raise TrainingError(f"step {step}: the loss is {loss}")
+            bar.set_postfix(loss=f"{loss:.3f}")
+        progress.save(step + 1, state)
+    return state
 
 
 def vary_images(key: jax.Array, images: jax.Array) -> jax.Array:
