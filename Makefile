@@ -4,6 +4,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
 	&& echo $$python && break; done)
 VENV := .venv
+BEAM_VENV := .venv-beam
 RUN := $(VENV)/bin/python -m
 DEMO ?= demo
 DATA := --config.data.data_dir=$(DEMO)/data
@@ -13,7 +14,7 @@ SEGMENTER := $(RUN) sflow_jax.segmenter --config configs/streets.py $(DATA) \
 # TensorFlow is imported for its summary writer only; its notices would hide the progress bars.
 export TF_CPP_MIN_LOG_LEVEL := 3
 
-.PHONY: demo test segmenters clean
+.PHONY: demo test test-beam segmenters clean
 
 demo: $(VENV)/.installed
 	$(RUN) sflow_jax.main --config configs/streets.py $(DATA) --workdir $(DEMO)/run
@@ -46,14 +47,18 @@ test: $(VENV)/.installed-test
 	$(VENV)/bin/ruff format --check .
 	$(RUN) pytest
 
+# Apache Beam replaces some packages by older versions: an environment of its own.
+test-beam: $(BEAM_VENV)/.installed-beam
+	$(BEAM_VENV)/bin/python -m pytest tests/data/test_beam.py
+
 # Trains the two segmenters that ship with the package again; their docstring says why two.
 segmenters: $(VENV)/.installed
 	$(SEGMENTER) --seed 0 --output sflow_jax/pretrained/streets_features.safetensors
 	$(SEGMENTER) --seed 1 --output sflow_jax/pretrained/streets_evaluator.safetensors
 
-$(VENV)/bin/python:
+$(VENV)/bin/python $(BEAM_VENV)/bin/python: %/bin/python:
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 not found; set PYTHON=" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $*
 
 $(VENV)/.installed: setup.py constraints.txt | $(VENV)/bin/python
 	$(RUN) pip install --quiet --constraint constraints.txt --editable .
@@ -63,5 +68,11 @@ $(VENV)/.installed-test: setup.py constraints.txt | $(VENV)/bin/python
 	$(RUN) pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $@
 
+$(BEAM_VENV)/.installed-beam: setup.py constraints.txt constraints-beam.txt | $(BEAM_VENV)/bin/python
+	$(BEAM_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(BEAM_VENV)/bin/python -m pip install --quiet --constraint constraints-beam.txt \
+		--editable ".[beam]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(DEMO)
+	rm -rf $(VENV) $(BEAM_VENV) $(DEMO)
