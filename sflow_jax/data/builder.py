@@ -3,7 +3,9 @@
 import abc
 import contextlib
 import dataclasses
+import hashlib
 import itertools
+import json
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +16,7 @@ import tqdm
 from absl import logging
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
-from sflow_jax.data import beam, example, labels, workers
+from sflow_jax.data import beam, example, flow, labels, workers
 from sflow_jax.data.shards import Shard, write_shard
 from sflow_jax.errors import InputError
 
@@ -42,7 +44,7 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
         *,
         schema: example.Schema,
         class_table: labels.ClassTable,
-        fingerprint: str,
+        contents: str,
         source: str = "",
         data_dir: str | os.PathLike | None = None,
     ):
@@ -51,7 +53,7 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
         Args:
             schema: what each example holds.
             class_table: the meaning of the label maps.
-            fingerprint: short text that differs where the examples would differ.
+            contents: text that differs where the examples would differ, but for size and flow.
             source: where the raw data lie, for the record.
             data_dir: where prepared datasets live; None is tensorflow-datasets' default.
 
@@ -62,7 +64,7 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
         self.class_table = class_table
         self._source = source
         config = tfds.core.BuilderConfig(
-            name=f"{size_name(schema)}-{fingerprint}", version=self.VERSION
+            name=f"{size_name(schema)}-{_fingerprint(contents, schema)}", version=self.VERSION
         )
         try:
             super().__init__(data_dir=data_dir, config=config, file_format=FILE_FORMAT)
@@ -186,6 +188,14 @@ def quiet() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(verbosity)
+
+
+def _fingerprint(contents: str, schema: example.Schema) -> str:
+    """Eight hexadecimal digits that change with the contents, and with how their flow is made."""
+    digest = hashlib.sha256(contents.encode())
+    if schema.flow:
+        digest.update(json.dumps(flow.FARNEBACK).encode())
+    return digest.hexdigest()[:8]
 
 
 def size_name(schema: example.Schema) -> str:

@@ -3,6 +3,17 @@
 import cv2
 import numpy as np
 
+# What the operator of eq. 8 has as its defaults. They are written twice, and compared by a test, as
+# worker processes that import this module should not have to load JAX.
+FARNEBACK = {
+    "pyr_scale": 0.5,
+    "levels": 3,
+    "winsize": 15,
+    "iterations": 3,
+    "poly_n": 5,
+    "poly_sigma": 1.2,
+}
+
 
 def farneback_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """OpenCV's Farneback flow with the parameters of eq. 8's operator.
@@ -15,14 +26,4 @@ def farneback_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         float32 [H, W, 2], pixels from the first frame to the second, x first.
     """
     grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (first, second)]
-    return cv2.calcOpticalFlowFarneback(
-        *grey,
-        None,
-        pyr_scale=0.5,
-        levels=3,
-        winsize=15,
-        iterations=3,
-        poly_n=5,
-        poly_sigma=1.2,
-        flags=0,
-    )
+    return cv2.calcOpticalFlowFarneback(*grey, None, **FARNEBACK, flags=0)

@@ -1,6 +1,5 @@
 """Datasets that are PNG files: from a list of files to checked, resized examples."""
 
-import hashlib
 import itertools
 import os
 import pathlib
@@ -62,7 +61,7 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
         super().__init__(
             schema=schema,
             class_table=class_table,
-            fingerprint=_fingerprint(self._frames(), source, class_table),
+            contents=_describe(self._frames(), source, class_table),
             source=str(source),
             data_dir=data_dir,
         )
@@ -182,13 +181,10 @@ def _check_frame(frame: Frame, size_reference: pathlib.Path | None) -> None:
             )
 
 
-def _fingerprint(
-    frames: Iterable[Frame], source: pathlib.Path, class_table: labels.ClassTable
-) -> str:
-    """Eight hexadecimal digits that change with any file's name, size or modification time."""
-    digest = hashlib.sha256(class_table.to_json().encode())
+def _describe(frames: Iterable[Frame], source: pathlib.Path, class_table: labels.ClassTable) -> str:
+    """The class table, and a line for every file with its name, size and modification time."""
+    lines = [class_table.to_json()]
     for path in sorted(path for frame in frames for path in frame.files.values()):
         status = path.stat()
-        entry = f"{path.relative_to(source)} {status.st_size} {status.st_mtime_ns}\n"
-        digest.update(entry.encode())
-    return digest.hexdigest()[:8]
+        lines.append(f"{path.relative_to(source)} {status.st_size} {status.st_mtime_ns}\n")
+    return "".join(lines)

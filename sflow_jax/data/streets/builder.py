@@ -1,7 +1,6 @@
 """The `streets` dataset: clips of the simulator, rendered by all cores."""
 
 import dataclasses
-import hashlib
 import os
 
 import numpy as np
@@ -57,11 +56,10 @@ class Streets(builder.ExampleBuilder, skip_registration=True):
             height, width, frames, instance=True, cg=True, depth=True,
             flow=is_pair, exact_flow=is_pair, occlusion=is_pair,
         )  # fmt: skip
-        key = f"{simulator.VERSION} {seed} {self._split_sizes} {schema.keys}"
         super().__init__(
             schema=schema,
             class_table=labels.STREETS,
-            fingerprint=hashlib.sha256(key.encode()).hexdigest()[:8],
+            contents=f"{simulator.VERSION} {seed} {self._split_sizes} {schema.keys}",
             data_dir=data_dir,
         )
 
