@@ -135,6 +135,14 @@ def test_a_damaged_prepared_dataset_is_named(damage, tmp_path):
     assert "remove this folder to prepare it afresh" in str(error.value)
 
 
+def test_a_prepared_dataset_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError) as error:
+        prepared.open_dataset(tmp_path / "nowhere")
+    assert str(error.value) == (
+        f"{tmp_path}/nowhere: not found, expected the folder of a prepared dataset"
+    )
+
+
 def test_a_data_dir_that_cannot_be_written_is_named(tmp_path):
     _write_source(tmp_path / "source", 2)
     (tmp_path / "file").touch()

@@ -74,8 +74,10 @@ def open_dataset(directory: pathlib.Path) -> PreparedDataset:
     """Opens a prepared dataset.
 
     Raises:
-        InputError: a file is missing or damaged.
+        InputError: the folder or a file of it is missing, or damaged.
     """
+    if not directory.is_dir():
+        raise InputError(f"{directory}: not found, expected the folder of a prepared dataset")
     try:
         info = tfds.builder_from_directory(directory).info
         metadata = json.loads((directory / "metadata.json").read_text())
