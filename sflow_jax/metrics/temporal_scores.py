@@ -9,8 +9,7 @@ import numpy as np
 
 from sflow_jax.metrics import temporal
 from sflow_jax.metrics.picture_scores import Result
-from sflow_jax.ops.laplacian import to_grey
-from sflow_jax.ops.optical_flow import farneback
+from sflow_jax.ops.image_flow import image_flow
 from sflow_jax.ops.warp import consistency_mask
 
 
@@ -81,6 +80,5 @@ def _to_unit(pairs: jax.Array) -> jax.Array:
 
 
 def _flow(pairs: jax.Array) -> jax.Array:
-    """Farneback's flow [B, H, W, 2] within pairs [B, 2, H, W, 3] in [0, 1]."""
-    first, second = (255 * to_grey(2 * pairs[:, t] - 1) for t in range(2))
-    return farneback(first, second)
+    """The flow [B, H, W, 2] within pairs [B, 2, H, W, 3] in [0, 1]."""
+    return image_flow(*(2 * pairs[:, t] - 1 for t in range(2)))

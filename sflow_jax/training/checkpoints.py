@@ -75,8 +75,13 @@ class Checkpoints:
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
     """Whether a run has a whole checkpoint to continue from."""
+    return newest_step(workdir) is not None
+
+
+def newest_step(workdir: pathlib.Path) -> int | None:
+    """The step of a run's newest whole checkpoint, or None, without opening it."""
     folder = (workdir / CHECKPOINT_FOLDER).absolute()
-    return folder.is_dir() and bool(ocp.utils.checkpoint_steps(folder))
+    return max(ocp.utils.checkpoint_steps(folder), default=None) if folder.is_dir() else None
 
 
 def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -> tuple[dict, int]:

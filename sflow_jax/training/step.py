@@ -13,10 +13,11 @@ from sflow_jax.losses import DiscriminatorOutput
 from sflow_jax.models.dned import combine
 from sflow_jax.ops import augment
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
+from sflow_jax.training.initialise import starts_from_run
 from sflow_jax.training.scene import Batch, Scene, generator_condition, prepare_scene
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import Networks, Params, TrainState, create_optimizers
-from sflow_jax.training.video import flow_terms, warping_error
+from sflow_jax.training.video import flow_terms
 
 AXIS = "batch"
 
@@ -79,19 +80,18 @@ def make_train_step(
         )(real_scores, fake_scores)
         discriminator_grads = jax.tree.map(jnp.add, *real_vjp(to_real), fake_vjp(to_fake)[0])
 
-        (to_image, to_sides, to_scores), generator_terms = jax.grad(
+        (to_image, to_sides, to_scores), (terms, measures) = jax.grad(
             generator_objective, argnums=(0, 1, 2), has_aux=True
         )(fake, side_outputs, fake_scores, real_scores, scene, perceptual_params)
         to_image = to_image + fake_vjp(to_scores)[1]
         (grads,) = generate_vjp((to_image, to_sides, jnp.zeros_like(edge_map)))
 
-        metrics |= generator_terms | {
-            "generator/total": sum(generator_terms.values()),
+        metrics |= terms | measures
+        metrics |= {
+            "generator/total": sum(terms.values()),
             "l1": losses.l1(fake, scene.image),
             "edge_density": scene.edge_map.mean(),
         }
-        if scene.flow is not None:
-            metrics["warping_error"] = warping_error(fake, scene)
         if axis_name is not None:
             grads, discriminator_grads, metrics = jax.lax.pmean(
                 (grads, discriminator_grads, metrics), axis_name
@@ -147,8 +147,11 @@ def make_discriminator_objective(
 
 def make_generator_objective(
     perceptual_network: PerceptualNetwork | None, config: ml_collections.ConfigDict
-) -> Callable[..., tuple[jax.Array, Metrics]]:
-    """Eqs. 7 and 9 as the generator and DNED minimise them, with the weighted terms as metrics."""
+) -> Callable[..., tuple[jax.Array, tuple[Metrics, Metrics]]]:
+    """Eqs. 7 and 9 as the generator and DNED minimise them.
+
+    Beside the loss it gives its weighted terms, and measures that are not part of it, by name.
+    """
     weights = config.loss
 
     def objective(
@@ -158,7 +161,8 @@ def make_generator_objective(
         real_scores: DiscriminatorOutput,
         scene: Scene,
         perceptual_params: Params,
-    ) -> tuple[jax.Array, Metrics]:
+    ) -> tuple[jax.Array, tuple[Metrics, Metrics]]:
+        measures = {}
         terms = {
             "generator/adversarial": losses.adversarial_generator(fake_scores, weights.adversarial),
             "generator/feature_matching": weights.feature_matching
@@ -169,14 +173,15 @@ def make_generator_objective(
             ),
         }
         if scene.flow is not None:
-            terms |= flow_terms(fake, scene, config)
+            temporal_terms, measures = flow_terms(fake, scene, config)
+            terms |= temporal_terms
         if perceptual_network is not None:
             terms["generator/perceptual"] = weights.perceptual * losses.perceptual(
                 perceptual_network.features(perceptual_params, scene.image),
                 perceptual_network.features(perceptual_params, fake),
                 weights.perceptual_weights,
             )
-        return sum(terms.values()), terms
+        return sum(terms.values()), (terms, measures)
 
     return objective
 
@@ -195,9 +200,12 @@ def update_state(
     discriminator_updates, discriminator_optimizer_state = discriminator_optimizer.update(
         discriminator_grads, state.discriminator_optimizer_state
     )
-    # The usual warm-up: a long average would keep the random start for thousands of steps.
-    step = state.step.astype(jnp.float32)
-    decay = jnp.minimum(config.optimizer.ema_decay, (1 + step) / (10 + step))
+    decay = config.optimizer.ema_decay
+    if not starts_from_run(config):
+        # The usual warm-up: a long average would keep the random start for thousands of steps. Of
+        # another run's average it would keep nothing.
+        step = state.step.astype(jnp.float32)
+        decay = jnp.minimum(decay, (1 + step) / (10 + step))
     return TrainState(
         step=state.step + 1,
         params=params,

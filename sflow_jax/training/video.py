@@ -5,10 +5,11 @@ import ml_collections
 
 from sflow_jax import losses
 from sflow_jax.metrics import temporal
-from sflow_jax.ops.laplacian import to_grey
-from sflow_jax.ops.optical_flow import farneback
+from sflow_jax.ops.image_flow import image_flow
 from sflow_jax.ops.warp import consistency_mask
 from sflow_jax.training.scene import Scene
+
+Scalars = dict[str, jax.Array]
 
 
 def split_pairs(frames: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -16,15 +17,10 @@ def split_pairs(frames: jax.Array) -> tuple[jax.Array, jax.Array]:
     return frames[0::2], frames[1::2]
 
 
-def image_flow(first: jax.Array, second: jax.Array) -> jax.Array:
-    """F of eq. 8: flow float32 [B, H, W, 2] in pixels between RGB images in [-1, 1]."""
-    return farneback(255 * to_grey(first), 255 * to_grey(second))
-
-
 def flow_terms(
     fake: jax.Array, scene: Scene, config: ml_collections.ConfigDict
-) -> dict[str, jax.Array]:
-    """The weighted terms that eq. 9 adds to the image losses.
+) -> tuple[Scalars, Scalars]:
+    """The weighted terms that eq. 9 adds to the image losses, and what is logged beside them.
 
     Args:
         fake: both generated frames of each pair, [2 B, H, W, 3] in [-1, 1].
@@ -32,14 +28,15 @@ def flow_terms(
         config: the whole config; `config.flow` selects the terms.
 
     Returns:
-        Scalars by name; none if `flow.loss` is 'none'.
+        Terms by name, none if `flow.loss` is 'none'; and, whatever it is, `flow/farneback`, eq. 8
+        without weight and mask, pixels, and `warping_error`.
     """
     options = config.flow
     first, second = split_pairs(fake)
-    mask = visible_mask(scene) if options.mask != "none" else None
+    fake_flow, visible = image_flow(first, second), visible_mask(scene)
+    mask = visible if options.mask != "none" else None
     terms = {}
     if options.loss in ("farneback", "both"):
-        fake_flow = image_flow(first, second)
         terms["generator/flow"] = options.weight * losses.flow(
             scene.flow, fake_flow, mask if options.mask == "both" else None
         )
@@ -47,7 +44,10 @@ def flow_terms(
         terms["generator/warping"] = options.warp_weight * losses.warping(
             first, second, scene.flow, mask
         )
-    return terms
+    return terms, {
+        "flow/farneback": losses.flow(scene.flow, fake_flow),
+        "warping_error": warping_error(fake, scene, visible),
+    }
 
 
 def visible_mask(scene: Scene) -> jax.Array:
@@ -56,11 +56,11 @@ def visible_mask(scene: Scene) -> jax.Array:
     return consistency_mask(scene.flow, image_flow(second, first))
 
 
-def warping_error(fake: jax.Array, scene: Scene) -> jax.Array:
+def warping_error(fake: jax.Array, scene: Scene, visible: jax.Array) -> jax.Array:
     """The mean over pairs of what `metrics.temporal` calls so, of frames in [-1, 1].
 
     Every pair counts alike, however much of it is visible, so that the mean over devices is the
     mean over the whole batch.
     """
-    arrays = (*split_pairs((fake + 1) / 2), scene.flow, visible_mask(scene))
+    arrays = (*split_pairs((fake + 1) / 2), scene.flow, visible)
     return jax.vmap(temporal.warping_error)(*(x[:, None] for x in arrays)).mean()

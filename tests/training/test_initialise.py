@@ -69,6 +69,11 @@ def test_the_image_run_may_be_left_out_on_purpose(image_run):
         ({"dned.width": 4}, "dned.width is 4 and was 2"),
         ({"discriminator.num_layers": 2}, "discriminator.num_layers is 2 and was 3"),
         ({"edges.threshold": 0.2}, "edges.threshold is 0.2 and was 0.1"),
+        (
+            {"loss.side_weights": (0.0,) * 5 + (1.0,)},
+            "loss.side_weights is (0.0, 0.0, 0.0, 0.0, 0.0, 1.0) and was "
+            "[1.0, 1.0, 1.0, 1.0, 1.0, 1.0]",
+        ),
     ],
 )
 def test_other_networks_are_named(image_run, changes, message):
@@ -97,6 +102,26 @@ def test_a_run_without_a_checkpoint_is_named(image_run, tmp_path):
 def test_a_missing_run_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nothing/config\.json: not found"):
         check_source(video_config(tmp_path / "nothing"))
+
+
+def test_a_run_that_has_not_come_to_dned_s_edges_is_named(tmp_path):
+    workdir = tmp_path / "run"
+    write_run(workdir, tiny_config(), dned_share=0.25)
+    with pytest.raises(InputError) as error:
+        check_source(video_config(workdir))
+    assert str(error.value) == (
+        f"config.init_from: {workdir} is at step 4, where the generator's edges are DNED's by 25%; "
+        "expected step 754 or later, or config.train.laplacian_epochs and ramp_epochs that lead "
+        "there"
+    )
+    check_source(video_config(workdir, **{"train.ramp_epochs": 1.0}))
+
+
+def test_edges_without_dned_need_neither_its_stage_nor_its_weights(tmp_path):
+    workdir = tmp_path / "run"
+    edges = {"generator.edges": "laplacian"}
+    write_run(workdir, tiny_config(**edges), dned_share=0.25)
+    check_source(video_config(workdir, **edges, **{"loss.side_weights": (1.0, 0, 0, 0, 0, 0)}))
 
 
 def test_the_other_options_may_differ(image_run):

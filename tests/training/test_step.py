@@ -14,7 +14,7 @@ from sflow_jax.ops import augment
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.training.scene import prepare_scene
 from sflow_jax.training.schedule import Schedule
-from sflow_jax.training.step import forward_generator, make_train_step
+from sflow_jax.training.step import forward_generator, make_train_step, update_state
 from tests.fast_jit import fast_jit
 from tests.parity import cases
 from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
@@ -274,3 +274,22 @@ def test_bfloat16_moves_the_losses_little_and_keeps_float32_parameters():
     assert abs(matching - expected["G_GAN_Feat"]) > 1e-5 * matching
     types = {leaf.dtype for leaf in jax.tree.leaves((state.params, state.ema_params))}
     assert types == {jnp.dtype("float32")}
+
+
+def test_the_average_warms_up_but_for_that_of_another_run():
+    def kept(step, **changes):
+        """The share of the average so far that a step keeps, of a parameter that was moved by 1."""
+        config = make_config(**changes)
+        state = random_state(stub_networks(NUM_CLASSES), config, SCHEDULE)
+        moved = jax.tree.map(lambda x: x + 1, state.params)
+        still = jax.tree.map(jnp.zeros_like, (state.params, state.discriminator_params))
+        state = state.replace(step=np.int32(step), ema_params=moved)
+        after = update_state(state, *still, SCHEDULE, config)
+        distance = jax.tree.map(lambda a, b: a - b, after.ema_params, after.params)
+        return np.mean([np.mean(x) for x in jax.tree.leaves(distance)])
+
+    decay = {"optimizer.ema_decay": 0.9}
+    np.testing.assert_allclose([kept(0, **decay), kept(8, **decay)], [0.1, 0.5], rtol=1e-5)
+    np.testing.assert_allclose(kept(1000, **decay), 0.9, rtol=1e-5)
+    np.testing.assert_allclose(kept(0, **decay, init_from="none"), 0.1, rtol=1e-5)
+    np.testing.assert_allclose(kept(0, **decay, init_from="runs/images"), 0.9, rtol=1e-5)

@@ -9,12 +9,13 @@ import pytest
 
 from configs import streets_video
 from sflow_jax import losses
+from sflow_jax.ops import image_flow as flow_operator
 from sflow_jax.ops.optical_flow import farneback
 from sflow_jax.ops.warp import consistency_mask
 from sflow_jax.training.scene import Scene, batch_keys, prepare_scene
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.step import make_train_step
-from sflow_jax.training.video import flow_terms, image_flow, visible_mask, warping_error
+from sflow_jax.training.video import flow_terms, visible_mask, warping_error
 from tests.fast_jit import fast_jit
 from tests.parity import cases
 from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
@@ -25,7 +26,11 @@ SIZE = (16, 20)
 SCHEDULE = Schedule(
     1, laplacian_steps=0, ramp_steps=0, constant_steps=10, decay_steps=20, num_steps=20
 )
+WEIGHTED = {"generator/flow", "generator/warping"}
+MEASURED = {"flow/farneback", "warping_error"}
 UNCHANGED = {"train.flip": False, "dned.input": "grey"}  # no random change of the frames
+
+image_flow = fast_jit(flow_operator.image_flow)
 
 
 def make_config(**changes):
@@ -91,7 +96,10 @@ def smooth_scene(seed=0, batch_size=2):
     coarse = random.uniform(-0.9, 0.9, (batch_size, 7, 8, 3)).astype(np.float32)
     smooth = np.asarray(jax.image.resize(coarse, (batch_size, 36, 44, 3), "cubic"))
     frames = np.stack([smooth[:, 1:33, 2:42], smooth[:, 2:34, :40]], 1).reshape(-1, 32, 40, 3)
-    flow = image_flow(frames[0::2], frames[1::2])
+    return pair_scene(frames, image_flow(frames[0::2], frames[1::2]))
+
+
+def pair_scene(frames, flow):
     return Scene(None, jnp.asarray(frames), None, None, flow)
 
 
@@ -100,13 +108,24 @@ def fakes(scene, seed=1):
     return jnp.clip(scene.image + noise.astype(np.float32), -1, 1)
 
 
+def compute(fake, scene, **changes):
+    """The terms of two pairs and what is logged beside them; compiled once for each config."""
+    terms, measures = _compiled(tuple(sorted(changes.items())))(fake, scene.image, scene.flow)
+    assert measures.keys() == MEASURED
+    return {name: float(value) for name, value in (terms | measures).items()}
+
+
+@functools.cache
+def _compiled(changes):
+    config = make_config(**dict(changes))
+    return fast_jit(lambda fake, frames, flow: flow_terms(fake, pair_scene(frames, flow), config))
+
+
 @functools.cache
 def terms_of(loss, mask="warp"):
-    config = make_config(**{"flow.loss": loss, "flow.mask": mask})
-    return {
-        name: float(value)
-        for name, value in flow_terms(fakes(smooth_scene()), smooth_scene(), config).items()
-    }
+    scene = smooth_scene()
+    found = compute(fakes(scene), scene, **{"flow.loss": loss, "flow.mask": mask})
+    return {name: value for name, value in found.items() if name in WEIGHTED}
 
 
 def test_the_terms_are_eq_8_and_the_warp_loss():
@@ -114,7 +133,7 @@ def test_the_terms_are_eq_8_and_the_warp_loss():
     fake = fakes(scene)
     luma = np.array([0.299, 0.587, 0.114], np.float32)
     grey = ((fake + 1) * 127.5 * luma).sum(-1, keepdims=True)
-    fake_flow = farneback(grey[0::2], grey[1::2])
+    fake_flow = fast_jit(farneback)(grey[0::2], grey[1::2])
     literal = float(jnp.abs(fake_flow - scene.flow).mean())
     backward = image_flow(scene.image[1::2], scene.image[0::2])
     mask = consistency_mask(scene.flow, backward)
@@ -140,7 +159,7 @@ def test_the_terms_are_eq_8_and_the_warp_loss():
 def test_every_term_has_its_own_weight():
     weights = {"flow.loss": "both", "flow.weight": 3.0, "flow.warp_weight": 0.5}
     scene = smooth_scene()
-    terms = flow_terms(fakes(scene), scene, make_config(**weights))
+    terms = compute(fakes(scene), scene, **weights)
     expected = terms_of("both")
     np.testing.assert_allclose(terms["generator/flow"], 3 * expected["generator/flow"], rtol=1e-5)
     np.testing.assert_allclose(
@@ -153,35 +172,41 @@ def test_a_flicker_of_the_generated_frames_is_their_warping_error():
     first = np.random.RandomState(0).uniform(-0.5, 0.5, (2, 32, 40, 3)).astype(np.float32)
     fake = np.stack([first, first + 0.2], 1).reshape(4, 32, 40, 3)
     still = Scene(None, jnp.zeros((4, 32, 40, 3)), None, None, jnp.zeros((2, 32, 40, 2)))
-    np.testing.assert_allclose(warping_error(fake, still), 0.1**2, rtol=1e-4)
+    visible = jnp.ones((2, 32, 40, 1))
+    np.testing.assert_allclose(warping_error(fake, still, visible), 0.1**2, rtol=1e-4)
 
 
 def test_the_real_frames_have_no_flow_loss():
     scene = smooth_scene()
-    terms = flow_terms(scene.image, scene, make_config(**{"flow.loss": "both"}))
+    terms = compute(scene.image, scene, **{"flow.loss": "both"})
     np.testing.assert_allclose(terms["generator/flow"], 0, atol=1e-5)
-    shaken = flow_terms(fakes(scene), scene, make_config(**{"flow.loss": "both"}))
+    shaken = compute(fakes(scene), scene, **{"flow.loss": "both"})
     assert terms["generator/warping"] < 0.5 * shaken["generator/warping"]
 
 
 def test_a_pair_does_not_depend_on_what_else_is_in_its_batch():
-    config = make_config(**{"flow.loss": "both", "flow.mask": "both"})
-    together = [smooth_scene(), fakes(smooth_scene())]
-    values = []
+    changes = {"flow.loss": "both", "flow.mask": "both"}
+    scene = smooth_scene()
+    fake, mask = fakes(scene), fast_jit(lambda *s: visible_mask(pair_scene(*s)))
+    visible = mask(scene.image, scene.flow)
+    alone = []
     for example in range(2):
         part = slice(2 * example, 2 * example + 2)
-        scene = Scene(
-            None, together[0].image[part], None, None, together[0].flow[example : example + 1]
-        )
-        np.testing.assert_allclose(
-            visible_mask(scene)[0], visible_mask(together[0])[example], atol=0
-        )
-        fake = together[1][part]
-        values.append(flow_terms(fake, scene, config) | {"error": warping_error(fake, scene)})
-    whole = flow_terms(together[1], together[0], config)
-    whole["error"] = warping_error(together[1], together[0])
-    for name, value in whole.items():
-        np.testing.assert_allclose(np.mean([v[name] for v in values]), value, rtol=1e-5)
+        pair = pair_scene(scene.image[part], scene.flow[example : example + 1])
+        np.testing.assert_array_equal(mask(pair.image, pair.flow)[0], visible[example])
+        alone.append(compute(fake[part], pair, **changes))
+    for name, value in compute(fake, scene, **changes).items():
+        np.testing.assert_allclose(np.mean([one[name] for one in alone]), value, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mask", ["none", "warp", "both"])
+@pytest.mark.parametrize("loss", ["none", "farneback", "warp", "both"])
+def test_eq_8_is_logged_without_weight_and_mask_whatever_the_loss(loss, mask):
+    scene = smooth_scene()
+    changes = {"flow.loss": loss, "flow.mask": mask, "flow.weight": 3.0}
+    found = compute(fakes(scene), scene, **changes)
+    literal = terms_of("farneback")["generator/flow"]
+    np.testing.assert_allclose(found["flow/farneback"], literal, rtol=1e-5)
 
 
 @functools.cache
@@ -202,7 +227,7 @@ def test_without_a_flow_loss_pairs_are_images():
     expected_gradients, expected, as_images = take_step(**{"data.frames": 1})
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-5, err_msg=name)
-    assert metrics.keys() - expected.keys() == {"warping_error"}
+    assert metrics.keys() - expected.keys() == MEASURED
     assert metrics["warping_error"] > 0.01  # of the fake frames, which do not move like the real
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7),

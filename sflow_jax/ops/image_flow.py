@@ -1,0 +1,19 @@
+"""F of eq. 8: the optical flow between colour images."""
+
+import jax
+
+from sflow_jax.ops.laplacian import to_grey
+from sflow_jax.ops.optical_flow import farneback
+
+
+def image_flow(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Farneback's flow, differentiable in both images.
+
+    Args:
+        first: RGB [B, H, W, 3] in [-1, 1].
+        second: the next frame, likewise.
+
+    Returns:
+        float32 [B, H, W, 2], pixels from the first image to the second, x first.
+    """
+    return farneback(255 * to_grey(first), 255 * to_grey(second))
