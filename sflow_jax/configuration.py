@@ -63,7 +63,8 @@ _NOT_NEGATIVE = (
 )
 _SHARES = ("dned.dropout", "dned.blur", "optimizer.ema_decay", "edges.quantile")
 
-_SMALLEST_SIDE = 16  # pixels; DNED and VGG19 halve four times
+SMALLEST_SIDE = 16
+"""Of the images, in pixels: DNED and VGG19 halve four times."""
 
 # A run may be resumed with other values of these; anything else would make it another run.
 _MAY_CHANGE = ("data.source", "data.data_dir", "data.worker_count", "train.max_steps")
@@ -89,8 +90,8 @@ def check(config: config_dict.ConfigDict) -> None:
     for field in ("optimizer.beta1", "optimizer.beta2"):
         _expect(values, field, 0 <= values[field] < 1, "0 or more and less than 1")
     for field in ("data.height", "data.width"):
-        fits = values[field] == 0 or values[field] >= _SMALLEST_SIDE
-        _expect(values, field, fits, f"at least {_SMALLEST_SIDE} pixels, or 0 for the files' own")
+        fits = values[field] == 0 or values[field] >= SMALLEST_SIDE
+        _expect(values, field, fits, f"at least {SMALLEST_SIDE} pixels, or 0 for the files' own")
     _expect(
         values,
         "init_from",

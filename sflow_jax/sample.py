@@ -50,6 +50,8 @@ def main() -> None:
 
 def _settings() -> Settings:
     options = flags.FLAGS
+    if options.fps is not None and not options.video:
+        raise InputError(f"--fps: found {options.fps:g} without --video, expected both or neither")
     return Settings(
         workdir=pathlib.Path(options.workdir),
         input=pathlib.Path(options.input),
@@ -62,7 +64,7 @@ def _settings() -> Settings:
         batch_size=options.batch_size,
         grid=options.grid,
         video=options.video,
-        fps=options.fps,
+        fps=Settings.fps if options.fps is None else options.fps,
     )
 
 
@@ -100,7 +102,9 @@ def _define_flags() -> None:
         f"Also show results beside their input: {GRID_FILE}, with --video {COMPARISON_FILE}.",
     )  # fmt: skip
     flags.DEFINE_bool("video", False, "Frames are clips: number the results and make videos.")
-    flags.DEFINE_float("fps", 15, "Frames per second of the videos.", lower_bound=1)
+    flags.DEFINE_float(
+        "fps", None, f"Frames per second of the videos; {Settings.fps:g} by default."
+    )
     flags.mark_flags_as_required(["workdir", "input", "output"])
 
 

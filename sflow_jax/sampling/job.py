@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 
+from sflow_jax.configuration import SMALLEST_SIDE
 from sflow_jax.data import input_frames
 from sflow_jax.data.input_frames import Clip, InputFrame
 from sflow_jax.errors import InputError
@@ -17,6 +18,8 @@ from sflow_jax.models.dned import NUM_SIDE_OUTPUTS, sample_ensemble_weights
 from sflow_jax.sampling import record
 
 GRID_FILE = "grid.png"
+
+_FPS_RANGE = (1, 1000)  # what players can show, and ffmpeg can write
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +115,9 @@ def plan(settings: Settings) -> Sampling:
     Raises:
         InputError: the run, the input or the output cannot be used.
     """
+    lowest, highest = _FPS_RANGE
+    if not lowest <= settings.fps <= highest:  # not a number is not in it either
+        raise InputError(f"--fps: found {settings.fps:g}, expected {lowest} to {highest}")
     groups = input_frames.find_groups(settings.input)
     edge_source = input_frames.resolve_edge_source(groups, settings.edges)
     frames = input_frames.list_frames(settings.input, groups, edge_source, settings.grid)
@@ -128,6 +134,7 @@ def plan(settings: Settings) -> Sampling:
         results=_clip_results(clips) if clips else _image_results(frames[: settings.limit]),
         clips=clips,
     )
+    _check_sizes(sampling.frames)
     _check_output(settings.output, groups)
     now = _describe(sampling, seed)
     record.check(settings.output, now)
@@ -213,6 +220,16 @@ def _image_results(frames: Sequence[InputFrame]) -> dict[InputFrame, pathlib.Pur
         if path == pathlib.PurePath(GRID_FILE):
             raise InputError(f"{frame.label}: found this name, which --grid needs for its sheet")
     return results
+
+
+def _check_sizes(frames: Sequence[InputFrame]) -> None:
+    for frame in frames:
+        height, width = frame.size
+        if min(frame.size) < SMALLEST_SIDE:
+            raise InputError(
+                f"{frame.label}: found {width}x{height} pixels, expected at least "
+                f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
+            )
 
 
 def _check_output(output: pathlib.Path, groups: Sequence[pathlib.Path]) -> None:

@@ -10,6 +10,9 @@ from sflow_jax.data.input_frames import InputFrame
 from sflow_jax.pictures import to_uint8, write_png
 from sflow_jax.sampling.job import Sampling
 
+# tqdm's own, but frames per second also where a frame takes seconds.
+_BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}{postfix}]"
+
 
 def translate_missing(sampling: Sampling) -> None:
     """Translates the frames whose results are missing or old, with a progress bar.
@@ -23,7 +26,13 @@ def translate_missing(sampling: Sampling) -> None:
     missing = [frame for frame in sampling.frames if not sampling.is_done(frame)]
     total = len(sampling.frames)
     model = sampling.model
-    with tqdm.tqdm(total=total, initial=total - len(missing), desc="sampling", unit="frame") as bar:
+    with tqdm.tqdm(
+        total=total,
+        initial=total - len(missing),
+        desc="sampling",
+        unit="frame",
+        bar_format=_BAR_FORMAT,
+    ) as bar:
         # Results are fetched one step late: the device computes while files are read and written.
         waiting = None
         for batch in input_frames.read_batches(missing, sampling.batch_sizes, model.class_table):

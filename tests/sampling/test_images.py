@@ -293,6 +293,40 @@ def test_folders_that_cannot_be_used_are_named(workdir, folder, tmp_path):
     assert message(folder, tmp_path / "file").startswith("file: found no sampling.json, expected")
 
 
+def test_frames_that_the_networks_cannot_halve_are_named(workdir, tmp_path):
+    write_frame(tmp_path / "in", "0", random_frame(0))
+    write_frame(tmp_path / "in", "1", random_frame(1, (15, 40)))
+    with pytest.raises(InputError) as error:
+        plan(workdir, tmp_path / "in", tmp_path / "out")
+    assert str(error.value) == (
+        f"{tmp_path}/in/label/1.png: found 40x15 pixels, expected at least 16x16"
+    )
+    assert not (tmp_path / "out").exists()
+    run(workdir, tmp_path / "in", tmp_path / "out", limit=1)
+    write_frame(tmp_path / "smallest", "0", random_frame(0, (16, 16)))
+    run(workdir, tmp_path / "smallest", tmp_path / "small")
+    assert pngs(tmp_path / "small")["0.png"].shape == (16, 16, 3)
+
+
+def test_the_bar_shows_frames_per_second_also_below_one(workdir, tmp_path, monkeypatch, capsys):
+    class Clock:
+        now = 1000.0
+
+    def write(path, picture):
+        Clock.now += 4.0
+        write_png(path, picture)
+
+    for index in range(4):
+        write_frame(tmp_path / "in", str(index), random_frame(index))
+    sampling = plan(workdir, tmp_path / "in", tmp_path / "out")
+    monkeypatch.setattr("tqdm.std.time", lambda: Clock.now)
+    monkeypatch.setattr(translation, "write_png", write)
+    translation.translate_missing(sampling)
+    shown = capsys.readouterr().err
+    assert "0.25frame/s" in shown
+    assert "s/frame" not in shown
+
+
 def test_the_command_translates_with_a_progress_bar(workdir, folder, tmp_path):
     output = tmp_path / "out"
     folders = ["--workdir", workdir, "--input", folder, "--output", output]
@@ -305,7 +339,11 @@ def test_the_command_translates_with_a_progress_bar(workdir, folder, tmp_path):
 
 
 def test_a_mistake_is_one_line(tmp_path, folder):
-    result = command("--workdir", tmp_path, "--input", folder, "--output", tmp_path / "out")
+    folders = ["--workdir", tmp_path, "--input", folder, "--output", tmp_path / "out"]
+    result = command(*folders, "--fps", 10)
+    assert result.returncode == 2
+    assert result.stderr == "error: --fps: found 10 without --video, expected both or neither\n"
+    result = command(*folders)
     assert result.returncode == 2
     assert result.stderr == (
         f"error: {tmp_path}/config.json: not found; expected the working directory of a training "

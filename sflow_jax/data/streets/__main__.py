@@ -12,6 +12,7 @@ import tqdm
 from absl import flags
 
 from sflow_jax import cli
+from sflow_jax.configuration import SMALLEST_SIDE
 from sflow_jax.data.folder import KEYS
 from sflow_jax.data.images import encode_png
 from sflow_jax.data.streets import simulator
@@ -62,8 +63,8 @@ def _define_flags() -> None:
         "num_frames", 40, "How long the drive is.",
         lower_bound=1, upper_bound=simulator.LONGEST_DRIVE,
     )  # fmt: skip
-    flags.DEFINE_integer("height", 64, "Height of the frames, pixels.", lower_bound=8)
-    flags.DEFINE_integer("width", 128, "Width of the frames, pixels.", lower_bound=8)
+    flags.DEFINE_integer("height", 64, "Height of the frames, pixels.", lower_bound=SMALLEST_SIDE)
+    flags.DEFINE_integer("width", 128, "Width of the frames, pixels.", lower_bound=SMALLEST_SIDE)
     flags.DEFINE_integer("seed", 0, "Which street to drive through.", lower_bound=0)
 
 
