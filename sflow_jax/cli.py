@@ -43,14 +43,21 @@ def _parse_flags(arguments: list[str]) -> list[str]:
     except OSError as error:
         raise InputError(f"--config: {' '.join(str(error).split())}") from error
     except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
-        message = str(error.args[0] if error.args else error)
         # An unknown field comes as 'Key "x" does not exist ...' from the locked config.
+        message = _one_line(str(error.args[0] if error.args else error))
         raise InputError(f"command line or config: {message}") from error
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # the libraries' notices would hide the progress
     if remaining[1:]:
         raise InputError(f"command line: found {remaining[1]!r}, expected only --flags")
     return remaining
+
+
+def _one_line(message: str) -> str:
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if any(line.startswith("Traceback") for line in lines):
+        lines = [lines[0], lines[-1]]  # of a config file that fails: which file, and why
+    return " ".join(lines)
 
 
 def _exit(message: object, status: int) -> None:
