@@ -12,7 +12,6 @@ import tempfile
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -296,31 +295,3 @@ def test_the_flow_picture_shows_the_real_flow_and_that_of_its_fakes(video_run, d
     np.testing.assert_array_equal(cells[2], flow_to_rgb(example["flow"], largest))
     np.testing.assert_array_equal(cells[5], flow_to_rgb(farneback_flow(*cells[3:5]), largest))
     assert np.ptp(cells[2].astype(int), axis=-1).max() > 200  # some motion has the full colour
-
-
-def test_a_step_is_compiled_once(config):
-    """A state that lies elsewhere than the step leaves it would be compiled for twice."""
-    assembled = loop.set_up(config)
-    state = create_state(assembled.networks, config, assembled.schedule)
-    num_devices = len(jax.local_devices())
-
-    def next_step(state, _, batch):
-        total = sum(jnp.sum(x) for x in jax.tree.leaves(state.params)) + batch["image"].sum()
-        return state.replace(step=state.step + 1), jax.lax.pmean(total, "batch")
-
-    train_step = loop.parallelise(next_step)
-    state = loop.replicate(state)
-    batch = {"image": np.zeros((num_devices, 1, 1, 4, 4, 3), np.uint8)}
-    state, _ = train_step(state, {}, batch)
-    compiled = []
-
-    def listen(event, _, **details):
-        if event == "/jax/core/compile/backend_compile_duration":
-            compiled.append(details)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        train_step(state, {}, batch)
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
-    assert not compiled
