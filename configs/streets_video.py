@@ -3,6 +3,8 @@
     python -m sflow_jax.main --config configs/streets_video.py --workdir runs/streets_video \
         --config.init_from=runs/streets
 
+On two cores of an AMD EPYC (Zen 5): half a second per step of one pair, two minutes for 200 steps.
+
 The networks are those of configs/streets.py; pairs of consecutive frames replace single ones and
 the flow loss joins the image losses.
 """
