@@ -1,11 +1,13 @@
 """Scores a trained generator on a split of its dataset, or any folder of images against another.
 
-    python -m sflow_jax.evaluate --workdir RUN [--split SPLIT] [--output DIR]
+    python -m sflow_jax.evaluate --workdir RUN [--split SPLIT] [--metrics NAMES] [--output DIR]
     python -m sflow_jax.evaluate --real FOLDER --fake FOLDER [--protocol NAME] [--output DIR]
 
 With --workdir every score has a row for the real images (oracle), for the model, for the same
 generator given plain Laplacian edges or none, and for the CG frames where there are any. What is
 scored is what sampling would write to a PNG. It writes metrics.json, scores.txt and examples.png.
+FID, KID, precision and recall, the distance frechet_streets and a segmenter's scores are computed
+where their weights are there; the table says which are missing and how to get them.
 
 With --real and --fake, two folders of PNG files, it writes FID, KID, precision and recall to
 metrics.json and scores.txt. They need the published weights of Inception-v3; without them nothing
@@ -19,7 +21,7 @@ from absl import flags
 from sflow_jax import cli
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation import folders
-from sflow_jax.evaluation.evaluation import score, set_up
+from sflow_jax.evaluation.evaluation import METRICS, Choice, score, set_up
 from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import (
     EXAMPLES_FILE,
@@ -29,11 +31,12 @@ from sflow_jax.evaluation.report import (
     summarise,
     write_results,
 )
+from sflow_jax.evaluation.segmenters import PUBLISHED
 from sflow_jax.metrics import fid
 from sflow_jax.metrics.inception_input import PROTOCOLS
 from sflow_jax.metrics.score_table import format_table
 
-_RUN_ONLY = ("workdir", "dataset", "split", "step", "limit")
+_RUN_ONLY = ("workdir", "dataset", "split", "step", "limit", "metrics", "segmenter")
 
 
 def main() -> None:
@@ -80,11 +83,12 @@ def _score_run(options: flags.FlagValues) -> None:
     workdir = pathlib.Path(options.workdir)
     output = pathlib.Path(options.output) if options.output else workdir / "scores"
     dataset = pathlib.Path(options.dataset) if options.dataset else None
-    evaluation = set_up(workdir, options.split, options.step, dataset)
+    choice = Choice(options.metrics, options.protocol, options.segmenter)
+    evaluation = set_up(workdir, options.split, options.step, dataset, choice, options.limit)
     num_examples, results = score(evaluation, options.limit)
     summary, sentence = summarise(evaluation, results)
     notes = describe(evaluation, num_examples)
-    report = "\n".join([*notes, "", format_table(results), "", sentence]) + "\n"
+    report = "\n".join([*notes, "", format_table(results), "", sentence]).rstrip() + "\n"
     model = evaluation.model
     record = {
         "workdir": str(workdir.absolute()),
@@ -96,6 +100,9 @@ def _score_run(options: flags.FlagValues) -> None:
         "dned_share": model.dned_share,
         "seed": model.config.seed,
         "model_row": evaluation.model_row,
+        "protocol": options.protocol,
+        "segmenter": evaluation.segmenter.title if evaluation.segmenter else None,
+        "missing": list(evaluation.missing),
         **summary,
         "rows": results,
         "config": model.config.to_dict(),
@@ -113,7 +120,18 @@ def _define_flags() -> None:
     flags.DEFINE_string("real", None, "Folder of real images, to compare with those in --fake.")
     flags.DEFINE_string("fake", None, "Folder of generated images.")
     flags.DEFINE_enum(
-        "protocol", fid.DEFAULT_PROTOCOL, list(PROTOCOLS), "Whose FID is that of --real and --fake."
+        "protocol", fid.DEFAULT_PROTOCOL, list(PROTOCOLS), "Whose FID, KID, precision and recall."
+    )
+    flags.DEFINE_list(
+        "metrics",
+        None,
+        f"Only these of {', '.join(METRICS)}; by default all whose weights are there.",
+    )
+    flags.DEFINE_string(
+        "segmenter",
+        None,
+        f"{', '.join(PUBLISHED)} or a PSPNet's weights from python -m sflow_jax.segmenter; by "
+        "default the one for the dataset.",
     )
     flags.DEFINE_string(
         "output", None, "Folder for the results; by default WORKDIR/scores, or scores without one."

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from sflow_jax.evaluation.evaluation import score, set_up
 from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import describe, summarise, write_results
 from sflow_jax.evaluation.rows import make_rows
+from sflow_jax.evaluation.segmenters import NamedSegmenter
 from sflow_jax.pictures import to_uint8
 from tests.tiny_run import (
     TABLE,
@@ -60,11 +62,14 @@ def segment_by_colour(pictures):
     return distances.argmin(-1)
 
 
+BY_COLOUR = NamedSegmenter("the nearest colour", segment_by_colour)
+
+
 @pytest.fixture
 def evaluation(workdir, model, monkeypatch):
     monkeypatch.setattr(evaluation_lib, "restore_model", lambda *_: model)
     monkeypatch.setattr(evaluation_lib, "batch_size_for", lambda *_: 2)  # the last batch is padded
-    monkeypatch.setattr(evaluation_lib, "load_segmenter", lambda _: segment_by_colour)
+    monkeypatch.setattr(evaluation_lib, "load_segmenter", lambda *_: BY_COLOUR)
     return set_up(workdir)
 
 
@@ -185,17 +190,27 @@ def test_the_command_says_what_is_missing_and_records_its_run(workdir, tmp_path)
     output = tmp_path / "out"
     command = [sys.executable, "-m", "sflow_jax.evaluate", "--workdir", workdir, "--limit", "2"]
     command = [*map(str, command), "--output", str(output)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | {"SFLOW_CACHE": str(tmp_path / "cache")}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 0, result.stderr
     assert "2/2" in result.stderr
     table = (output / "scores.txt").read_text()
     assert table in result.stdout
     assert "No mIoU: there is no segmenter for 'folder' data" in table
-    assert "fid" not in table.replace("No FID", "").lower()
+    advice = "get them with: python -m sflow_jax.pretrained.weights get inception_v3"
+    assert next(line for line in table.split("\n") if line.startswith("No FID")).endswith(advice)
+    assert "No FVD: it needs sequences of at least 9 frames" in table
+    assert "mIoU %" not in table
     metrics = json.loads((output / "metrics.json").read_text())
     assert (metrics["checkpoint_step"], metrics["num_examples"], metrics["seed"]) == (4, 2, 0)
     assert metrics["config"] == json.loads((workdir / "config.json").read_text())
     assert metrics["edges"] == "cg"
+    assert [line.partition(":")[0] for line in metrics["missing"]] == [
+        "No FID, KID, precision and recall",
+        "No mIoU",
+        "No FVD",
+    ]
+    assert all(row.keys() == {"l1"} for row in metrics["rows"].values())
     for name, row in metrics["rows"].items():
         assert f"{row['l1']:.4f}" in next(line for line in table.split("\n") if name in line)
     assert images.read_color(output / "examples.png").shape[0] == 16 + 2 * 34

@@ -239,7 +239,7 @@ def test_folders_that_cannot_be_written_are_named(tmp_path, cache):
 
 
 def options(**given):
-    names = ("workdir", "dataset", "split", "step", "limit", "real", "fake")
+    names = ("workdir", "dataset", "split", "step", "limit", "metrics", "segmenter", "real", "fake")
     return types.SimpleNamespace(**dict.fromkeys(names) | given)
 
 
@@ -255,6 +255,7 @@ def test_a_run_or_two_folders_are_scored():
         ({"real": "a"}, "found --real alone, expected --fake beside it"),
         ({"workdir": "run", "fake": "b"}, "found --fake alone, expected --real beside it"),
         ({"workdir": "run", "real": "a", "fake": "b"}, "found --workdir beside --real and --fake"),
+        ({"metrics": ["fid"], "real": "a", "fake": "b"}, "found --metrics beside --real"),
         ({"step": 0, "real": "a", "fake": "b"}, "found --step beside --real and --fake"),
     ],
 )

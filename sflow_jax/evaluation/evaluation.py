@@ -2,20 +2,85 @@
 
 import dataclasses
 import pathlib
+import sys
+from collections.abc import Sequence
 
 import grain.python as grain
-import numpy as np
 import tqdm
 
 from sflow_jax.data.pipeline import eval_batches
 from sflow_jax.data.prepared import open_dataset
 from sflow_jax.errors import InputError
+from sflow_jax.evaluation import distances, segmenters
+from sflow_jax.evaluation.distances import Distance, DistanceScore
 from sflow_jax.evaluation.rows import ORACLE, Draw, make_rows
 from sflow_jax.inference import TrainedModel, batch_size_for, restore_model
+from sflow_jax.metrics.fid import DEFAULT_PROTOCOL
 from sflow_jax.metrics.picture_scores import MeanL1, Predict, Result, Score, Segmentation
 from sflow_jax.metrics.temporal_scores import Temporal
 from sflow_jax.prepare import PreparedDataset, prepare
-from sflow_jax.training.scene import to_float
+from sflow_jax.pretrained import i3d, weights
+
+FID, FRECHET_STREETS, SEGMENTATION = METRICS = ("fid", "frechet_streets", "segmentation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What is to be computed beside the scores that need no network.
+
+    Attributes:
+        metrics: names in `METRICS`, which are then required; by default all whose weights are
+            there.
+        protocol: of FID, KID, precision and recall, a key of `inception_input.PROTOCOLS`.
+        segmenter: a key of `segmenters.PUBLISHED` or a file with one's own weights; by default the
+            one for the dataset.
+    """
+
+    metrics: Sequence[str] | None = None
+    protocol: str = DEFAULT_PROTOCOL
+    segmenter: str | None = None
+
+    def includes(self, name: str) -> bool:
+        """Whether a metric is to be computed if it can be."""
+        return self.metrics is None or name in self.metrics
+
+    def check(self, dataset: str) -> None:
+        """Finds what cannot be computed.
+
+        Args:
+            dataset: the name of the run's dataset.
+
+        Raises:
+            InputError: a metric is unknown, its weights are absent, or it is for other data.
+        """
+        for name in self.metrics or ():
+            if name not in METRICS:
+                known = ", ".join(METRICS)
+                raise InputError(f"--metrics: found {name!r}, expected names among {known}")
+        if FRECHET_STREETS in (self.metrics or ()) and dataset != "streets":
+            raise InputError(
+                f"--metrics: found {FRECHET_STREETS!r}, which is for streets, on {dataset!r} data"
+            )
+        if self.segmenter and not self.includes(SEGMENTATION):
+            raise InputError(f"--segmenter: expected {SEGMENTATION!r} among --metrics beside it")
+        if self.metrics and (missing := self.missing(dataset)):
+            raise InputError(missing[0])
+
+    def missing(self, dataset: str) -> list[str]:
+        """A line for every metric that its weights are missing for, with how to get them."""
+        lines = []
+        if self.includes(FID) and (line := weights.what_is_missing("inception_v3")):
+            lines.append(f"No FID, KID, precision and recall: {line}")
+        if self.includes(SEGMENTATION) and not self.segmenter and dataset != "streets":
+            line = (
+                weights.what_is_missing("pspnet50_cityscapes")
+                if dataset == "cityscapes"
+                else f"there is no segmenter for {dataset!r} data; train one with: "
+                "python -m sflow_jax.segmenter --network pspnet, and name it with --segmenter"
+            )
+            if line:
+                lines.append(f"No mIoU: {line}")
+        return lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +93,9 @@ class Evaluation:
         split: of the dataset.
         rows: by name, in their order in the table.
         model_row: the row of the pictures as the model is meant to make them.
-        predict: the segmenter that scores, or None where there is none for the dataset.
+        segmenter: the one that scores, or None.
+        distances: to the real images.
+        missing: what is not computed and why, a line each.
     """
 
     model: TrainedModel
@@ -36,20 +103,33 @@ class Evaluation:
     split: str
     rows: dict[str, Draw]
     model_row: str
-    predict: Predict | None
+    segmenter: segmenters.NamedSegmenter | None
+    distances: Sequence[Distance]
+    missing: Sequence[str]
+
+    @property
+    def predict(self) -> Predict | None:
+        """Labels pictures, if there is a segmenter."""
+        return self.segmenter.predict if self.segmenter else None
 
     @property
     def edge_key(self) -> str:
         """Where edges come from: 'cg' where there is one, as in sampling, else 'image'."""
         return "cg" if self.dataset.schema.cg else "image"
 
-    def create_scores(self) -> list[Score]:
-        """The scores of one row, all empty."""
+    def create_scores(self, real: Sequence[DistanceScore] = ()) -> list[Score]:
+        """The scores of one row, all empty.
+
+        Args:
+            real: the distances of the row of real images; none where this is that row.
+        """
         scores = [MeanL1()]
         if self.predict:
             scores.append(Segmentation(self.predict, self.model.class_table))
         if self.dataset.schema.frames == 2:
             scores.append(Temporal())
+        own = real or [None] * len(self.distances)
+        scores += [DistanceScore(*pair) for pair in zip(self.distances, own, strict=True)]
         return scores
 
 
@@ -58,6 +138,8 @@ def set_up(
     split: str | None = None,
     step: int | None = None,
     dataset_directory: pathlib.Path | None = None,
+    choice: Choice | None = None,
+    limit: int | None = None,
 ) -> Evaluation:
     """Restores a run, opens its dataset and its segmenter.
 
@@ -67,11 +149,15 @@ def set_up(
         step: which checkpoint; the newest by default.
         dataset_directory: another prepared dataset than the run's own, such as pairs of frames for
             a run on images.
+        choice: what is computed; by default everything whose weights are there.
+        limit: only the first so many examples.
 
     Raises:
         InputError: one of them cannot be used.
     """
+    choice = choice or Choice()
     model = restore_model(workdir, step)
+    choice.check(model.config.data.dataset)
     dataset = open_dataset(dataset_directory) if dataset_directory else _open_dataset(model)
     if split is None:
         split = "test" if "test" in dataset.num_examples else "validation"
@@ -82,7 +168,11 @@ def set_up(
         )
     rows = make_rows(model, has_cg=dataset.schema.cg)
     model_row = next(name for name in rows if name != ORACLE)
-    return Evaluation(model, dataset, split, rows, model_row, load_segmenter(model))
+    segmenter = load_segmenter(model, choice)
+    num_examples = min(len(dataset.source(split)), limit or sys.maxsize)
+    used, missing = load_distances(model, choice, dataset, num_examples)
+    missing = [*choice.missing(model.config.data.dataset), *missing]
+    return Evaluation(model, dataset, split, rows, model_row, segmenter, used, missing)
 
 
 def _open_dataset(model: TrainedModel) -> PreparedDataset:
@@ -91,14 +181,44 @@ def _open_dataset(model: TrainedModel) -> PreparedDataset:
     return open_dataset(directory) if directory.is_dir() else prepare(model.config.data)
 
 
-def load_segmenter(model: TrainedModel) -> Predict | None:
-    """The segmenter for the run's dataset, if there is one."""
-    if model.config.data.dataset != "streets":
-        return None
-    from sflow_jax.pretrained import streets_segmenter
+def load_segmenter(model: TrainedModel, choice: Choice) -> segmenters.NamedSegmenter | None:
+    """The segmenter that was asked for, or the one for the run's dataset if it is there.
 
-    variables = streets_segmenter.load("evaluator")
-    return lambda pictures: np.asarray(streets_segmenter.predict(variables, to_float(pictures)))
+    Raises:
+        InputError: one that was asked for cannot be used.
+    """
+    if not choice.includes(SEGMENTATION):
+        return None
+    if choice.segmenter in segmenters.PUBLISHED:
+        return segmenters.load_published(choice.segmenter, model.class_table)
+    if choice.segmenter:
+        return segmenters.load_own(pathlib.Path(choice.segmenter), model.class_table)
+    dataset = model.config.data.dataset
+    if dataset == "streets":
+        return segmenters.load_streets()
+    if dataset != "cityscapes" or weights.what_is_missing("pspnet50_cityscapes"):
+        return None
+    return segmenters.load_published("pspnet50", model.class_table)
+
+
+def load_distances(
+    model: TrainedModel, choice: Choice, dataset: PreparedDataset, num_examples: int
+) -> tuple[list[Distance], list[str]]:
+    """The distances whose weights are there, and a line for each one that the data cannot give."""
+    schema, found = dataset.schema, []
+    lines = [
+        f"No FVD: it needs sequences of at least {i3d.MIN_FRAMES} frames, "
+        f"those of this dataset have {schema.frames}."
+    ]
+    num_images = num_examples * schema.frames
+    if num_images < distances.FEWEST:
+        return [], [*lines, f"No Fréchet distances: they need {distances.FEWEST} images."]
+    batch_size = batch_size_for(schema.height, schema.width) * schema.frames
+    if choice.includes(FID) and not weights.what_is_missing("inception_v3"):
+        found.append(distances.load_inception(choice.protocol, batch_size, num_images))
+    if choice.includes(FRECHET_STREETS) and model.config.data.dataset == "streets":
+        found.append(distances.load_frechet_streets(batch_size))
+    return found, lines
 
 
 def score(evaluation: Evaluation, limit: int | None = None) -> tuple[int, dict[str, Result]]:
@@ -117,7 +237,9 @@ def score(evaluation: Evaluation, limit: int | None = None) -> tuple[int, dict[s
     source = grain.MapDataset.source(evaluation.dataset.source(evaluation.split))[:limit]
     schema = evaluation.dataset.schema
     batch_size = min(len(source), batch_size_for(schema.height, schema.width))
-    scores = {name: evaluation.create_scores() for name in evaluation.rows}
+    scores = {ORACLE: evaluation.create_scores()}
+    real = [score for score in scores[ORACLE] if isinstance(score, DistanceScore)]
+    scores |= {name: evaluation.create_scores(real) for name in evaluation.rows if name != ORACLE}
     with tqdm.tqdm(total=len(source), desc="evaluating", unit="image") as bar:
         for batch, valid in eval_batches(source, batch_size):
             examples = {key: values[:valid] for key, values in batch.items()}

@@ -17,6 +17,7 @@ import tqdm
 
 from sflow_jax.data.images import check_header, read_color
 from sflow_jax.errors import InputError
+from sflow_jax.evaluation.distances import FEWEST, FEWEST_KEPT
 from sflow_jax.evaluation.report import METRICS_FILE, TABLE_FILE
 from sflow_jax.files import write_whole
 from sflow_jax.metrics import fid
@@ -30,9 +31,6 @@ from sflow_jax.metrics.feature_statistics import (
 )
 from sflow_jax.pretrained import inception_v3
 from sflow_jax.pretrained.weights import cache_directory
-
-_FEWEST = 2  # images that have a covariance
-_FEWEST_KEPT = 4  # images that precision and recall can be computed of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,9 +103,9 @@ def find_images(name: str, folder: pathlib.Path) -> Images:
         raise InputError(f"{folder}: found {found}, expected a folder of {name} images")
     files = (path for path in folder.rglob("*") if path.suffix.lower() == ".png")
     paths = sorted(path for path in files if not path.is_dir())
-    if len(paths) < _FEWEST:
+    if len(paths) < FEWEST:
         count = "1 PNG file" if paths else "no PNG file"
-        raise InputError(f"{folder}: found {count}, expected at least {_FEWEST}")
+        raise InputError(f"{folder}: found {count}, expected at least {FEWEST}")
     return Images(name, folder, paths)
 
 
@@ -137,7 +135,7 @@ def compare(
     real, fake = find_images("real", real_folder), find_images("fake", fake_folder)
     extractor = fid.inception_extractor(protocol, cache_dir)
     fake.check()
-    kept = MOST_KEPT if min(len(real.paths), len(fake.paths)) >= _FEWEST_KEPT else 0
+    kept = MOST_KEPT if min(len(real.paths), len(fake.paths)) >= FEWEST_KEPT else 0
     key = {
         "files": real.state(),
         "weights": fingerprint(inception_v3.load(cache_dir)),
@@ -174,8 +172,8 @@ def format_report(record: Mapping) -> str:
         f"Inception-v3 features by the protocol {record['protocol']}. Only KID is unbiased: "
         "compare the others between equal numbers of images.",
     ]
-    if min(record["num_real"], record["num_fake"]) < _FEWEST_KEPT:
-        lines.append(f"No KID, precision and recall: they need {_FEWEST_KEPT} images a folder.")
+    if min(record["num_real"], record["num_fake"]) < FEWEST_KEPT:
+        lines.append(f"No KID, precision and recall: they need {FEWEST_KEPT} images a folder.")
     width = max(map(len, record["scores"]))
     # A distance of nothing but rounding errors may come out below 0.
     table = [f"{name:<{width}}  {value:z12.6f}" for name, value in record["scores"].items()]

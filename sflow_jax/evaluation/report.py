@@ -40,16 +40,20 @@ def describe(evaluation: Evaluation, num_examples: int) -> list[str]:
         )
     if len(evaluation.rows.keys() - {ORACLE, CG}) > 1:
         lines.append("All generated rows are the same generator, given other edges.")
-    return lines
+    if evaluation.segmenter:
+        lines.append(f"mIoU and accuracies are by {evaluation.segmenter.title}.")
+    if evaluation.distances:
+        lines.append(
+            "Distances are to the real images of the split. Only KID is unbiased: compare the "
+            "others between equal numbers of images."
+        )
+    return [*lines, *evaluation.missing]
 
 
 def summarise(evaluation: Evaluation, results: dict[str, Result]) -> tuple[dict, str]:
     """The model beside the oracle: as numbers for the record, and as a sentence."""
     if not evaluation.predict:
-        return {}, (
-            f"No mIoU: there is no segmenter for {evaluation.model.config.data.dataset!r} data. "
-            "No FID: it is not computed yet."
-        )
+        return {}, ""
     share = results[evaluation.model_row]["mean_iou"] / results[ORACLE]["mean_iou"]
     return (
         {"mean_iou_share_of_oracle": share},

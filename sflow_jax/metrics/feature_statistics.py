@@ -137,6 +137,39 @@ class FeatureSample:
         return np.array(self._kept, np.float32)
 
 
+class StatisticsStream:
+    """Collects the features of a set of images batch by batch; memory does not grow with it."""
+
+    def __init__(self, kept: int = 0) -> None:
+        """Starts with none.
+
+        Args:
+            kept: how many features to keep at most, over all hosts; 0 where only the Fréchet
+                distance is wanted, else `MOST_KEPT` is a good choice.
+        """
+        self._stream = GaussianStream()
+        share = -(-kept // jax.process_count())
+        self._sample = FeatureSample(share, _SEED + jax.process_index())
+
+    def update(self, features: np.ndarray) -> None:
+        """Adds features [N, d]."""
+        self._stream.update(features)
+        self._sample.update(features)
+
+    def statistics(self) -> FeatureStatistics:
+        """The statistics of all features of all hosts, on every host.
+
+        Raises:
+            InputError: there are fewer than two images.
+        """
+        merged = GaussianStream()
+        for state in _gather(self._stream.state()):
+            merged.merge(GaussianStream.from_state(state))
+        parts = [arrays["features"] for arrays in _gather({"features": self._sample.features()})]
+        filled = [part for part in parts if len(part)] or parts[:1]
+        return FeatureStatistics(merged.gaussian(), np.concatenate(filled))
+
+
 def collect(feature_batches: Iterable[np.ndarray], kept: int = 0) -> FeatureStatistics:
     """Runs through features once; memory does not grow with their number.
 
@@ -144,23 +177,15 @@ def collect(feature_batches: Iterable[np.ndarray], kept: int = 0) -> FeatureStat
 
     Args:
         feature_batches: [N, d] each, as from `FeatureExtractor.stream`.
-        kept: how many features to keep at most, over all hosts; 0 where only the Fréchet distance
-            is wanted, else `MOST_KEPT` is a good choice.
+        kept: how many features to keep at most; see `StatisticsStream`.
 
     Raises:
         InputError: there are fewer than two images.
     """
-    stream = GaussianStream()
-    sample = FeatureSample(-(-kept // jax.process_count()), _SEED + jax.process_index())
+    stream = StatisticsStream(kept)
     for features in feature_batches:
         stream.update(features)
-        sample.update(features)
-    merged = GaussianStream()
-    for state in _gather(stream.state()):
-        merged.merge(GaussianStream.from_state(state))
-    parts = [arrays["features"] for arrays in _gather({"features": sample.features()})]
-    filled = [part for part in parts if len(part)] or parts[:1]
-    return FeatureStatistics(merged.gaussian(), np.concatenate(filled))
+    return stream.statistics()
 
 
 def _gather(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:

@@ -23,7 +23,7 @@ from sflow_jax.pretrained import inception_v3
 DEFAULT_PROTOCOL = "pytorch-fid"
 
 # Numbers by different protocols are different numbers: they never share a name.
-_SUFFIXES = {"pytorch-fid": "", "torch-fidelity": "_torch_fidelity", "clean-fid": "_clean"}
+PROTOCOL_SUFFIXES = {"pytorch-fid": "", "torch-fidelity": "_torch_fidelity", "clean-fid": "_clean"}
 
 
 def inception_extractor(
@@ -72,4 +72,4 @@ def scores(
         kernel = kernel_distance(real.features, fake.features, subset_size=size)
         numbers |= {"kid": kernel.mean, "kid_std": kernel.std}
         numbers |= {"precision": shares.precision, "recall": shares.recall}
-    return {name + _SUFFIXES[protocol]: number for name, number in numbers.items()}
+    return {name + PROTOCOL_SUFFIXES[protocol]: number for name, number in numbers.items()}

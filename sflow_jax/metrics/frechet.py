@@ -141,7 +141,8 @@ class GaussianStream:
             InputError: there are fewer than two.
         """
         if self.count < 2:
-            raise InputError(f"found {self.count} images, expected at least 2: no covariance")
+            found = "1 image or clip" if self.count else "no image or clip"
+            raise InputError(f"found {found}, expected at least 2: no covariance")
         if not self._count:
             features = np.concatenate(self._waiting)
             mean = features.mean(0)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+from sflow_jax.metrics.fid import PROTOCOL_SUFFIXES
 from sflow_jax.metrics.picture_scores import Result
 
 # Title, factor and decimals of the numbers that tables show.
@@ -15,6 +16,17 @@ _COLUMNS = {
     "flow_error": ("flow error px", 1, 3),
     "exact_flow_error": ("to exact flow px", 1, 3),
     "flicker": ("flicker %", 100, 2),
+    "frechet_streets": ("Fréchet (streets)", 1, 3),
+    **{
+        f"{name}{suffix}": (f"{title}{suffix.replace('_', ' ')}", factor, decimals)
+        for suffix in PROTOCOL_SUFFIXES.values()
+        for name, title, factor, decimals in (
+            ("fid", "FID", 1, 2),
+            ("kid", "KID x 1000", 1000, 2),
+            ("precision", "precision %", 100, 1),
+            ("recall", "recall %", 100, 1),
+        )
+    },
 }
 
 

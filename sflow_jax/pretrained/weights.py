@@ -115,10 +115,18 @@ def load(name: str, cache_dir: str | os.PathLike | None = None) -> dict[str, Any
     Raises:
         InputError: they are absent (the message has the command that gets them) or damaged.
     """
+    if message := what_is_missing(name, cache_dir):
+        raise InputError(message)
     path = _file(name, cache_directory(cache_dir))
-    if not path.is_file():
-        raise InputError(f"{path}: the weights of {name} are not there; {_advice(name, cache_dir)}")
     return variables.read(path, REGISTRY[name].conversion().shapes)
+
+
+def what_is_missing(name: str, cache_dir: str | os.PathLike | None = None) -> str | None:
+    """One line on absent weights and how to get them; None where the cache has them."""
+    path = _file(name, cache_directory(cache_dir))
+    if path.is_file():
+        return None
+    return f"{path}: the weights of {name} are not there; {_advice(name, cache_dir)}"
 
 
 def _advice(name: str, cache_dir: str | os.PathLike | None) -> str:

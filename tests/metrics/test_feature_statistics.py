@@ -97,9 +97,9 @@ def features(count, seed=0):
     return np.random.RandomState(seed).standard_normal((count, DEPTH)).astype(np.float32)
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_fewer_than_two_images_are_refused(count):
-    with pytest.raises(InputError, match=f"found {count} images"):
+@pytest.mark.parametrize(("count", "found"), [(0, "no image"), (1, "1 image or")])
+def test_fewer_than_two_images_are_refused(count, found):
+    with pytest.raises(InputError, match=f"found {found}"):
         collect([features(count)] if count else [])
 
 

@@ -1,0 +1,142 @@
+"""Scores by networks through the evaluation of a run, with random weights in the true format."""
+
+import dataclasses
+import json
+
+import flax.traverse_util
+import jax
+import numpy as np
+import pytest
+
+from sflow_jax.errors import InputError
+from sflow_jax.evaluation import evaluation as evaluation_lib
+from sflow_jax.evaluation import segmenters
+from sflow_jax.evaluation.evaluation import Choice, score, set_up
+from sflow_jax.evaluation.report import describe
+from sflow_jax.evaluation.rows import ORACLE
+from sflow_jax.metrics import fid
+from sflow_jax.metrics.feature_statistics import collect
+from sflow_jax.metrics.score_table import format_table
+from sflow_jax.metrics.semseg_protocol import Protocol
+from sflow_jax.models.pspnet import PSPNet
+from sflow_jax.pretrained import inception_v3, pspnet, variables, weights
+from tests.random_weights import random_params
+from tests.test_evaluate import dataset_config
+from tests.tiny_run import TABLE, restore_fast, write_run
+
+NUM_IMAGES = 4
+MODEL_ROW = "DNED edges"
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("networks")
+    write_run(folder / "run", dataset_config(folder))
+    return folder / "run"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder; networks of the run that compile fast."""
+    monkeypatch.setenv(weights.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setattr(evaluation_lib, "restore_model", restore_fast)
+    return tmp_path / "cache"
+
+
+def write_random(path, shapes):
+    structs = {key: jax.ShapeDtypeStruct(shape, np.float32) for key, shape in shapes.items()}
+    params = random_params(flax.traverse_util.unflatten_dict(structs, sep="/"))
+    variables.write(path, params, {}, np.float32)
+
+
+def write_pspnet(folder, num_classes=TABLE.num_eval_classes):
+    network = PSPNet(num_classes, (1, 1, 1, 1), 4)
+    write_random(folder / "own.safetensors", pspnet._shapes(network))
+    settings = {"num_classes": num_classes, "layers": 50, "width": 4, "crop": 41}
+    (folder / "own.json").write_text(json.dumps({"settings": settings}))
+    return folder / "own.safetensors"
+
+
+def test_fid_is_that_of_all_pictures_of_each_row(workdir, cache):
+    write_random(cache / "inception_v3.safetensors", inception_v3.conversion().shapes)
+    choice = Choice(["fid"], "torch-fidelity")
+    evaluation = set_up(workdir, choice=choice, limit=NUM_IMAGES)
+    rows = {name: evaluation.rows[name] for name in (ORACLE, MODEL_ROW)}
+    evaluation = dataclasses.replace(evaluation, rows=rows)
+    _, results = score(evaluation, NUM_IMAGES)
+    examples = [evaluation.dataset.source("test")[index] for index in range(NUM_IMAGES)]
+    batch = {key: np.stack([e[key] for e in examples]) for key in ("image", "cg", "label")}
+    extractor = fid.inception_extractor("torch-fidelity", batch_size=NUM_IMAGES)
+    drawn = {name: draw(batch)[:, 0] for name, draw in evaluation.rows.items()}
+    real, fake = (collect(extractor.stream([images]), 100) for images in drawn.values())
+    expected = fid.scores(real, fake, "torch-fidelity")
+    for name, number in expected.items():
+        assert results[MODEL_ROW][name] == pytest.approx(number, rel=1e-4, abs=1e-6)
+    assert results[MODEL_ROW]["fid_torch_fidelity"] > 1e-2
+    assert results[ORACLE]["fid_torch_fidelity"] == pytest.approx(0, abs=1e-6)
+    assert "FID torch fidelity" in format_table(results)
+    assert not any(line.startswith("No FID") for line in describe(evaluation, NUM_IMAGES))
+
+
+def test_one_image_has_no_distance(workdir, cache):
+    cache.mkdir()
+    (cache / "inception_v3.safetensors").write_bytes(b"")  # not even read
+    evaluation = set_up(workdir, limit=1)
+    assert not evaluation.distances
+    assert "No Fréchet distances: they need 2 images." in evaluation.missing
+
+
+def test_a_segmenter_of_ones_own_scores(workdir, tmp_path, monkeypatch):
+    monkeypatch.setitem(pspnet.BLOCKS, 50, (1, 1, 1, 1))
+    path = write_pspnet(tmp_path)
+    choice = Choice(["segmentation"], segmenter=str(path))
+    evaluation = set_up(workdir, choice=choice, limit=2)
+    _, results = score(evaluation, 2)
+    network, network_variables, crop = pspnet.load_trained(path)
+    protocol = Protocol(base_size=40, crop=crop)
+    predict = evaluation.segmenter.predict
+    image = evaluation.dataset.source("test")[0]["image"]
+    logits = jax.jit(lambda windows: network.apply(network_variables, windows))
+    seen = segmenters.semseg_protocol.predict(logits, image[0], protocol)
+    np.testing.assert_array_equal(predict(image)[0], seen)
+    assert 0 <= results[ORACLE]["mean_iou"] <= 1
+    assert f"by PSPNet in {path}" in "\n".join(describe(evaluation, 2))
+    assert not any(line.startswith("No mIoU") for line in evaluation.missing)
+
+
+def test_a_segmenter_of_other_classes_is_refused(workdir, tmp_path, monkeypatch):
+    monkeypatch.setitem(pspnet.BLOCKS, 50, (1, 1, 1, 1))
+    path = write_pspnet(tmp_path, num_classes=5)
+    with pytest.raises(InputError, match=r"own\.safetensors: found 5 classes, expected the 3 of"):
+        set_up(workdir, choice=Choice(segmenter=str(path)))
+    with pytest.raises(InputError, match="found pspnet50, which knows Cityscapes' classes"):
+        set_up(workdir, choice=Choice(segmenter="pspnet50"))
+
+
+@pytest.mark.parametrize(
+    ("choice", "dataset", "message"),
+    [
+        (Choice(["fid"]), "folder", "No FID.* get them with: .* get inception_v3$"),
+        (Choice(["fvd"]), "folder", "--metrics: found 'fvd', expected names among fid, "),
+        (Choice(["frechet_streets"]), "folder", "'frechet_streets', which is for streets"),
+        (Choice(["segmentation"]), "folder", "No mIoU: there is no segmenter for 'folder' data"),
+        (Choice(["segmentation"]), "cityscapes", "convert pspnet50_cityscapes --from FILE$"),
+        (Choice(["fid"], segmenter="pspnet50"), "cityscapes", "expected 'segmentation' among"),
+    ],
+)
+def test_what_was_asked_for_and_cannot_be_computed_is_an_error(choice, dataset, message):
+    with pytest.raises(InputError, match=message):
+        choice.check(dataset)
+
+
+def test_streets_has_its_own_distance_and_segmenter(tmp_path):
+    choice = Choice()
+    assert [line.partition(":")[0] for line in choice.missing("streets")] == [
+        "No FID, KID, precision and recall"
+    ]
+    distance = evaluation_lib.distances.load_frechet_streets(2)
+    random = np.random.RandomState(0)
+    noise = random.randint(0, 256, (5, 32, 32, 3)).astype(np.uint8)
+    sets = [collect(distance.extractor.stream([images])) for images in (noise, noise // 4, noise)]
+    assert distance.compare(sets[0], sets[1])["frechet_streets"] > 1e-2
+    assert distance.compare(sets[0], sets[2])["frechet_streets"] == pytest.approx(0, abs=1e-6)
