@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import subprocess
@@ -36,8 +37,8 @@ def mean_of_corners(variables, prepared):
     return jnp.concatenate(corners, -1) * variables
 
 
-def make_stub(protocol="pytorch-fid", cache_dir=None):
-    variables = np.ones(6, np.float32)
+def make_stub(protocol="pytorch-fid", cache_dir=None, scale=1):
+    variables = np.full(6, scale, np.float32)
     return FeatureExtractor(mean_of_corners, variables, PROTOCOLS[protocol], BATCH_SIZE)
 
 
@@ -45,7 +46,6 @@ def make_stub(protocol="pytorch-fid", cache_dir=None):
 def cache(tmp_path, monkeypatch):
     """A cache folder with the weights of a network that is no Inception, but fast."""
     monkeypatch.setattr(fid, "inception_extractor", make_stub)
-    monkeypatch.setattr(folders.inception_v3, "load", lambda _: {"scale": np.ones(6)})
     return tmp_path / "cache"
 
 
@@ -115,7 +115,7 @@ def test_the_real_folder_is_read_once_until_something_changes(tmp_path, cache, r
 def test_other_weights_have_other_statistics(tmp_path, cache, read_files, monkeypatch):
     real, fake = (write_images(tmp_path / name, 4) for name in FOLDERS)
     folders.compare(real, fake, cache_dir=cache)
-    monkeypatch.setattr(folders.inception_v3, "load", lambda _: {"scale": np.zeros(6)})
+    monkeypatch.setattr(fid, "inception_extractor", functools.partial(make_stub, scale=2))
     read_files.clear()
     folders.compare(real, fake, cache_dir=cache)
     assert len(read_files) == 8

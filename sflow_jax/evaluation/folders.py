@@ -27,9 +27,7 @@ from sflow_jax.metrics.feature_statistics import (
     FeatureStatistics,
     cached,
     collect,
-    fingerprint,
 )
-from sflow_jax.pretrained import inception_v3
 from sflow_jax.pretrained.weights import cache_directory
 
 
@@ -138,7 +136,7 @@ def compare(
     kept = MOST_KEPT if min(len(real.paths), len(fake.paths)) >= FEWEST_KEPT else 0
     key = {
         "files": real.state(),
-        "weights": fingerprint(inception_v3.load(cache_dir)),
+        "weights": extractor.fingerprint,
         "protocol": protocol,
         "kept": str(kept),
     }

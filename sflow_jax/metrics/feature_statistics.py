@@ -5,6 +5,7 @@ over the local devices; what fills it up to the size that was compiled does not 
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
@@ -58,6 +59,11 @@ class FeatureExtractor:
         # Two functions: images of another size do not compile the network again.
         self._on_device = jax.jit(protocol.on_device)
         self._network = jax.jit(network)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Of the network's variables; see `fingerprint`."""
+        return fingerprint(self._variables)
 
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Computes features; the devices work on one batch while the host makes the next.
