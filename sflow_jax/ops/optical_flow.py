@@ -15,17 +15,18 @@ Inside, images are [B, H, W], and what a pixel has several numbers of is a tuple
 """
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.sparse import csr_array
+
+from sflow_jax.ops import banded, bilinear
 
 _SMALLEST_SIDE = 32  # pixels; levels that would be smaller are left out
 _BORDER_WEIGHTS = (0.14, 0.14, 0.4472, 0.4472, 0.4472)  # of the pixels next to the border
 _REGULARISATION = 1e-3  # of the determinant
-
-Polynomial = tuple[jax.Array, ...]
-"""Of `x^T A x + b^T x` around each pixel: b_y, b_x, A_yy, A_xx and twice A_xy, each [B, H, W]."""
 
 
 @functools.partial(
@@ -65,29 +66,30 @@ def farneback(
         in `next`, in pixels, x first.
     """
     dtype = jnp.promote_types(jnp.float32, prev.dtype)
-    prev, next = prev[..., 0].astype(dtype), next[..., 0].astype(dtype)
-    sides = prev.shape[1:]
+    images = jnp.concatenate([prev, next]).astype(dtype)[None, ..., 0]  # [1, 2 B, H, W]
+    sides = images.shape[2:]
     flow = None
     for level in reversed(range(_num_levels(sides, pyr_scale, levels) + 1)):
         scale = pyr_scale**level
         size = tuple(round(side * scale) for side in sides)
-        # From the image straight to the kernels' answers at this level, per axis [3, to, from].
-        operators = [
-            _expansion_kernels(to, poly_n, poly_sigma) @ _resizing(to, side) @ _blur(side, scale)
+        # From the images straight to the kernels' answers at this level, per axis.
+        kernels = [
+            [
+                kernel @ _resizing(to, side) @ _blur(side, scale)
+                for kernel in _expansion_kernels(to, poly_n, poly_sigma)
+            ]
             for to, side in zip(size, sides, strict=True)
         ]
-        first, second = (_polynomial_expansion(image, *operators) for image in (prev, next))
+        first, second = jnp.split(_polynomial_expansion(images, *kernels), 2, axis=1)
         if flow is None:
-            flow = (jnp.zeros_like(first[0]),) * 2
+            flow = jnp.zeros_like(first[:2])
         else:
-            enlarging = [
-                _resizing(to, side) for to, side in zip(size, flow[0].shape[1:], strict=True)
-            ]
-            flow = tuple(_apply(d, *enlarging) / pyr_scale for d in flow)
+            enlarging = [_resizing(to, side) for to, side in zip(size, flow.shape[2:], strict=True)]
+            flow = _apply(enlarging, flow) / pyr_scale
         window = [_box(side, winsize) for side in size]
         for _ in range(iterations):
-            flow = _update_flow(first, second, *flow, window)
-    return jnp.stack(flow, -1)
+            flow = _update_flow(first, second, flow, window)
+    return jnp.moveaxis(flow, 0, -1)
 
 
 def _num_levels(sides: tuple[int, int], pyr_scale: float, levels: int) -> int:
@@ -98,31 +100,23 @@ def _num_levels(sides: tuple[int, int], pyr_scale: float, levels: int) -> int:
     return levels
 
 
-def _apply(image: jax.Array, rows: np.ndarray, columns: np.ndarray) -> jax.Array:
-    """Applies [h, H] down the columns and [w, W] along the rows of [B, H, W] to give [B, h, w]."""
-    return _along_rows(_down_columns(image, rows), columns)
+def _apply(operators: Sequence[csr_array], images: jax.Array) -> jax.Array:
+    """Applies [h, H] down the columns and [w, W] along the rows of [..., H, W]: [..., h, w]."""
+    rows, columns = operators
+    flat = images.reshape(1, -1, *images.shape[-2:])
+    flat = banded.along_rows([[columns]], banded.down_columns([[rows]], flat))
+    return flat.reshape(*images.shape[:-2], *flat.shape[-2:])
 
 
-def _down_columns(image: jax.Array, operator: np.ndarray) -> jax.Array:
-    # The displacement of a pixel is decided by small differences: no TF32 or bfloat16 here.
-    return jnp.einsum("ij,bjk->bik", operator.astype(image.dtype), image, precision="highest")
-
-
-def _along_rows(image: jax.Array, operator: np.ndarray) -> jax.Array:
-    return jnp.einsum("ij,bkj->bki", operator.astype(image.dtype), image, precision="highest")
-
-
-def _correlation(kernel: np.ndarray, side: int, border: str) -> np.ndarray:
+def _correlation(kernel: np.ndarray, side: int, border: str) -> csr_array:
     """[side, side]: correlates with a kernel of odd length; see `np.pad` for the border."""
-    radius = len(kernel) // 2
-    read = np.pad(np.arange(side), radius, mode=border)
-    operator = np.zeros((side, side))
-    for offset, weight in enumerate(kernel):
-        np.add.at(operator, (np.arange(side), read[offset : offset + side]), weight)
-    return operator
+    read = np.pad(np.arange(side), len(kernel) // 2, mode=border)
+    read = np.lib.stride_tricks.sliding_window_view(read, len(kernel))
+    rows = np.repeat(np.arange(side), len(kernel))
+    return csr_array((np.tile(kernel, side), (rows, read.ravel())), (side, side))
 
 
-def _blur(side: int, scale: float) -> np.ndarray:
+def _blur(side: int, scale: float) -> csr_array:
     """[side, side]: what OpenCV blurs with before it shrinks to `scale`; it does so at 1 too."""
     sigma = (1 / scale - 1) / 2
     length = max(round(5 * sigma) | 1, 3)
@@ -132,24 +126,23 @@ def _blur(side: int, scale: float) -> np.ndarray:
     return _correlation(kernel / kernel.sum(), side, "reflect")
 
 
-def _resizing(to: int, side: int) -> np.ndarray:
+def _resizing(to: int, side: int) -> csr_array:
     """[to, side]: linear, without antialiasing, pixel centres at halves, the border replicated."""
     position = np.clip((np.arange(to) + 0.5) * (side / to) - 0.5, 0, side - 1)
     below = position.astype(int)
     above = np.minimum(below + 1, side - 1)
-    operator = np.zeros((to, side))
-    np.add.at(operator, (np.arange(to), below), 1 - (position - below))
-    np.add.at(operator, (np.arange(to), above), position - below)
-    return operator
+    rows, share = np.arange(to), position - below
+    entries = np.r_[1 - share, share], (np.r_[rows, rows], np.r_[below, above])
+    return csr_array(entries, (to, side))
 
 
-def _box(side: int, winsize: int) -> np.ndarray:
+def _box(side: int, winsize: int) -> csr_array:
     """[side, side]: the sum over a window divided by `winsize`, the border replicated."""
     return _correlation(np.full(2 * (winsize // 2) + 1, 1 / winsize), side, "edge")
 
 
-def _expansion_kernels(side: int, n: int, sigma: float) -> np.ndarray:
-    """[3, side, side]: what finds the mean, the slope and the curvature around each pixel.
+def _expansion_kernels(side: int, n: int, sigma: float) -> list[csr_array]:
+    """Three of [side, side]: what finds the mean, the slope and the curvature around each pixel.
 
     They solve the weighted least-squares fit of 1, x, y, x^2, y^2 and xy, which is separable: the
     curvature also takes off what the mean has of x^2.
@@ -162,83 +155,74 @@ def _expansion_kernels(side: int, n: int, sigma: float) -> np.ndarray:
     gram = np.array([[1, second, second], [second, fourth, second**2], [second, second**2, fourth]])
     of_constant, of_square, _ = np.linalg.inv(gram)[1]
     kernels = (weight, weight * x / second, weight * (of_constant + of_square * x**2))
-    return np.stack([_correlation(kernel, side, "edge") for kernel in kernels])
+    return [_correlation(kernel, side, "edge") for kernel in kernels]
 
 
-def _polynomial_expansion(image: jax.Array, rows: np.ndarray, columns: np.ndarray) -> Polynomial:
+def _polynomial_expansion(
+    images: jax.Array, rows: Sequence[csr_array], columns: Sequence[csr_array]
+) -> jax.Array:
     """Fits a quadratic polynomial around each pixel of a level of the pyramid.
 
     Args:
-        image: [B, H, W], at full size.
-        rows: [3, h, H], mean, slope and curvature along y at the level.
-        columns: [3, w, W], likewise along x.
+        images: [1, B, H, W], at full size.
+        rows: mean, slope and curvature along y at the level, each [h, H].
+        columns: likewise along x, each [w, W].
+
+    Returns:
+        [5, B, h, w], of `x^T A x + b^T x`: b_y, b_x, A_yy, A_xx and twice A_xy.
     """
-    mean_y, slope_y, curvature_y = (_down_columns(image, operator) for operator in rows)
-    mean_x, slope_x, curvature_x = columns
-    return (
-        _along_rows(slope_y, mean_x),
-        _along_rows(mean_y, slope_x),
-        _along_rows(curvature_y, mean_x),
-        _along_rows(mean_y, curvature_x),
-        _along_rows(slope_y, slope_x),
-    )
+    means, slopes, curvatures = banded.down_columns([[kernel] for kernel in rows], images)[:, None]
+    mean, slope, curvature = ([kernel] for kernel in columns)
+    b_x, a_xx = banded.along_rows([slope, curvature], means)
+    b_y, a_xy = banded.along_rows([mean, slope], slopes)
+    (a_yy,) = banded.along_rows([mean], curvatures)
+    return jnp.stack([b_y, b_x, a_yy, a_xx, a_xy])
 
 
 def _update_flow(
-    first: Polynomial, second: Polynomial, dx: jax.Array, dy: jax.Array, window: list[np.ndarray]
-) -> tuple[jax.Array, jax.Array]:
-    """One iteration: the displacement that best carries one polynomial to the other, per window."""
-    b_y, b_x, a_yy, a_xx, a_xy = first
+    first: jax.Array, second: jax.Array, flow: jax.Array, window: Sequence[csr_array]
+) -> jax.Array:
+    """One iteration: the displacement that best carries one polynomial to the other, per window.
+
+    Args:
+        first: polynomials of the first image, [5, B, H, W].
+        second: of the second image, likewise.
+        flow: so far, [2, B, H, W], x first.
+        window: averages along y and along x.
+
+    Returns:
+        The next flow, [2, B, H, W].
+    """
+    dx, dy = flow
     moved, inside = _sample(second, dx, dy)
     # Where the point leaves the image, the first frame's own curvature stands in.
-    yy, xx, xy = (
-        jnp.where(inside, (own + other) / 2, own)
-        for own, other in zip((a_yy, a_xx, a_xy), moved[2:], strict=True)
-    )
+    yy, xx, xy = jnp.where(inside, (first[2:] + moved[2:]) / 2, first[2:])
     xy = xy / 2
-    c_y, c_x = (
-        (own - jnp.where(inside, other, 0)) / 2
-        for own, other in zip((b_y, b_x), moved[:2], strict=True)
-    )
+    c_y, c_x = (first[:2] - jnp.where(inside, moved[:2], 0)) / 2
     c_y = c_y + yy * dy + xy * dx
     c_x = c_x + xy * dy + xx * dx
 
     border = _border_weights(*dx.shape[1:], dx.dtype)
     yy, xx, xy, c_y, c_x = (value * border for value in (yy, xx, xy, c_y, c_x))
-    normal_equations = (
+    normal_equations = [
         yy * yy + xy * xy,
         (yy + xx) * xy,
         xx * xx + xy * xy,
         yy * c_y + xy * c_x,
         xy * c_y + xx * c_x,
-    )
-    g_yy, g_xy, g_xx, h_y, h_x = (_apply(value, *window) for value in normal_equations)
+    ]
+    g_yy, g_xy, g_xx, h_y, h_x = _apply(window, jnp.stack(normal_equations))
     determinant = g_yy * g_xx - g_xy * g_xy + _REGULARISATION
-    return (g_yy * h_x - g_xy * h_y) / determinant, (g_xx * h_y - g_xy * h_x) / determinant
+    return jnp.stack([g_yy * h_x - g_xy * h_y, g_xx * h_y - g_xy * h_x]) / determinant
 
 
-def _sample(values: Polynomial, dx: jax.Array, dy: jax.Array) -> tuple[list[jax.Array], jax.Array]:
-    """Reads values bilinearly at displaced pixels, and says where those are inside the image."""
-    batch, height, width = dx.shape
+def _sample(values: jax.Array, dx: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Reads [5, B, H, W] at displaced pixels, and says where those are inside the image."""
+    height, width = values.shape[2:]
     x, y = jnp.arange(width, dtype=dx.dtype) + dx, jnp.arange(height, dtype=dy.dtype)[:, None] + dy
-    left, top = jnp.floor(x), jnp.floor(y)
-    inside = (left >= 0) & (left < width - 1) & (top >= 0) & (top < height - 1)
-    right_share, low_share = x - left, y - top
-    # One row per pixel, so that each corner is one read of all its values.
-    table = jnp.stack(values, -1).reshape(-1, len(values))
-    corner = jnp.where(inside, top, 0).astype(jnp.int32) * width
-    corner += jnp.where(inside, left, 0).astype(jnp.int32)
-    corner += (jnp.arange(batch) * height * width)[:, None, None]
-    sampled = 0
-    for offset, share in (
-        (0, (1 - right_share) * (1 - low_share)),
-        (1, right_share * (1 - low_share)),
-        (width, (1 - right_share) * low_share),
-        (width + 1, right_share * low_share),
-    ):
-        read = table.at[corner + offset].get(mode="clip")
-        sampled += read * jnp.where(inside, share, 0)[..., None]
-    return [sampled[..., i] for i in range(len(values))], inside
+    inside = (x >= 0) & (x < width - 1) & (y >= 0) & (y < height - 1)
+    x, y = jnp.where(inside, x, 0), jnp.where(inside, y, 0)
+    return jnp.moveaxis(bilinear.read(jnp.moveaxis(values, 0, -1), x, y), -1, 0), inside
 
 
 def _border_weights(height: int, width: int, dtype: jnp.dtype) -> jax.Array:

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from sflow_jax.ops import bilinear
+
 # Sundaram, Brox and Keutzer, "Dense point trajectories by GPU-accelerated large displacement
 # optical flow" (ECCV 2010), the check that Ruder et al. and Lai et al. use too.
 _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE = 0.01, 0.5  # of squared pixels
@@ -24,16 +26,7 @@ def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
     flow = flow.astype(image.dtype)
     x = jnp.clip(jnp.arange(width) + flow[..., 0], 0, width - 1)
     y = jnp.clip(jnp.arange(height)[:, None] + flow[..., 1], 0, height - 1)
-    left, top = (jnp.floor(position).astype(jnp.int32) for position in (x, y))
-    right, bottom = jnp.minimum(left + 1, width - 1), jnp.minimum(top + 1, height - 1)
-    x_share, y_share = (x - left)[..., None], (y - top)[..., None]
-
-    def read(row: jax.Array, column: jax.Array) -> jax.Array:
-        return jax.vmap(lambda pixels, i, j: pixels[i, j])(image, row, column)
-
-    upper = (1 - x_share) * read(top, left) + x_share * read(top, right)
-    lower = (1 - x_share) * read(bottom, left) + x_share * read(bottom, right)
-    return (1 - y_share) * upper + y_share * lower
+    return bilinear.read(image, x, y)
 
 
 def stays_inside(flow: jax.Array) -> jax.Array:
