@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from sflow_jax.data.labels import CITYSCAPES
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation import evaluation as evaluation_lib
 from sflow_jax.evaluation import segmenters
@@ -20,6 +21,7 @@ from sflow_jax.metrics.score_table import format_table
 from sflow_jax.metrics.semseg_protocol import Protocol
 from sflow_jax.models.pspnet import PSPNet
 from sflow_jax.pretrained import inception_v3, pspnet, variables, weights
+from tests.fast_jit import fast_jit
 from tests.random_weights import random_params
 from tests.test_evaluate import dataset_config
 from tests.tiny_run import TABLE, restore_fast, write_run
@@ -102,6 +104,21 @@ def test_a_segmenter_of_ones_own_scores(workdir, tmp_path, monkeypatch):
     assert 0 <= results[ORACLE]["mean_iou"] <= 1
     assert f"by PSPNet in {path}" in "\n".join(describe(evaluation, 2))
     assert not any(line.startswith("No mIoU") for line in evaluation.missing)
+
+
+def test_published_weights_score_by_the_test_protocol(cache, monkeypatch):
+    write_random(cache / "pspnet50_cityscapes.safetensors", pspnet.conversion(50).shapes)
+    protocol = Protocol(base_size=48, crop=41)  # the true one takes minutes
+    monkeypatch.setattr(segmenters.semseg_protocol, "Protocol", lambda: protocol)
+    segmenter = segmenters.load_published("pspnet50", CITYSCAPES)
+    image = np.random.RandomState(0).randint(0, 256, (1, 32, 40, 3)).astype(np.uint8)
+    network = PSPNet()
+    logits = fast_jit(lambda windows: network.apply(pspnet.load(50), windows))
+    expected = segmenters.semseg_protocol.predict(logits, image[0], protocol)
+    found = segmenter.predict(image)[0]
+    assert found.shape == (32, 40)
+    assert len(np.unique(found)) > 1
+    assert (found == expected).mean() > 0.99  # compiled otherwise, ties may break otherwise
 
 
 def test_a_segmenter_of_other_classes_is_refused(workdir, tmp_path, monkeypatch):

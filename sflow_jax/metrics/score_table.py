@@ -16,7 +16,7 @@ _COLUMNS = {
     "flow_error": ("flow error px", 1, 3),
     "exact_flow_error": ("to exact flow px", 1, 3),
     "flicker": ("flicker %", 100, 2),
-    "frechet_streets": ("Fréchet (streets)", 1, 3),
+    "frechet_streets": ("frechet_streets", 1, 3),
     **{
         f"{name}{suffix}": (f"{title}{suffix.replace('_', ' ')}", factor, decimals)
         for suffix in PROTOCOL_SUFFIXES.values()
