@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sflow_jax.models.layers import INITIALIZER, average_pool_3x3, instance_norm
+from sflow_jax.models.layers import INITIALIZER, Conv, average_pool_3x3, instance_norm
 
 MAX_FEATURES = 512
 
@@ -42,7 +42,7 @@ class PatchDiscriminator(nn.Module):
         features = []
         for layer in range(self.num_layers + 2):
             is_last = layer == self.num_layers + 1
-            conv = nn.Conv(
+            conv = Conv(
                 1 if is_last else min(self.width * 2**layer, MAX_FEATURES),
                 (4, 4),
                 strides=2 if layer < self.num_layers else 1,

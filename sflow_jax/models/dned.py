@@ -11,6 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sflow_jax.models.layers import Conv
+
 NUM_SIDE_OUTPUTS = 6  # N of eq. 4: five sides and their fusion
 
 _CONVOLUTIONS_PER_STAGE = (2, 2, 3, 3, 3)
@@ -45,7 +47,7 @@ class DNED(nn.Module):
             if stage > 1:
                 x = nn.max_pool(x, (2, 2), (2, 2))
             for index in range(1, num_convolutions + 1):
-                conv = nn.Conv(
+                conv = Conv(
                     self.width * factor,
                     (3, 3),
                     padding=1,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from sflow_jax.models.layers import (
     INITIALIZER,
+    Conv,
     ReflectConv,
     ResidualBlock,
     UpsampleConv,
@@ -36,7 +37,7 @@ class HalvingConv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H / 2, W / 2, features]."""
         # Explicit padding: SAME would pad even sizes on one side only, unlike the reference.
-        conv = nn.Conv(
+        conv = Conv(
             self.features,
             (3, 3),
             strides=2,

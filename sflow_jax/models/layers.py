@@ -4,12 +4,15 @@ All tensors are [B, H, W, C]. Parameters and norm statistics stay float32; `dtyp
 the convolutions compute in.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from sflow_jax.models import convolution
 
 # pix2pixHD's initialisation (`weights_init` in its models/networks.py).
 INITIALIZER = nn.initializers.normal(stddev=0.02)
@@ -18,6 +21,33 @@ INITIALIZER = nn.initializers.normal(stddev=0.02)
 # Output 2m reads input m through tap 1; output 2m + 1 reads inputs m, m + 1 through taps 2, 0.
 _PHASE_TAPS = np.zeros((2, 2, 3), np.float32)
 _PHASE_TAPS[0, 0, 1] = _PHASE_TAPS[1, 0, 2] = _PHASE_TAPS[1, 1, 0] = 1
+
+
+def convolve(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Any, **options: Any
+) -> jax.Array:
+    """`jax.lax.conv_general_dilated` for Flax's layers; on a CPU in the forms that are fast there.
+
+    The choice is made once, when a function is traced: by the platform that JAX computes on.
+    """
+    if jax.default_backend() == "cpu" and _has_fast_form(kernel, strides, options):
+        padding = ((0, 0), (0, 0)) if padding == "VALID" else tuple(map(tuple, padding))
+        return convolution.convolve(x, kernel, strides[0], padding)
+    return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
+
+
+def _has_fast_form(kernel: jax.Array, strides: tuple[int, int], options: dict[str, Any]) -> bool:
+    is_ordinary = (
+        kernel.ndim == 4
+        and strides[0] == strides[1]
+        and set(options["lhs_dilation"]) == set(options["rhs_dilation"]) == {1}
+        and options["feature_group_count"] == 1
+        and options["precision"] is None
+    )
+    return is_ordinary and kernel.shape[:2] != (1, 1)  # a plain product of matrices
+
+
+Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
 
 
 def instance_norm(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
@@ -76,7 +106,7 @@ class ReflectConv(nn.Module):
         """Maps [B, H, W, C] to [B, H, W, features]."""
         x = reflect_pad(x, self.kernel_size // 2)
         kernel = (self.kernel_size, self.kernel_size)
-        conv = nn.Conv(
+        conv = Conv(
             self.features, kernel, padding="VALID", dtype=self.dtype, kernel_init=INITIALIZER
         )
         return conv(x)
@@ -85,9 +115,9 @@ class ReflectConv(nn.Module):
 class UpsampleConv(nn.Module):
     """Transposed convolution: kernel 3, stride 2, padding 1, output padding 1 in torch's terms.
 
-    It is computed in the sub-pixel form: the 3x3 kernel rearranged into a 2x2 convolution to four
-    times the channels, then depth to space. The result is exactly the same, and the gradients avoid
-    XLA's slow convolutions with a dilated input.
+    On a CPU it is what `convolution` makes of it; elsewhere it is computed in the sub-pixel form:
+    the 3x3 kernel rearranged into a 2x2 convolution to four times the channels, then depth to
+    space. The result is exactly the same, without convolutions of a dilated input.
 
     Attributes:
         features: output channels.
@@ -100,21 +130,40 @@ class UpsampleConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, 2H, 2W, features]."""
-        batch, height, width, channels = x.shape
+        height, width, channels = x.shape[1:]
         kernel = self.param("kernel", INITIALIZER, (3, 3, channels, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        phases = jnp.einsum("pak,qbl,klio->abipqo", _PHASE_TAPS, _PHASE_TAPS, kernel)
-        phases = phases.reshape(2, 2, channels, 4 * self.features)
-        x = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            phases.astype(self.dtype),
-            window_strides=(1, 1),
-            padding=((0, 1), (0, 1)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        x = x.reshape(batch, height, width, 2, 2, self.features)
-        x = x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, self.features)
-        return x + bias.astype(self.dtype)
+        x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
+        if jax.default_backend() == "cpu":
+            kernel = kernel.transpose(0, 1, 3, 2)  # of the convolution that it transposes
+            size, padding = (2 * height, 2 * width), ((1, 1), (1, 1))
+            return convolution.convolve_transposed(x, kernel, 2, padding, size) + bias
+        return upsample_subpixel(x, kernel) + bias
+
+
+def upsample_subpixel(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`UpsampleConv` without its bias, in the sub-pixel form.
+
+    Args:
+        x: [B, H, W, C].
+        kernel: [3, 3, C, O].
+
+    Returns:
+        [B, 2H, 2W, O].
+    """
+    batch, height, width, channels = x.shape
+    features = kernel.shape[-1]
+    taps = _PHASE_TAPS.astype(kernel.dtype)
+    phases = jnp.einsum("pak,qbl,klio->abipqo", taps, taps, kernel)
+    x = jax.lax.conv_general_dilated(
+        x,
+        phases.reshape(2, 2, channels, 4 * features),
+        window_strides=(1, 1),
+        padding=((0, 1), (0, 1)),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    x = x.reshape(batch, height, width, 2, 2, features)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, features)
 
 
 class ResidualBlock(nn.Module):

@@ -36,7 +36,7 @@ class ConvBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H, W, width]."""
-        conv = nn.Conv(
+        conv = layers.Conv(
             self.width,
             (3, 3),
             padding=1,

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sflow_jax.models.layers import Conv
 from sflow_jax.pretrained import variables, weights
 from sflow_jax.pretrained.conversion import Conversion
 
@@ -55,7 +56,7 @@ class VGG19Features(nn.Module):
                 x = nn.max_pool(x, (2, 2), (2, 2))
             for index in range(1, num_convolutions + 1):
                 name = f"conv{stage}_{index}"
-                x = nn.Conv(channels, (3, 3), padding=1, dtype=self.dtype, name=name)(x)
+                x = Conv(channels, (3, 3), padding=1, dtype=self.dtype, name=name)(x)
                 x = nn.relu(x)
                 if index == 1:
                     slices.append(x)

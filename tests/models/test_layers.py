@@ -36,8 +36,10 @@ def transposed_convolution(x, kernel):
     return jax.vjp(convolve, output)[1](x)[0]
 
 
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])  # each has a form of its own
 @pytest.mark.parametrize("size", [(4, 6), (5, 3), (1, 1)])
-def test_upsampling_is_the_transposed_convolution_bit_for_bit(size):
+def test_upsampling_is_the_transposed_convolution_bit_for_bit(monkeypatch, size, platform):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
     x, kernel, bias = integers(2, *size, 3), integers(3, 3, 3, 5, seed=1), integers(5, seed=2)
     cotangent = integers(2, 2 * size[0], 2 * size[1], 5, seed=3)
 

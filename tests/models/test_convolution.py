@@ -1,0 +1,116 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sflow_jax.models import convolution, layers
+from tests.fast_jit import fast_jit
+
+VALID, ONE, TWO = (((side, side), (side, side)) for side in range(3))
+CASES = [  # height, width, kernel, stride, padding
+    (9, 11, (7, 7), 1, VALID),  # the first and last layer of the generator, already padded
+    (7, 9, (3, 3), 1, VALID),  # residual blocks
+    (8, 10, (3, 3), 2, ONE),  # halvings
+    (9, 11, (3, 3), 2, ONE),
+    (9, 12, (4, 4), 2, TWO),  # the discriminator's strided layers
+    (9, 8, (4, 4), 1, TWO),  # and its last ones
+    (6, 5, (3, 3), 1, ONE),  # DNED and VGG19
+    (5, 6, (2, 3), 1, ((0, 1), (2, 0))),
+]
+
+
+def integers(*shape, seed=0):
+    """Small whole numbers, whose sums and products float32 holds exactly, in any order."""
+    values = np.random.RandomState(seed).randint(-3, 4, shape)
+    return jnp.asarray(values, jnp.float32)
+
+
+def plain(x, kernel, stride, padding):
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, dimension_numbers=dimensions
+    )
+
+
+@pytest.fixture(params=["small", "large"])
+def size_class(request, monkeypatch):
+    """Computes everything as if it were large, in blocks that do not divide the rows."""
+    if request.param == "large":
+        monkeypatch.setattr(convolution, "_LARGE_MULTIPLICATIONS", 0)
+        monkeypatch.setattr(convolution, "_LARGE_PIXELS", 0)
+        monkeypatch.setattr(convolution, "_BLOCK_PIXELS", 20)
+
+
+@pytest.mark.parametrize(("height", "width", "kernel_size", "stride", "padding"), CASES)
+def test_convolution_and_gradients_are_the_plain_ones_bit_for_bit(
+    size_class, height, width, kernel_size, stride, padding
+):
+    x, kernel = integers(2, height, width, 3), integers(*kernel_size, 3, 5, seed=1)
+
+    @fast_jit
+    def compare(x, kernel):
+        expected, expected_vjp = jax.vjp(lambda *a: plain(*a, stride, padding), x, kernel)
+        found, vjp = jax.vjp(lambda *a: convolution.convolve(*a, stride, padding), x, kernel)
+        cotangent = integers(*expected.shape, seed=2)
+        return (found, *vjp(cotangent)), (expected, *expected_vjp(cotangent))
+
+    for found, expected in zip(*compare(x, kernel), strict=True):
+        assert np.abs(expected).max() > 0
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("case", [CASES[2], CASES[3], CASES[4]])
+def test_transposed_convolution_and_gradients_are_the_plain_ones_bit_for_bit(size_class, case):
+    height, width, kernel_size, stride, padding = case
+    kernel = integers(*kernel_size, 3, 5, seed=1)
+    image = jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32)
+    x = integers(*jax.eval_shape(lambda y: plain(y, kernel, stride, padding), image).shape)
+
+    def transposed(x, kernel):
+        transpose = jax.linear_transpose(lambda y: plain(y, kernel, stride, padding), image)
+        return transpose(x)[0]
+
+    def ours(x, kernel):
+        return convolution.convolve_transposed(x, kernel, stride, padding, (height, width))
+
+    @fast_jit
+    def compare(x, kernel):
+        cotangent = integers(*image.shape, seed=2)
+        expected, expected_vjp = jax.vjp(transposed, x, kernel)
+        found, vjp = jax.vjp(ours, x, kernel)
+        return (found, *vjp(cotangent)), (expected, *expected_vjp(cotangent))
+
+    for found, expected in zip(*compare(x, kernel), strict=True):
+        assert np.abs(expected).max() > 0
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_large_kernel_gradient_of_bfloat16_is_summed_in_float32(monkeypatch):
+    monkeypatch.setattr(convolution, "_LARGE_MULTIPLICATIONS", 0)
+    monkeypatch.setattr(convolution, "_LARGE_PIXELS", 0)
+    x = jnp.ones((1, 32, 32, 1), jnp.bfloat16)
+    found = convolution.kernel_gradient(x, x, (1, 1), 1, VALID)
+    assert found.dtype == jnp.bfloat16
+    assert found.item() == 32 * 32  # 256 + 1 is 256 in bfloat16
+
+
+@pytest.mark.parametrize(("platform", "is_fast"), [("cpu", True), ("gpu", False)])
+def test_the_platform_chooses_the_form(monkeypatch, platform, is_fast):
+    x = integers(1, 6, 7, 2)
+    layer = layers.Conv(3, (3, 3), padding="VALID")
+    params = layer.init(jax.random.key(0), x)
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    jaxpr = str(jax.make_jaxpr(layer.apply)(params, x))
+    assert ("custom_vjp" in jaxpr) == is_fast
+
+
+def test_what_has_no_fast_form_is_left_to_xla(monkeypatch):
+    monkeypatch.setattr(convolution, "convolve", None)
+    x = integers(1, 6, 7, 2)
+    for layer in (
+        layers.Conv(3, (1, 1)),
+        layers.Conv(2, (3, 3), padding="VALID", kernel_dilation=2),
+        layers.Conv(2, (3, 3), padding="VALID", feature_group_count=2),
+        layers.Conv(2, (3, 3), padding="VALID", strides=(1, 2)),
+    ):
+        assert layer.init_with_output(jax.random.key(0), x)[0].ndim == 4
