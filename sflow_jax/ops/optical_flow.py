@@ -6,12 +6,10 @@ pixel both images are approximated by a quadratic polynomial; the displacement t
 first's polynomials to the second's is averaged over a window, and refined from coarse to fine.
 
 Everything but the displacement is linear and separable: blur, shrinking, polynomial expansion and
-averaging, each with its border. Along one axis each is a matrix, computed in float64 when the
-operator is traced; so the gradient is a product with the transposed matrix, and XLA compiles it in
-seconds. (Sums of shifted images took minutes to compile on a CPU, and their gradient ran ten times
-slower.)
+averaging, each with its border. Along one axis each is a banded matrix, computed in float64 when
+the operator is traced.
 
-Inside, images are [B, H, W], and what a pixel has several numbers of is a tuple of such arrays.
+Inside, what a pixel has several numbers of comes first: [N, B, H, W].
 """
 
 import functools
@@ -56,15 +54,22 @@ def farneback(
         next: the following images, likewise.
         pyr_scale: size of each level of the pyramid relative to the one below, less than 1.
         levels: of the pyramid on top of the images themselves.
-        winsize: side of the averaging window in pixels; larger is smoother and more robust.
+        winsize: side of the averaging window in pixels; larger is smoother and more robust. Below
+            11 the equations of some pixels of real frames are so ill-conditioned that OpenCV's
+            rounding and ours lead to other displacements there; float64 differs as much.
         iterations: at each level.
         poly_n: half the side of the neighbourhood that the polynomials approximate, in pixels.
-        poly_sigma: standard deviation of its Gaussian weights, in pixels.
+        poly_sigma: standard deviation of its Gaussian weights, in pixels; 0 for 0.3 `poly_n`.
 
     Returns:
         float32 [B, H, W, 2] (float64 for float64 images): the point at p in `prev` is at p + flow
         in `next`, in pixels, x first.
+
+    Raises:
+        ValueError: for images that are not grey or differ in shape, and for parameters that OpenCV
+            does not take either. Nor is a window of 1 taken, with which OpenCV reads past its sums.
     """
+    _check(prev, next, pyr_scale, levels, winsize, iterations, poly_n)
     dtype = jnp.promote_types(jnp.float32, prev.dtype)
     images = jnp.concatenate([prev, next]).astype(dtype)[None, ..., 0]  # [1, 2 B, H, W]
     sides = images.shape[2:]
@@ -90,6 +95,27 @@ def farneback(
         for _ in range(iterations):
             flow = _update_flow(first, second, flow, window)
     return jnp.moveaxis(flow, 0, -1)
+
+
+def _check(
+    prev: jax.Array,
+    next: jax.Array,
+    pyr_scale: float,
+    levels: int,
+    winsize: int,
+    iterations: int,
+    poly_n: int,
+) -> None:
+    if prev.ndim != 4 or prev.shape[-1] != 1 or prev.shape != next.shape:
+        found = f"{prev.shape} and {next.shape}"
+        raise ValueError(f"two grey images of one shape [B, H, W, 1] expected, found {found}")
+    if not 0 < pyr_scale < 1:
+        raise ValueError(f"pyr_scale must be between 0 and 1, not {pyr_scale}")
+    given = {"levels": levels, "winsize": winsize, "iterations": iterations, "poly_n": poly_n}
+    smallest = {"levels": 0, "winsize": 2, "iterations": 1, "poly_n": 1}
+    for name, value in given.items():
+        if value < smallest[name]:
+            raise ValueError(f"{name} must be at least {smallest[name]}, not {value}")
 
 
 def _num_levels(sides: tuple[int, int], pyr_scale: float, levels: int) -> int:
@@ -148,6 +174,7 @@ def _expansion_kernels(side: int, n: int, sigma: float) -> list[csr_array]:
     curvature also takes off what the mean has of x^2.
     """
     x = np.arange(-n, n + 1)
+    sigma = sigma or 0.3 * n
     weight = np.exp(-(x**2) / (2 * sigma**2))
     weight /= weight.sum()
     second, fourth = ((weight * x**power).sum() for power in (2, 4))

@@ -18,7 +18,9 @@ OTHER_PARAMETERS = (
     {"winsize": 21, "iterations": 5},
     {"winsize": 10, "iterations": 1},  # an even window
     {"poly_n": 7, "poly_sigma": 1.5},
+    {"poly_n": 1, "poly_sigma": 0.0},  # the sigma that follows from n
 )
+SMALL_WINDOWS = ({"winsize": 2}, {"winsize": 3}, {"winsize": 5}, {"winsize": 9, "iterations": 10})
 
 
 def random_texture(height, width, sigma=2.0, seed=0, dtype=np.uint8):
@@ -48,7 +50,7 @@ def assert_equals_opencv(first, second, **parameters):
     assert errors.max() < 5e-2
 
 
-@pytest.mark.parametrize("parameters", [{}, *OTHER_PARAMETERS], ids=str)
+@pytest.mark.parametrize("parameters", [{}, *OTHER_PARAMETERS, *SMALL_WINDOWS], ids=str)
 def test_random_textures_equal_opencv(parameters):
     assert_equals_opencv(*random_texture(96, 131), **parameters)
 
@@ -86,6 +88,29 @@ def test_real_frames_equal_opencv(parameters, real_data):
     assert len(greys) == 4
     for first, second in itertools.pairwise(greys):
         assert_equals_opencv(first, second, **parameters)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "complaint"),
+    [
+        ({"pyr_scale": 1.0}, "pyr_scale must be between 0 and 1, not 1.0"),
+        ({"levels": -1}, "levels must be at least 0, not -1"),
+        ({"winsize": 1}, "winsize must be at least 2, not 1"),
+        ({"iterations": 0}, "iterations must be at least 1, not 0"),
+        ({"poly_n": 0}, "poly_n must be at least 1, not 0"),
+    ],
+)
+def test_meaningless_parameters_are_refused(parameters, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        our_flow(*random_texture(40, 40), **parameters)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [((1, 8, 8, 3), (1, 8, 8, 3)), ((1, 8, 8, 1), (1, 8, 9, 1))]
+)
+def test_other_than_two_grey_images_are_refused(first, second):
+    with pytest.raises(ValueError, match="two grey images of one shape"):
+        farneback(jnp.zeros(first), jnp.zeros(second))
 
 
 def test_finds_a_known_motion():
