@@ -1,6 +1,7 @@
 """Scores a trained generator on a split of its dataset, or any folder of images against another.
 
     python -m sflow_jax.evaluate --workdir RUN [--split SPLIT] [--metrics NAMES] [--output DIR]
+    python -m sflow_jax.evaluate --workdir RUN --downstream [--num_seeds N] [--output DIR]
     python -m sflow_jax.evaluate --real FOLDER --fake FOLDER [--protocol NAME] [--output DIR]
 
 With --workdir every score has a row for the real images (oracle), for the model, for the same
@@ -8,6 +9,11 @@ generator given plain Laplacian edges or none, and for the CG frames where there
 scored is what sampling would write to a PNG. It writes metrics.json, scores.txt and examples.png.
 FID, KID, precision and recall, the distance frechet_streets and a segmenter's scores are computed
 where their weights are there; the table says which are missing and how to get them.
+
+With --downstream it answers what generated frames are for: it trains a small segmenter on the real
+frames of the training split, on the CG frames, on the generated ones and on generated and real ones
+together, and scores each on the real frames of the split. It writes downstream.json and
+downstream.txt; after an interruption the same command continues.
 
 With --real and --fake, two folders of PNG files, it writes FID, KID, precision and recall to
 metrics.json and scores.txt. They need the published weights of Inception-v3; without them nothing
@@ -20,7 +26,7 @@ from absl import flags
 
 from sflow_jax import cli
 from sflow_jax.errors import InputError
-from sflow_jax.evaluation import folders
+from sflow_jax.evaluation import downstream, folders
 from sflow_jax.evaluation.evaluation import METRICS, Choice, score, set_up
 from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import (
@@ -37,12 +43,16 @@ from sflow_jax.metrics.inception_input import PROTOCOLS
 from sflow_jax.metrics.score_table import format_table
 
 _RUN_ONLY = ("workdir", "dataset", "split", "step", "limit", "metrics", "segmenter")
+_RUN_ONLY += ("downstream", "num_steps", "num_seeds")
+_NUM_STEPS, _NUM_SEEDS = 1500, 3
 
 
 def main() -> None:
     """Runs the command that the flags describe."""
     if asks_for_folders(flags.FLAGS):
         _score_folders(flags.FLAGS)
+    elif flags.FLAGS.downstream:
+        _score_downstream(flags.FLAGS)
     else:
         _score_run(flags.FLAGS)
 
@@ -111,6 +121,19 @@ def _score_run(options: flags.FlagValues) -> None:
     print(f"\n{report}\n{output}: {METRICS_FILE}, {TABLE_FILE}, {EXAMPLES_FILE}")
 
 
+def _score_downstream(options: flags.FlagValues) -> None:
+    workdir = pathlib.Path(options.workdir)
+    output = pathlib.Path(options.output) if options.output else workdir / "scores"
+    dataset = pathlib.Path(options.dataset) if options.dataset else None
+    nothing = Choice(metrics=())  # the segmenters are those that it trains
+    evaluation = set_up(workdir, options.split, options.step, dataset, nothing)
+    comparison = downstream.Downstream(
+        evaluation, output, options.num_steps or _NUM_STEPS, options.num_seeds or _NUM_SEEDS
+    )
+    text = downstream.write_results(comparison, downstream.run(comparison))
+    print(f"\n{text}\n{output}: {downstream.RESULTS_FILE}, {downstream.TABLE_FILE}")
+
+
 def _define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the training run.")
     flags.DEFINE_string(
@@ -132,6 +155,15 @@ def _define_flags() -> None:
         None,
         f"{', '.join(PUBLISHED)} or a PSPNet's weights from python -m sflow_jax.segmenter; by "
         "default the one for the dataset.",
+    )
+    flags.DEFINE_boolean(
+        "downstream", None, "Train segmenters on real, CG and generated frames and compare them."
+    )
+    flags.DEFINE_integer(
+        "num_steps", None, f"Of each --downstream training, {_NUM_STEPS} by default.", lower_bound=1
+    )
+    flags.DEFINE_integer(
+        "num_seeds", None, f"--downstream trainings, {_NUM_SEEDS} by default.", lower_bound=1
     )
     flags.DEFINE_string(
         "output", None, "Folder for the results; by default WORKDIR/scores, or scores without one."

@@ -69,7 +69,7 @@ def write_results(output: pathlib.Path, record: dict, report: str, examples: np.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(_without_nan(record), indent=2, allow_nan=False)
+        text = json.dumps(without_nan(record), indent=2, allow_nan=False)
         (output / METRICS_FILE).write_text(text + "\n")
         (output / TABLE_FILE).write_text(report)
         write_png(output / EXAMPLES_FILE, examples)
@@ -77,8 +77,8 @@ def write_results(output: pathlib.Path, record: dict, report: str, examples: np.
         raise InputError(f"{output}: {error}; expected a folder with room to write") from error
 
 
-def _without_nan(value: object) -> object:
+def without_nan(value: object) -> object:
     """JSON knows no NaN: a score that is not defined is null."""
     if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
+        return {key: without_nan(entry) for key, entry in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
