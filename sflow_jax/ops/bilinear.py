@@ -39,7 +39,7 @@ def _corners(
 
 
 def _values(image: jax.Array, corners: list[jax.Array]) -> list[jax.Array]:
-    pixels = image.reshape(-1, image.shape[-1])
+    pixels = jnp.asarray(image).reshape(-1, image.shape[-1])
     return [pixels.at[corner].get(mode="promise_in_bounds") for corner in corners]
 
 
