@@ -91,6 +91,11 @@ def get_config() -> config_dict.ConfigDict:
     log.images_every_steps = 1000
     log.num_images = 4
 
+    config.eval = eval_ = config_dict.ConfigDict()  # scores of the validation split while training
+    eval_.every_steps = 0  # and at the end of the run; 0 = never
+    eval_.num_examples = 50  # the first so many
+    eval_.metrics = ""  # as evaluate's --metrics, such as "fid,segmentation"; "" = all that it can
+
     config.checkpoint = checkpoint = config_dict.ConfigDict()
     checkpoint.every_steps = 1000
     checkpoint.keep = 3  # the newest so many

@@ -39,6 +39,7 @@ _AT_LEAST_ONE = (
     "log.every_steps",
     "log.images_every_steps",
     "log.num_images",
+    "eval.num_examples",
     "checkpoint.every_steps",
     "checkpoint.keep",
 )
@@ -60,6 +61,7 @@ _NOT_NEGATIVE = (
     "train.ramp_epochs",
     "train.constant_epochs",
     "train.max_steps",
+    "eval.every_steps",
 )
 _SHARES = ("dned.dropout", "dned.blur", "optimizer.ema_decay", "edges.quantile")
 
@@ -68,7 +70,7 @@ SMALLEST_SIDE = 16
 
 # A run may be resumed with other values of these; anything else would make it another run.
 _MAY_CHANGE = ("data.source", "data.data_dir", "data.worker_count", "train.max_steps")
-_SECTIONS_THAT_MAY_CHANGE = ("log", "checkpoint")
+_SECTIONS_THAT_MAY_CHANGE = ("log", "eval", "checkpoint")
 
 
 def check(config: config_dict.ConfigDict) -> None:

@@ -75,6 +75,12 @@ class TrainedModel:
         """What `translate` gives as `edge_map`, without the generator's work."""
         return self._edge_map(self.params, label, edge_image, weights, self.dned_share)
 
+    def at_step(self, step: int, params: Params, dned_share: float) -> "TrainedModel":
+        """The same run later on; what is compiled for one is compiled for both."""
+        later = dataclasses.replace(self, params=params, step=step, dned_share=dned_share)
+        later.__dict__["_translate"] = self._translate
+        return later
+
     @functools.cached_property
     def _edge_map(self) -> Callable[..., jax.Array]:
         translate = self._translate.__wrapped__

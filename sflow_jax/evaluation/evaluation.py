@@ -3,9 +3,10 @@
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import grain.python as grain
+import jax
 import tqdm
 
 from sflow_jax.data.pipeline import eval_batches
@@ -44,11 +45,12 @@ class Choice:
         """Whether a metric is to be computed if it can be."""
         return self.metrics is None or name in self.metrics
 
-    def check(self, dataset: str) -> None:
+    def check(self, dataset: str, option: str = "--metrics") -> None:
         """Finds what cannot be computed.
 
         Args:
             dataset: the name of the run's dataset.
+            option: where the user named the metrics.
 
         Raises:
             InputError: a metric is unknown, its weights are absent, or it is for other data.
@@ -56,10 +58,10 @@ class Choice:
         for name in self.metrics or ():
             if name not in METRICS:
                 known = ", ".join(METRICS)
-                raise InputError(f"--metrics: found {name!r}, expected names among {known}")
+                raise InputError(f"{option}: found {name!r}, expected names among {known}")
         if FRECHET_STREETS in (self.metrics or ()) and dataset != "streets":
             raise InputError(
-                f"--metrics: found {FRECHET_STREETS!r}, which is for streets, on {dataset!r} data"
+                f"{option}: found {FRECHET_STREETS!r}, which is for streets, on {dataset!r} data"
             )
         if self.segmenter and not self.includes(SEGMENTATION):
             raise InputError(f"--segmenter: expected {SEGMENTATION!r} among --metrics beside it")
@@ -117,6 +119,11 @@ class Evaluation:
         """Where edges come from: 'cg' where there is one, as in sampling, else 'image'."""
         return "cg" if self.dataset.schema.cg else "image"
 
+    def of(self, model: TrainedModel) -> "Evaluation":
+        """The same evaluation of another model of the same run; no network is loaded again."""
+        rows, model_row = _rows(model, self.dataset)
+        return dataclasses.replace(self, model=model, rows=rows, model_row=model_row)
+
     def create_scores(self, real: Sequence[DistanceScore] = ()) -> list[Score]:
         """The scores of one row, all empty.
 
@@ -166,13 +173,36 @@ def set_up(
             f"{dataset.directory}: found other classes than in {workdir}, "
             "expected the dataset that the run was trained on"
         )
-    rows = make_rows(model, has_cg=dataset.schema.cg)
-    model_row = next(name for name in rows if name != ORACLE)
+    return assemble(model, dataset, split, choice, limit)
+
+
+def assemble(
+    model: TrainedModel,
+    dataset: PreparedDataset,
+    split: str,
+    choice: Choice,
+    limit: int | None = None,
+) -> Evaluation:
+    """Loads the networks that score; see `set_up`.
+
+    Raises:
+        InputError: one of them cannot be used, there is no such split, or there are several
+            processes.
+    """
+    if (count := jax.process_count()) > 1:  # each would score everything, or only its own part
+        raise InputError(f"evaluation: found {count} processes, expected one (of any devices)")
+    rows, model_row = _rows(model, dataset)
     segmenter = load_segmenter(model, choice)
     num_examples = min(len(dataset.source(split)), limit or sys.maxsize)
     used, missing = load_distances(model, choice, dataset, num_examples)
     missing = [*choice.missing(model.config.data.dataset), *missing]
     return Evaluation(model, dataset, split, rows, model_row, segmenter, used, missing)
+
+
+def _rows(model: TrainedModel, dataset: PreparedDataset) -> tuple[dict[str, Draw], str]:
+    """The rows, and which is the model's own."""
+    rows = make_rows(model, has_cg=dataset.schema.cg)
+    return rows, next(name for name in rows if name != ORACLE)
 
 
 def _open_dataset(model: TrainedModel) -> PreparedDataset:
@@ -234,23 +264,49 @@ def score(evaluation: Evaluation, limit: int | None = None) -> tuple[int, dict[s
     Raises:
         InputError: the dataset has no such split.
     """
+    scores = {ORACLE: evaluation.create_scores()}
+    real = distances_among(scores[ORACLE])
+    scores |= {name: evaluation.create_scores(real) for name in evaluation.rows if name != ORACLE}
+    num_examples = update(evaluation, scores, limit)
+    return num_examples, {name: results(row_scores) for name, row_scores in scores.items()}
+
+
+def distances_among(scores: Sequence[Score]) -> list[DistanceScore]:
+    """Those that the scores of other rows refer to, if these are of the real images."""
+    return [score for score in scores if isinstance(score, DistanceScore)]
+
+
+def update(
+    evaluation: Evaluation, scores: Mapping[str, Sequence[Score]], limit: int | None = None
+) -> int:
+    """Shows the pictures of some rows to their scores, with a progress bar.
+
+    Args:
+        evaluation: draws the pictures.
+        scores: by the names of rows.
+        limit: only the first so many examples.
+
+    Returns:
+        The number of examples.
+
+    Raises:
+        InputError: the dataset has no such split.
+    """
     source = grain.MapDataset.source(evaluation.dataset.source(evaluation.split))[:limit]
     schema = evaluation.dataset.schema
     batch_size = min(len(source), batch_size_for(schema.height, schema.width))
-    scores = {ORACLE: evaluation.create_scores()}
-    real = [score for score in scores[ORACLE] if isinstance(score, DistanceScore)]
-    scores |= {name: evaluation.create_scores(real) for name in evaluation.rows if name != ORACLE}
-    with tqdm.tqdm(total=len(source), desc="evaluating", unit="image") as bar:
+    # Within another bar, that of a training, it goes when it is done.
+    with tqdm.tqdm(total=len(source), desc="evaluating", unit="image", leave=None) as bar:
         for batch, valid in eval_batches(source, batch_size):
             examples = {key: values[:valid] for key, values in batch.items()}
-            for name, draw in evaluation.rows.items():
-                pictures = draw(batch)[:valid]
-                for row_score in scores[name]:
+            for name, row_scores in scores.items():
+                pictures = evaluation.rows[name](batch)[:valid]
+                for row_score in row_scores:
                     row_score.update(pictures, examples)
             bar.update(valid)
-    results = {}
-    for name, row_scores in scores.items():
-        results[name] = {}
-        for row_score in row_scores:
-            results[name] |= row_score.result()
-    return len(source), results
+    return len(source)
+
+
+def results(scores: Iterable[Score]) -> Result:
+    """The numbers of all scores of a row."""
+    return {name: number for score in scores for name, number in score.result().items()}

@@ -27,6 +27,7 @@ from sflow_jax.training.scene import batch_keys
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import Networks, TrainState, create_networks, create_state
 from sflow_jax.training.step import AXIS, TrainStep, make_train_step
+from sflow_jax.training.validation import Validation, check_choice
 
 PyTree = TypeVar("PyTree")
 
@@ -41,6 +42,7 @@ class Run:
         networks: generator, DNED and discriminators.
         perceptual_network: the frozen network of eq. 6, if its weight is not 0.
         schedule: the run in steps.
+        validation: scores the run at times, if `eval.every_steps` is not 0.
     """
 
     config: ml_collections.ConfigDict
@@ -48,6 +50,7 @@ class Run:
     networks: Networks
     perceptual_network: PerceptualNetwork | None
     schedule: Schedule
+    validation: Validation | None
 
     @property
     def perceptual_params(self) -> dict:
@@ -74,6 +77,7 @@ def set_up(config: ml_collections.ConfigDict, is_resumed: bool = False) -> Run:
     configuration.check(config)
     if not is_resumed:
         check_source(config)
+    check_choice(config)
     perceptual_network = load_perceptual_network(config)
     dataset = prepare(config.data)
     if not dataset.num_examples.get("train"):
@@ -86,7 +90,10 @@ def set_up(config: ml_collections.ConfigDict, is_resumed: bool = False) -> Run:
         config.train.batch_size * jax.device_count(),
     )
     networks = create_networks(config, dataset.class_table.num_classes)
-    return Run(config, dataset, networks, perceptual_network, schedule)
+    validation = None
+    if config.eval.every_steps:
+        validation = Validation(dataset, networks, schedule, config)
+    return Run(config, dataset, networks, perceptual_network, schedule, validation)
 
 
 def parallelise(device_step: TrainStep, devices: list[jax.Device] | None = None) -> TrainStep:
@@ -194,6 +201,11 @@ def _optimise(
                 guard.check()
                 for name, picture in preview.draw(state).items():
                     log.write_picture(step, name, picture)
+            # Before the checkpoint: a run that is killed in between evaluates this step again.
+            if run.validation and run.validation.is_due(step):
+                guard.check()
+                log.write_scalars(step, run.validation.score(state))
+                rate.restart(step)
             if checkpoints.is_due(step) or step == num_steps or stop:
                 guard.check()
                 checkpoints.save(step, state, iterator)
@@ -249,12 +261,18 @@ class ImageRate:
 
     def measure(self, step: int) -> dict[str, float]:
         """`images_per_second` since the last call; nothing at the first."""
-        now = time.perf_counter()
-        last, self._last = self._last, (step, now)
+        last = self._last
+        now = self.restart(step)
         if last is None:
             return {}
         rate = (step - last[0]) * self._images_per_step / max(now - last[1], 1e-9)
         return {"images_per_second": rate}
+
+    def restart(self, step: int) -> float:
+        """Leaves out what happened since the last call; returns the time in seconds."""
+        now = time.perf_counter()
+        self._last = (step, now)
+        return now
 
 
 def _start_workdir(workdir: pathlib.Path, run: Run) -> None:

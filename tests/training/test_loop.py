@@ -114,8 +114,10 @@ def test_a_run_leaves_metrics_pictures_config_and_a_checkpoint(uninterrupted):
 def test_an_interrupted_run_resumes_bitwise(
     uninterrupted, tmp_path, data_dir, config, interruption
 ):
+    """And whether it is evaluated on its way or, like the uninterrupted one, is not."""
     workdir = tmp_path / "interrupted"
-    process = start("--workdir", workdir, **{"data.data_dir": data_dir})
+    options = {"data.data_dir": data_dir, "eval.every_steps": 8, "log.every_steps": 5}
+    process = start("--workdir", workdir, **options)
     wait_for_checkpoint(process, workdir)
     process.send_signal(interruption)
     output, errors = process.communicate(timeout=120)
@@ -124,7 +126,7 @@ def test_an_interrupted_run_resumes_bitwise(
         assert "resumes" in output
     else:
         assert process.returncode == -signal.SIGKILL
-    code, output, errors = run("--workdir", workdir, **{"data.data_dir": data_dir})
+    code, output, errors = run("--workdir", workdir, **options)
     assert code == 0, errors
     assert "resumed from step" in output
 
@@ -134,7 +136,8 @@ def test_an_interrupted_run_resumes_bitwise(
     jax.tree.map(np.testing.assert_array_equal, state, expected)
     assert position == expected_position
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == list(range(2, 21, 2))
+    assert [line["step"] for line in lines if "l1" in line] == [5, 10, 15, 20]
+    assert [line["step"] for line in lines if "eval/l1" in line] == [8, 16, 20]
 
 
 def test_the_sampler_restores_the_averaged_parameters_alone(uninterrupted, config):
@@ -198,6 +201,7 @@ def test_a_dry_run_describes_the_run_and_trains_nothing(tmp_path, data_dir):
         ((), {"train.batch_size": "many"}, "batch_size"),
         ((), {"loss.perceptual_network": "vgg19"}, "sflow_jax.pretrained.weights get vgg19"),
         ((), {"data.dataset": "cityscapes", "data.source": "/nowhere"}, "/nowhere"),
+        ((), {"eval.every_steps": 4, "eval.metrics": "fid"}, "weights get inception_v3"),
         (("surplus",), {}, "surplus"),
         (("--config", "configs/none.py"), {}, "configs/none.py"),
     ],
