@@ -52,6 +52,7 @@ def get_config(variant: str = "demo") -> config_dict.ConfigDict:
     config.log.every_steps = 25
     config.log.images_every_steps = 200
     config.checkpoint.every_steps = 200
+    config.eval.every_steps = 200  # a second each, and 4 for the first
     config.optimizer.ema_decay = 0.99
     return config
 
@@ -70,4 +71,5 @@ def get_test_config() -> config_dict.ConfigDict:
     config.log.images_every_steps = 4
     config.log.num_images = 2
     config.checkpoint.every_steps = 2
+    config.eval.every_steps = 0
     return config
