@@ -42,8 +42,8 @@ from sflow_jax.metrics import fid
 from sflow_jax.metrics.inception_input import PROTOCOLS
 from sflow_jax.metrics.score_table import format_table
 
-_RUN_ONLY = ("workdir", "dataset", "split", "step", "limit", "metrics", "segmenter")
-_RUN_ONLY += ("downstream", "num_steps", "num_seeds")
+RUN_ONLY = ("workdir", "dataset", "split", "step", "limit", "metrics", "segmenter")
+RUN_ONLY += ("downstream", "num_steps", "num_seeds")  # the flags that folders do not go with
 _NUM_STEPS, _NUM_SEEDS = 1500, 3
 
 
@@ -72,7 +72,7 @@ def asks_for_folders(options: flags.FlagValues) -> bool:
     for name, other in (("real", "fake"), ("fake", "real")):
         if not getattr(options, name):
             raise InputError(f"command line: found --{other} alone, expected --{name} beside it")
-    for name in _RUN_ONLY:
+    for name in RUN_ONLY:
         if getattr(options, name) is not None:
             raise InputError(
                 f"command line: found --{name} beside --real and --fake, expected it without them"

@@ -7,7 +7,7 @@ import pathlib
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 import cv2
@@ -41,6 +41,7 @@ def encode(path: pathlib.Path, frames: Iterable[np.ndarray], num_frames: int, fp
 
     Raises:
         InputError: ffmpeg is missing, fails, or the file cannot be written.
+        ValueError: the frames differ in size.
     """
     part = path.with_name(path.name + ".part")
     frames = iter(tqdm.tqdm(
@@ -48,10 +49,11 @@ def encode(path: pathlib.Path, frames: Iterable[np.ndarray], num_frames: int, fp
     ))  # fmt: skip
     first = next(frames)
     height, width = _even(first).shape[:2]
+    frames = _of_one_size(itertools.chain([first], frames))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile() as log:
-            _run(_command(part, height, width, fps), itertools.chain([first], frames), log)
+            _run(_command(part, height, width, fps), map(_even, frames), log)
         part.replace(path)
     except OSError as error:
         raise InputError(
@@ -99,7 +101,7 @@ def _run(command: Sequence[str], frames: Iterable[np.ndarray], log: BinaryIO) ->
     ) as process:
         try:
             for frame in frames:
-                process.stdin.write(_even(frame).tobytes())
+                process.stdin.write(frame.tobytes())
         except BrokenPipeError:
             pass  # ffmpeg has ended and said why
         except BaseException:
@@ -114,6 +116,16 @@ def _run(command: Sequence[str], frames: Iterable[np.ndarray], log: BinaryIO) ->
         # Without '[out#0/mp4 @ 0x5571968032c0] ' before the first one, the cause of the others.
         message = re.sub(r"^\[[^]]*\] ", "", lines[0])
         raise OSError(f"ffmpeg ended with status {process.returncode}: {message}")
+
+
+def _of_one_size(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same frames; to ffmpeg they are a stream of bytes, in which any size would do."""
+    first = None
+    for frame in frames:
+        first = first or frame.shape
+        if frame.shape != first:
+            raise ValueError(f"frames of one size expected, found {first} and {frame.shape}")
+        yield frame
 
 
 def _even(frame: np.ndarray) -> np.ndarray:

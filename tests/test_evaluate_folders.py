@@ -11,7 +11,7 @@ import pytest
 
 from sflow_jax.data import images
 from sflow_jax.errors import InputError
-from sflow_jax.evaluate import asks_for_folders
+from sflow_jax.evaluate import RUN_ONLY, asks_for_folders
 from sflow_jax.evaluation import folders
 from sflow_jax.metrics import fid
 from sflow_jax.metrics.feature_statistics import FeatureExtractor, collect
@@ -239,7 +239,7 @@ def test_folders_that_cannot_be_written_are_named(tmp_path, cache):
 
 
 def options(**given):
-    names = ("workdir", "dataset", "split", "step", "limit", "metrics", "segmenter", "real", "fake")
+    names = (*RUN_ONLY, "real", "fake")
     return types.SimpleNamespace(**dict.fromkeys(names) | given)
 
 

@@ -130,3 +130,11 @@ def test_a_speed_of_a_fraction_is_kept(tmp_path):
     video.encode(tmp_path / "clip.mp4", map(frame, range(3)), 3, 29.97)
     assert video.is_current(tmp_path / "clip.mp4", [], 3, 29.97)
     assert not video.is_current(tmp_path / "clip.mp4", [], 3, 30)
+
+
+def test_frames_of_two_sizes_are_no_video(tmp_path):
+    """Not even of as many pixels, which would be read in other places."""
+    path = tmp_path / "clip.mp4"
+    with pytest.raises(ValueError, match=r"found \(37, 51, 3\) and \(51, 37, 3\)"):
+        video.encode(path, [frame(0), frame(1, WIDTH, HEIGHT)], 2, 10)
+    assert not list(tmp_path.iterdir())

@@ -14,8 +14,8 @@ def read(image: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
         y: rows, float [B, h, w] in 0..H - 1.
 
     Returns:
-        [B, h, w, C], differentiable in all three. (JAX's own gradient is the same numbers, but
-        XLA computes its pieces anew for every corner: five times slower on a CPU.)
+        [B, h, w, C], with reverse-mode gradients in all three. (JAX's own gradient is the same
+        numbers, but XLA computes its pieces anew for every corner: five times slower on a CPU.)
     """
     corners, x_share, y_share = _corners(image, x, y)
     upper_left, upper_right, lower_left, lower_right = _values(image, corners)

@@ -47,7 +47,8 @@ def farneback(
     """Estimates the motion from one image to the next.
 
     The same numbers as `cv2.calcOpticalFlowFarneback(prev, next, None, pyr_scale, levels, winsize,
-    iterations, poly_n, poly_sigma, 0)`. The gradient goes through all levels and iterations.
+    iterations, poly_n, poly_sigma, 0)`. The gradient, in reverse mode, goes through all levels and
+    iterations.
 
     Args:
         prev: grey images in 0..255, float [B, H, W, 1], of any size.
@@ -66,8 +67,9 @@ def farneback(
         in `next`, in pixels, x first.
 
     Raises:
-        ValueError: for images that are not grey or differ in shape, and for parameters that OpenCV
-            does not take either. Nor is a window of 1 taken, with which OpenCV reads past its sums.
+        ValueError: for images that are not grey, differ in shape or are empty, and for parameters
+            that OpenCV does not take either. Nor is a window of 1 taken, with which OpenCV reads
+            past its sums.
     """
     _check(prev, next, pyr_scale, levels, winsize, iterations, poly_n)
     dtype = jnp.promote_types(jnp.float32, prev.dtype)
@@ -106,7 +108,7 @@ def _check(
     iterations: int,
     poly_n: int,
 ) -> None:
-    if prev.ndim != 4 or prev.shape[-1] != 1 or prev.shape != next.shape:
+    if prev.ndim != 4 or prev.shape[-1] != 1 or prev.shape != next.shape or not prev.size:
         found = f"{prev.shape} and {next.shape}"
         raise ValueError(f"two grey images of one shape [B, H, W, 1] expected, found {found}")
     if not 0 < pyr_scale < 1:

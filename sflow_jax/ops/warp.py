@@ -16,25 +16,31 @@ def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
     With the flow from frame 0 to frame 1, `warp(frame_1, flow)` looks like frame 0.
 
     Args:
-        image: float [B, H, W, C].
+        image: [B, H, W, C], of any type.
         flow: [B, H, W, 2], pixels, x first.
 
     Returns:
-        [B, H, W, C], differentiable in both.
+        float32 [B, H, W, C] (float64 if either is), with reverse-mode gradients in both.
     """
     height, width = flow.shape[1:3]
-    flow = flow.astype(image.dtype)
-    x = jnp.clip(jnp.arange(width) + flow[..., 0], 0, width - 1)
-    y = jnp.clip(jnp.arange(height)[:, None] + flow[..., 1], 0, height - 1)
-    return bilinear.read(image, x, y)
+    # bfloat16 would not even hold the numbers of the columns.
+    dtype = jnp.promote_types(jnp.float32, jnp.promote_types(image.dtype, flow.dtype))
+    x, y = _targets(flow.astype(dtype))
+    x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)
+    return bilinear.read(image.astype(dtype), x, y)
 
 
 def stays_inside(flow: jax.Array) -> jax.Array:
     """Whether p + flow(p) is inside the image: bool [B, H, W, 1] for flow [B, H, W, 2]."""
     height, width = flow.shape[1:3]
-    x = jnp.arange(width) + flow[..., 0]
-    y = jnp.arange(height)[:, None] + flow[..., 1]
+    x, y = _targets(flow.astype(jnp.promote_types(jnp.float32, flow.dtype)))
     return ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1))[..., None]
+
+
+def _targets(flow: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The columns and rows of p + flow(p), each [B, H, W]."""
+    height, width = flow.shape[1:3]
+    return jnp.arange(width) + flow[..., 0], jnp.arange(height)[:, None] + flow[..., 1]
 
 
 def consistency_mask(forward: jax.Array, backward: jax.Array) -> jax.Array:
@@ -48,6 +54,7 @@ def consistency_mask(forward: jax.Array, backward: jax.Array) -> jax.Array:
         float32 [B, H, W, 1] over frame 0: 1 where |f + b(p + f)|^2 < 0.01 (|f|^2 + |b|^2) + 0.5 and
         p + f is inside the image, else 0.
     """
+    forward = forward.astype(jnp.promote_types(jnp.float32, forward.dtype))
     back = warp(backward, forward)
 
     def squared(flow: jax.Array) -> jax.Array:

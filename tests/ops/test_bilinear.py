@@ -16,10 +16,11 @@ def random_positions(size, of, seed=0):
 
 def test_reads_as_opencv_does():
     image = np.random.default_rng(0).normal(size=(7, 9, 3)).astype(np.float32)
-    x, y = (values.astype(np.float32) for values in random_positions((5, 4), (7, 9)))
+    # OpenCV's shares are of 1/32 pixel.
+    x, y = (np.float32(np.round(32 * side) / 32) for side in random_positions((5, 4), (7, 9)))
     expected = cv2.remap(image, x, y, cv2.INTER_LINEAR)
     found = bilinear.read(image[None], x[None], y[None])[0]
-    np.testing.assert_allclose(found, expected, atol=0.1)  # OpenCV's shares are of 1/32 pixel
+    np.testing.assert_allclose(found, expected, atol=1e-6)
     whole_x, whole_y = np.meshgrid(np.arange(9.0), np.arange(7.0))
     np.testing.assert_array_equal(
         bilinear.read(image[None], whole_x[None], whole_y[None])[0], image

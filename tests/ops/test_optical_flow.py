@@ -15,6 +15,7 @@ DEFAULTS = {
 OTHER_PARAMETERS = (
     {"levels": 0},
     {"pyr_scale": 0.7, "levels": 5},
+    {"pyr_scale": 0.3, "levels": 2},
     {"winsize": 21, "iterations": 5},
     {"winsize": 10, "iterations": 1},  # an even window
     {"poly_n": 7, "poly_sigma": 1.5},
@@ -106,7 +107,13 @@ def test_meaningless_parameters_are_refused(parameters, complaint):
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [((1, 8, 8, 3), (1, 8, 8, 3)), ((1, 8, 8, 1), (1, 8, 9, 1))]
+    ("first", "second"),
+    [
+        ((1, 8, 8, 3), (1, 8, 8, 3)),
+        ((1, 8, 8, 1), (1, 8, 9, 1)),
+        ((0, 8, 8, 1), (0, 8, 8, 1)),
+        ((1, 8, 0, 1), (1, 8, 0, 1)),
+    ],
 )
 def test_other_than_two_grey_images_are_refused(first, second):
     with pytest.raises(ValueError, match="two grey images of one shape"):
@@ -142,14 +149,24 @@ def test_a_pair_does_not_depend_on_its_batch():
         np.testing.assert_allclose(together[index], alone[0], atol=2e-5)
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_gradients_equal_finite_differences(which):
+def test_mapped_over_pairs_and_whole_numbers():
+    first, second = (
+        np.stack(images)[:, None, ..., None]
+        for images in zip(*(random_texture(36, 40, seed=seed) for seed in range(2)), strict=True)
+    )
+    mapped = jax.vmap(farneback)(first, second)[:, 0]
+    expected = farneback(first[:, 0].astype(np.float32), second[:, 0].astype(np.float32))
+    np.testing.assert_allclose(mapped, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize(("which", "size"), [(0, (34, 40)), (1, (34, 40)), (1, (66, 70))])
+def test_gradients_equal_finite_differences(which, size):
+    """At one level, and from a level that is enlarged to the next."""
     with jax.enable_x64(True):
         images = [
-            jnp.asarray(image[None, ..., None])
-            for image in random_texture(34, 40, dtype=np.float64)
+            jnp.asarray(image[None, ..., None]) for image in random_texture(*size, dtype=np.float64)
         ]
-        weights = jax.random.normal(jax.random.key(0), (1, 34, 40, 2), jnp.float64)
+        weights = jax.random.normal(jax.random.key(0), (1, *size, 2), jnp.float64)
 
         def objective(image):
             pair = [image if index == which else images[index] for index in (0, 1)]

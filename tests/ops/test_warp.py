@@ -40,6 +40,24 @@ def test_whole_pixels_are_copied():
     np.testing.assert_array_equal(moved[:, 0, :-2], image[:, 0, 2:])  # the border is replicated
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, jnp.bfloat16])
+def test_positions_are_exact_for_images_of_few_bits(dtype):
+    """bfloat16 has no 257, and the difference of two bytes may be negative."""
+    image = np.random.RandomState(0).randint(0, 256, (1, 2, 300, 1))
+    flow = np.full((1, 2, 300, 2), (0.5, 0), np.float32)
+    found = warp(jnp.asarray(image, dtype), jnp.asarray(flow, jnp.bfloat16))
+    expected = (image[:, :, :-1] + image[:, :, 1:]) / 2
+    np.testing.assert_array_equal(found[:, :, :-1], expected)
+
+
+def test_the_border_is_where_it_is_for_flows_of_few_bits():
+    flow = jnp.zeros((1, 2, 300, 2), jnp.bfloat16).at[0, 1, 298, 0].set(1.5)
+    outside = ~np.asarray(stays_inside(flow))[0, ..., 0]
+    assert np.argwhere(outside).tolist() == [[1, 298]]
+    seen = np.asarray(consistency_mask(flow, jnp.zeros_like(flow)))[0, ..., 0]
+    assert np.argwhere(seen == 0).tolist() == [[1, 298]]
+
+
 @pytest.mark.parametrize("argument", [0, 1])
 def test_gradients_equal_finite_differences(argument):
     with jax.enable_x64(True):
