@@ -11,9 +11,8 @@ import numpy as np
 from sflow_jax.data import images
 from tests.conftest import PROJECT_ROOT
 from tests.decoded_video import decode
-from tests.fast_jit import FAST
+from tests.fast_jit import FAST_FLAGS
 
-FAST_FLAGS = " ".join(f"--{option}={value}".lower() for option, value in FAST.items())
 SIZE = (256, 512)
 NARROW = {
     "init_from": "none",

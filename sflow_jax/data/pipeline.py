@@ -103,8 +103,9 @@ def train_iterator(
         `name`, a list of str.
     """
     examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat(_EPOCHS)
-    shard = examples[shard_index::num_shards]
-    return TrainIterator(shard.batch(batch_size, batch_fn=_stack), worker_count)
+    # Whole batches in turn: side by side they are the batch that one process would read.
+    batches = examples.batch(batch_size, batch_fn=_stack)[shard_index::num_shards]
+    return TrainIterator(batches, worker_count)
 
 
 def eval_batches(source: Source, batch_size: int) -> Iterator[tuple[dict, int]]:

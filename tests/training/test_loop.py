@@ -25,7 +25,7 @@ from sflow_jax.prepare import prepare
 from sflow_jax.training import loop
 from sflow_jax.training.checkpoints import Checkpoints, restore_parts
 from sflow_jax.training.state import create_state
-from tests.fast_jit import FAST
+from tests.fast_jit import FAST_FLAGS
 
 PROJECT_ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = ("--config", "configs/streets.py:tiny")
@@ -35,9 +35,6 @@ ENVIRONMENT = os.environ | {
     "JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(prefix="sflow-compiled-"),
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
-
-# The video step with its optical flow compiles in half the time.
-FAST_FLAGS = " ".join(f"--{option}={value}".lower() for option, value in FAST.items())
 
 
 def start(*arguments, **overrides):
@@ -250,6 +247,7 @@ def video_run(uninterrupted, data_dir, tmp_path_factory):
     options = {"data.data_dir": data_dir, "init_from": image_run, "log.images_every_steps": 2}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENVIRONMENT, "JAX_LOG_COMPILES", "1")
+        # The video step with its optical flow compiles in half the time.
         patch.setitem(ENVIRONMENT, "XLA_FLAGS", f"{ENVIRONMENT['XLA_FLAGS']} {FAST_FLAGS}")
         first = run(*arguments, **options, **{"train.max_steps": 2})
         shutil.rmtree(image_run)

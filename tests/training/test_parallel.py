@@ -1,18 +1,27 @@
-"""Eight devices with one pair of frames each, and one device with all eight."""
+"""Eight devices with one pair of frames each, and one device with all eight; two processes too."""
+
+import os
+import pathlib
+import pickle
+import socket
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 
 from configs import streets_video
+from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
-from sflow_jax.training.loop import parallelise, split_over_devices
+from sflow_jax.training.loop import parallelise, replicate, split_over_devices
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import create_networks
 from sflow_jax.training.step import make_train_step
-from tests.fast_jit import FAST
+from tests.fast_jit import FAST, FAST_FLAGS, fast_jit
 from tests.parity.cases import first_gradients
 from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
+from tests.stub_networks import stub_networks
 
 NUM_CLASSES = 3
 NUM_DEVICES = 8
@@ -29,6 +38,10 @@ def colours(params, images):
 
 @pytest.fixture(scope="module")
 def config():
+    return make_config()
+
+
+def make_config():
     config = streets_video.get_config("tiny")
     config.generator.width = 2
     config.generator.num_downsamplings = 1
@@ -126,3 +139,68 @@ def test_steps_and_averages_advance_together(runs):
     for (found, _), (expected, _) in zip(*runs, strict=True):
         assert found.step == expected.step
     assert runs[0][-1][0].step == NUM_STEPS
+
+
+PROCESS = """
+import pickle, sys
+import jax
+from tests.training import test_parallel
+
+port, process, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
+with open(path, "wb") as file:
+    pickle.dump(test_parallel.stub_step(process, 2), file)
+"""
+
+
+def stub_step(process=0, num_processes=1):
+    """State and metrics after a step of stub networks, from the examples that a process reads.
+
+    One process has one device. How examples are shared out is the same whatever the networks are.
+    """
+    config, networks = make_config(), stub_networks(NUM_CLASSES)
+    batch = random_batch((16, 16), NUM_DEVICES, NUM_CLASSES)
+    examples = [
+        {key: values[index] for key, values in batch.items()} | {"name": str(index)}
+        for index in range(NUM_DEVICES)
+    ]
+    size = NUM_DEVICES // num_processes
+    batch = next(
+        train_iterator(
+            examples, batch_size=size, seed=0, shard_index=process, num_shards=num_processes
+        )
+    )
+    state = random_state(networks, config, SCHEDULE)
+    if num_processes == 1:
+        step = make_train_step(networks, None, SCHEDULE, config, axis_name=None)
+        del batch["name"]
+        return jax.device_get(fast_jit(step)(state, {}, batch))
+    step = parallelise(make_train_step(networks, None, SCHEDULE, config))
+    return jax.device_get(step(replicate(state), {}, split_over_devices(batch, size)))
+
+
+def test_two_processes_of_four_devices_agree_with_one_device(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = f"--xla_force_host_platform_device_count=4 {FAST_FLAGS}"
+    paths = [tmp_path / f"{process}.pickle" for process in range(2)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(port), str(process), str(path)],
+            env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+            cwd=pathlib.Path(__file__).parents[2],
+        )
+        for process, path in enumerate(paths)
+    ]
+    expected = leaves(stub_step())
+    try:
+        assert [process.wait(120) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    for path in paths:
+        found = leaves(pickle.loads(path.read_bytes()))
+        assert found.keys() == expected.keys()
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
