@@ -22,6 +22,7 @@ from sflow_jax.metrics.semseg_protocol import Protocol
 from sflow_jax.models.pspnet import PSPNet
 from sflow_jax.pretrained import inception_v3, pspnet, variables, weights
 from tests.fast_jit import fast_jit
+from tests.metrics.test_frechet import complex_root_distance
 from tests.random_weights import random_params
 from tests.test_evaluate import dataset_config
 from tests.tiny_run import TABLE, restore_fast, write_run
@@ -146,14 +147,45 @@ def test_what_was_asked_for_and_cannot_be_computed_is_an_error(choice, dataset, 
         choice.check(dataset)
 
 
-def test_streets_has_its_own_distance_and_segmenter(tmp_path):
+def test_streets_has_its_own_distance_and_segmenter():
     choice = Choice()
     assert [line.partition(":")[0] for line in choice.missing("streets")] == [
         "No FID, KID, precision and recall"
     ]
-    distance = evaluation_lib.distances.load_frechet_streets(2)
-    random = np.random.RandomState(0)
-    noise = random.randint(0, 256, (5, 32, 32, 3)).astype(np.uint8)
-    sets = [collect(distance.extractor.stream([images])) for images in (noise, noise // 4, noise)]
-    assert distance.compare(sets[0], sets[1])["frechet_streets"] > 1e-2
-    assert distance.compare(sets[0], sets[2])["frechet_streets"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def streets_distance():
+    return evaluation_lib.distances.load_frechet_streets(8)
+
+
+def test_frechet_streets_is_the_frechet_distance_of_the_features(streets_distance):
+    """Of five images with 96 features each: covariances of rank 4."""
+    noise = np.random.RandomState(0).randint(0, 256, (5, 32, 32, 3)).astype(np.uint8)
+
+    def statistics(images, batch_size=5):
+        batches = np.split(images, range(batch_size, len(images), batch_size))
+        return collect(streets_distance.extractor.stream(batches), kept=5)
+
+    def distance(*sets):
+        return streets_distance.compare(*sets)["frechet_streets"]
+
+    real, fake = statistics(noise), statistics(noise // 4)
+    expected = complex_root_distance(*(np.float64(x.features) for x in (real, fake)))
+    assert expected > 1e-2
+    assert distance(real, fake) == pytest.approx(expected, rel=1e-5)
+    assert distance(statistics(noise, 1), fake) == pytest.approx(expected, rel=1e-5)
+    assert distance(real, statistics(noise[::-1])) == pytest.approx(0, abs=1e-9)
+    shift = np.linspace(-1, 1, real.features.shape[1])
+    moved = collect([real.features + shift])
+    assert distance(real, moved) == pytest.approx(shift @ shift, rel=1e-5)
+
+
+def test_features_of_streets_are_not_computed_in_a_coarser_type(streets_distance):
+    """GPU and TPU would do so by default; no CPU shows the difference."""
+    extractor = streets_distance.extractor
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+    lines = extractor._network.lower(extractor._variables, images).as_text().splitlines()
+    products = [line for line in lines if "stablehlo.convolution" in line]
+    assert len(products) == 9  # up to the first of the coarsest stage
+    assert all(line.count("HIGHEST") == 2 for line in products)

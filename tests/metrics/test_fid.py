@@ -7,8 +7,9 @@ from sflow_jax.metrics.feature_statistics import collect
 from sflow_jax.metrics.inception_input import PROTOCOLS
 
 
-def statistics(count, seed, kept=10_000, shift=0.0):
-    return collect([np.random.RandomState(seed).standard_normal((count, 6)) + shift], kept)
+def statistics(count, seed, kept=10_000, shift=0.0, batch_size=100):
+    features = np.random.RandomState(seed).standard_normal((count, 6)) + shift
+    return collect(np.split(features, range(batch_size, count, batch_size)), kept)
 
 
 def test_missing_weights_are_named_with_their_command(tmp_path):
@@ -37,6 +38,14 @@ def test_same_images_score_perfectly():
     assert (scores["precision"], scores["recall"]) == (1, 1)
 
 
-def test_only_fid_without_kept_features():
-    real, fake = statistics(50, 0, kept=0), statistics(50, 0, kept=0, shift=1.0)
+@pytest.mark.parametrize("count", [50, 5])  # 5 features span 4 of 6 dimensions
+def test_only_fid_without_kept_features(count):
+    """Of equal covariances, whose distance is that of the means."""
+    real, fake = statistics(count, 0, kept=0), statistics(count, 0, kept=0, shift=1.0)
     assert fid.scores(real, fake) == {"fid": pytest.approx(6, rel=1e-12)}
+
+
+def test_batches_of_one_equal_one_batch():
+    fake = statistics(40, 1)
+    whole, parts = (fid.scores(statistics(50, 0, batch_size=n), fake) for n in (50, 1))
+    assert parts == pytest.approx(whole, rel=1e-12)

@@ -24,6 +24,15 @@ def test_estimate_is_the_definition():
     assert found.std == pytest.approx(0, abs=1e-12)
 
 
+def test_identical_sets_differ_from_zero_by_the_diagonal_that_is_left_out():
+    x = sample(40, 0)
+    kernel = (np.float64(x) @ x.T / 6 + 1) ** 3
+    between_others = (kernel.sum() - np.trace(kernel)) / (40 * 39)
+    expected = -2 / 40 * (np.trace(kernel) / 40 - between_others)
+    found = kernel_distance(x, x[::-1], num_subsets=2, subset_size=40)
+    assert found.mean == pytest.approx(expected, rel=1e-10)
+
+
 def test_equal_distributions_are_at_distance_zero_on_average():
     found = kernel_distance(sample(2000, 0), sample(2000, 1), num_subsets=50, subset_size=200)
     assert abs(found.mean) < found.std

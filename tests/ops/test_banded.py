@@ -35,6 +35,19 @@ def test_products_and_gradients_equal_dense_ones(to, length):
         np.testing.assert_allclose(found, gradient.swapaxes(-1, -2), atol=1e-12)
 
 
+def test_nothing_is_multiplied_in_a_coarser_type():
+    """GPU and TPU would do so by default; no CPU shows the difference."""
+    _, operators = random_operators(70, 90, (2, 1))
+
+    def product_and_gradient(images):
+        return jax.value_and_grad(lambda x: banded.down_columns(operators, x).sum())(images)
+
+    text = jax.jit(product_and_gradient).lower(np.zeros((1, 2, 90, 3), np.float32)).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert len(products) == 2
+    assert all(line.count("HIGHEST") == 2 for line in products)
+
+
 def test_the_work_per_row_does_not_grow_with_the_length():
     def work(length):
         _, operators = random_operators(length, length, (1, 1))

@@ -80,6 +80,13 @@ def test_maps_have_their_golden_values(maps):
     np.testing.assert_allclose(found, GOLDEN["maps"], atol=TOLERANCE)
 
 
+def test_batch_1_equals_batch_n(maps):
+    images = inception.normalized_images()
+    for ours, one in zip(maps, compute_maps(images[1:]), strict=True):
+        assert np.abs(ours[1] - ours[0]).max() > 1e-2
+        np.testing.assert_allclose(one[0], ours[1], atol=TOLERANCE)
+
+
 NETWORK_TRAPS = {
     "average pools count their padding": (
         "_average_pool",
@@ -224,8 +231,6 @@ def test_scores_have_their_golden_values(case):
 
 def test_published_file_format_is_converted(torch, tmp_path):
     tensors = {key: torch.from_numpy(x) for key, x in inception.checkpoint().items()}
-    assert len(tensors) == 472
-    assert sum(x.numel() for x in tensors.values()) == 23885392
     for key in [key for key in tensors if key.endswith("running_mean")]:
         counter = key.replace("running_mean", "num_batches_tracked")
         tensors[counter] = torch.tensor(1)
@@ -234,6 +239,15 @@ def test_published_file_format_is_converted(torch, tmp_path):
     weights.main(["convert", "inception_v3", "--from", str(path), "--cache_dir", str(tmp_path)])
     found = inception_v3.load(tmp_path)
     jax.tree.map(np.testing.assert_array_equal, found, inception.random_variables())
+
+
+def test_the_checkpoint_is_as_large_as_the_published_one():
+    """With 1008 classes and without an auxiliary head."""
+    tensors = inception.checkpoint()
+    assert len(tensors) == 472
+    assert sum(x.size for x in tensors.values()) == 23885392
+    assert tensors["Mixed_7c.branch3x3dbl_3a.conv.weight"].shape == (384, 384, 1, 3)
+    assert tensors["fc.weight"].shape == (1008, 2048)
 
 
 def test_every_key_of_the_checkpoint_counts():

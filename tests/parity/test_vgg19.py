@@ -4,7 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import default
 from sflow_jax.pretrained import conversion, vgg19, weights
+from sflow_jax.pretrained.perceptual import load_perceptual_network
 
 # torchvision's configuration E: channels of 3x3 convolutions, each with a ReLU; "M" is a max pool.
 CONFIGURATION_E = (64, 64, "M", 128, 128, "M", *[256] * 4, "M", *[512] * 4, "M", *[512] * 4, "M")
@@ -142,10 +144,20 @@ def summary(slices):
     return np.array(rows)
 
 
-@pytest.mark.parametrize("normalize", ["imagenet", "raw"])
-def test_golden_values(variables, images, normalize):
-    found = vgg19.VGG19Features(normalize).apply(variables, images)
-    np.testing.assert_allclose(summary(found), GOLDEN[normalize], atol=1e-4)
+@pytest.mark.parametrize(("options", "name"), [({}, "imagenet"), ({"normalize": "raw"}, "raw")])
+def test_golden_values(variables, images, options, name):
+    found = vgg19.VGG19Features(**options).apply(variables, images)
+    np.testing.assert_allclose(summary(found), GOLDEN[name], atol=1e-4)
+
+
+@pytest.mark.parametrize("choice", [None, "raw"])
+def test_a_run_normalises_unless_its_config_says_otherwise(monkeypatch, variables, images, choice):
+    monkeypatch.setattr(vgg19, "load", lambda: variables)
+    config = default.get_config()
+    config.loss.perceptual_input = choice or config.loss.perceptual_input
+    network = load_perceptual_network(config)
+    found = network.features(network.params, images)
+    np.testing.assert_allclose(summary(found), GOLDEN[choice or "imagenet"], atol=1e-4)
 
 
 def test_bfloat16_stays_close(variables, images):

@@ -91,6 +91,15 @@ def test_the_evaluator_shares_no_kernel_with_the_features():
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.1
 
 
+def test_labels_are_not_computed_in_a_coarser_type():
+    """GPU and TPU would do so by default; no CPU shows the difference."""
+    images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    lowered = streets_segmenter.predict.lower(streets_segmenter.load("evaluator"), images)
+    products = [x for x in lowered.as_text().splitlines() if "stablehlo.convolution" in x]
+    assert len(products) == 10 + 3 * 4 + 1  # encoder, decoder, classifier
+    assert all(line.count("HIGHEST") == 2 for line in products)
+
+
 def test_missing_weights_name_the_file(monkeypatch, tmp_path):
     monkeypatch.setattr(streets_segmenter, "FOLDER", tmp_path)
     with pytest.raises(InputError, match=r"streets_evaluator\.safetensors: "):

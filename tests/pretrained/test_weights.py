@@ -4,6 +4,7 @@ import json
 import re
 import struct
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -159,6 +160,40 @@ def test_failed_conversion_keeps_the_download(
     with pytest.raises(InputError, match=r"1 missing: features\.5\.bias"):
         weights.get("vgg19", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["network-00000000.pth"]
+
+
+class Tensor:
+    """As much of PyTorch's tensor as a conversion asks for."""
+
+    def __init__(self, values):
+        self._values = values
+
+    def float(self):
+        return self
+
+    def numpy(self):
+        return self._values
+
+
+@pytest.mark.parametrize("is_whole_run", [True, False])
+@pytest.mark.parametrize("prefix", ["module.", ""])
+def test_tensors_are_found_in_checkpoints_of_runs(monkeypatch, tmp_path, is_whole_run, prefix):
+    """semseg's files also hold the optimiser, and their keys the prefix of `DataParallel`."""
+    values = np.arange(3.0)
+    saved = {f"{prefix}layer0.1.module.bias": Tensor(values)}
+    if is_whole_run:
+        saved = {"epoch": 200, "state_dict": saved, "optimizer": {"param_groups": []}}
+
+    def load(path, map_location, weights_only):
+        assert (path, map_location, weights_only) == (tmp_path / "x.pth", "cpu", True)
+        return saved
+
+    torch = types.SimpleNamespace(load=load, is_tensor=lambda x: isinstance(x, Tensor))
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    (tmp_path / "x.pth").touch()
+    ((key, found),) = conversion.read_torch(tmp_path / "x.pth").items()
+    assert key == "layer0.1.module.bias"
+    np.testing.assert_array_equal(found, values)
 
 
 @pytest.mark.parametrize("command", ["get", "convert"])
