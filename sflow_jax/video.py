@@ -1,4 +1,4 @@
-"""H.264 videos in mp4 files, encoded frame by frame."""
+"""Videos through ffmpeg, frame by frame: any is read, H.264 in an mp4 file is written."""
 
 import contextlib
 import itertools
@@ -80,15 +80,63 @@ def is_current(
     return found[0] == num_frames and abs(found[1] - fps) < 1e-3 * fps
 
 
-def _command(path: pathlib.Path, height: int, width: int, fps: float) -> list[str]:
+def decode(path: pathlib.Path) -> Iterator[np.ndarray]:
+    """Reads a video frame by frame; one is held at a time.
+
+    OpenCV's reader would take damage for the end of a video.
+
+    Args:
+        path: a file of any format that ffmpeg knows.
+
+    Yields:
+        uint8 RGB [H, W, 3], all of one size.
+
+    Raises:
+        InputError: ffmpeg is missing, or the file is no video or is damaged.
+    """
     try:
-        executable = imageio_ffmpeg.get_ffmpeg_exe()
+        with tempfile.TemporaryFile() as log:
+            command = [
+                _executable(), "-v", "error", "-xerror", "-nostdin", "-i", os.path.abspath(path),
+                "-fps_mode", "passthrough", "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24",
+                "-",
+            ]  # fmt: skip
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as process:
+                try:
+                    while (frame := _read_ppm(process.stdout)) is not None:
+                        yield frame
+                except BaseException:  # among them the reader's wish for no more frames
+                    process.kill()
+                    raise
+            _check_end(process.returncode, log)
+    except OSError as error:
+        raise InputError(f"{path}: {error}; expected a whole video that ffmpeg knows") from error
+
+
+def _read_ppm(stream: BinaryIO) -> np.ndarray | None:
+    """The next picture of a stream in PPM format; None at its end, even in mid-picture."""
+    if stream.readline() != b"P6\n":
+        return None
+    width, height = map(int, stream.readline().split())
+    stream.readline()  # the highest value, 255
+    content = stream.read(3 * height * width)
+    if len(content) < 3 * height * width:
+        return None
+    return np.frombuffer(content, np.uint8).reshape(height, width, 3)
+
+
+def _executable() -> str:
+    try:
+        return imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:
         raise FileNotFoundError("found no ffmpeg") from error
+
+
+def _command(path: pathlib.Path, height: int, width: int, fps: float) -> list[str]:
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"]
     codec = ["-c:v", "libx264", "-crf", str(_QUALITY), "-pix_fmt", "yuv420p"]
     return [
-        executable, "-v", "error", "-y",
+        _executable(), "-v", "error", "-y",
         *source, "-framerate", str(fps), "-i", "-", "-vf", _COLORS, *codec,
         "-movflags", "+faststart", "-f", "mp4", os.fspath(path),
     ]  # fmt: skip
@@ -110,12 +158,17 @@ def _run(command: Sequence[str], frames: Iterable[np.ndarray], log: BinaryIO) ->
         finally:
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
-    if process.returncode:
+    _check_end(process.returncode, log)
+
+
+def _check_end(status: int, log: BinaryIO) -> None:
+    """Raises an OSError with the first line of ffmpeg's log, if it failed."""
+    if status:
         log.seek(0)
         lines = log.read().decode(errors="replace").splitlines() or ["no message"]
         # Without '[out#0/mp4 @ 0x5571968032c0] ' before the first one, the cause of the others.
-        message = re.sub(r"^\[[^]]*\] ", "", lines[0])
-        raise OSError(f"ffmpeg ended with status {process.returncode}: {message}")
+        message = re.sub(r"^(\[[^]]*\] )+", "", lines[0])
+        raise OSError(f"ffmpeg ended with status {status}: {message}")
 
 
 def _of_one_size(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -138,3 +138,61 @@ def test_frames_of_two_sizes_are_no_video(tmp_path):
     with pytest.raises(ValueError, match=r"found \(37, 51, 3\) and \(51, 37, 3\)"):
         video.encode(path, [frame(0), frame(1, WIDTH, HEIGHT)], 2, 10)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    """A video with enough bytes to damage some, and its frames."""
+    random = np.random.RandomState(0)
+    frames = [random.randint(0, 256, (32, 48, 3)).astype(np.uint8) for _ in range(20)]
+    path = tmp_path_factory.mktemp("noise") / "noise.mp4"
+    video.encode(path, frames, 20, 15)
+    return path, frames
+
+
+def test_decoded_frames_are_those_that_were_encoded(tmp_path):
+    frames = [frame(index, 32, 48) for index in range(12)]
+    video.encode(tmp_path / "clip.mp4", frames, 12, 15)
+    decoded = list(video.decode(tmp_path / "clip.mp4"))
+    assert decoded[0].dtype == np.uint8
+    assert [found.shape for found in decoded] == [(32, 48, 3)] * 12
+    for index, found in enumerate(decoded):
+        errors = [difference(found, other) for other in frames]
+        assert np.argmin(errors) == index
+        assert errors[index] < 4
+
+
+def test_no_more_is_decoded_than_is_asked_for(noise):
+    path, _ = noise
+    frames = video.decode(path)
+    assert next(frames).shape == (32, 48, 3)
+    frames.close()  # ends ffmpeg, which waits to be read
+    assert len(list(video.decode(path))) == 20
+
+
+@pytest.mark.parametrize("damage", ["the second half is missing", "bytes that changed"])
+def test_damage_is_no_end_of_a_video(noise, tmp_path, damage):
+    content = bytearray(noise[0].read_bytes())
+    half = len(content) // 2
+    if damage == "bytes that changed":
+        content[half : half + 2000] = bytes(byte ^ 0x5A for byte in content[half : half + 2000])
+    else:
+        del content[half:]
+    path = tmp_path / "damaged.mp4"
+    path.write_bytes(content)
+    with pytest.raises(
+        InputError, match=r"damaged\.mp4: ffmpeg ended with status .*; expected a"
+    ) as error:
+        list(video.decode(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no video"])
+def test_what_is_no_video_is_named(tmp_path, content):
+    path = tmp_path / "clip.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(
+        InputError, match=r"clip\.mp4: ffmpeg ended with .*; expected a whole video"
+    ):
+        next(video.decode(path))
