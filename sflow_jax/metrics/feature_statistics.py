@@ -1,6 +1,6 @@
-"""Features of a stream of images, and the statistics that FID, KID, precision and recall need.
+"""Features of a stream of images or clips, and the statistics that the distances need of them.
 
-Images come in batches, each of one size; batches may differ in size and in length. A batch is split
+They come in batches, each of one size; batches may differ in size and in length. A batch is split
 over the local devices; what fills it up to the size that was compiled does not count.
 """
 
@@ -23,14 +23,14 @@ from sflow_jax.metrics.frechet import Gaussian, GaussianStream
 from sflow_jax.metrics.inception_input import Protocol
 
 Network = Callable[[Any, jax.Array], jax.Array]
-"""(variables, what a protocol prepares [B, H, W, C]) to features [B, d]."""
+"""(variables, what a protocol prepares [B, ..., H, W, C]) to features [B, d]."""
 
 MOST_KEPT = 50_000
 _SEED = 2020
 
 
 class FeatureExtractor:
-    """Computes features of uint8 images on all local devices."""
+    """Computes features of uint8 images, or of clips, on all local devices."""
 
     def __init__(
         self,
@@ -45,7 +45,8 @@ class FeatureExtractor:
             network: computes the features.
             network_variables: its variables, copied to every local device.
             protocol: prepares its input.
-            batch_size: images at a time, over all local devices; rounded up to a multiple of them.
+            batch_size: images or clips at a time, over all local devices; rounded up to a multiple
+                of them.
         """
         devices = jax.local_devices()
         self.batch_size = -(-batch_size // len(devices)) * len(devices)
@@ -69,10 +70,10 @@ class FeatureExtractor:
         """Computes features; the devices work on one batch while the host makes the next.
 
         Args:
-            batches: uint8 RGB images [N, H, W, 3] each, any N.
+            batches: uint8 RGB images [N, H, W, 3] or clips [N, T, H, W, 3] each, any N.
 
         Yields:
-            float32 [n, d], all images in their order, at most `batch_size` at a time.
+            float32 [n, d], all of them in their order, at most `batch_size` at a time.
 
         Raises:
             ValueError: a batch is something else.
@@ -92,15 +93,16 @@ class FeatureExtractor:
     def _start(self, images: np.ndarray) -> jax.Array:
         """Features of one batch and what fills it up; returns before they are computed."""
         padding = self.batch_size - len(images)
-        prepared = np.pad(self._on_host(images), ((0, padding), *[(0, 0)] * 3), mode="edge")
+        widths = (0, padding), *[(0, 0)] * (images.ndim - 1)
+        prepared = np.pad(self._on_host(images), widths, mode="edge")
         prepared = self._on_device(jax.device_put(prepared, self._split))
         return self._network(self._variables, prepared)
 
 
 def _check(images: np.ndarray) -> None:
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+    if images.dtype != np.uint8 or images.ndim not in (4, 5) or images.shape[-1] != 3:
         found = f"{images.dtype} {list(images.shape)}"
-        raise ValueError(f"images are {found}, expected uint8 [N, H, W, 3]")
+        raise ValueError(f"images are {found}, expected uint8 [N, H, W, 3] or [N, T, H, W, 3]")
 
 
 def _finish(features: jax.Array, count: int) -> np.ndarray:

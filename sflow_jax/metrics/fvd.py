@@ -5,27 +5,26 @@ in the protocol of its program, google-research's `frechet_video_distance`: clip
 224x224 without antialiasing as TensorFlow 1 did it, scaled to [-1, 1], and seen by I3D, whose
 logits (not the pooled features before them) are averaged over time. The distance depends on the
 length of the clips and on their number: compare only numbers that share both.
+
+    extractor = fvd.i3d_extractor()
+    fvd.fvd(batches_of_real_clips, batches_of_generated_clips, extractor)
 """
 
-import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+import os
+from collections.abc import Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sflow_jax.errors import InputError
-from sflow_jax.metrics.feature_statistics import collect
+from sflow_jax.metrics.feature_statistics import FeatureExtractor, collect
 from sflow_jax.metrics.frechet import frechet_distance
-from sflow_jax.metrics.inception_input import resize_tensorflow1
+from sflow_jax.metrics.inception_input import Protocol, resize_tensorflow1
 from sflow_jax.pretrained import i3d
 
 CLIP_FRAMES = 16
-
-Embed = Callable[[np.ndarray], jax.Array]
-"""A network: clips, uint8 RGB [B, T, H, W, 3], to features [B, d]."""
 
 
 def cut_clips(
@@ -70,42 +69,28 @@ def prepare(clips: jax.Array) -> jax.Array:
     return frames.reshape(batch_size, num_frames, *frames.shape[1:])
 
 
-def embed_logits(network_variables: dict[str, Any]) -> Embed:
-    """I3D's logits of clips as `Embed`, compiled once for every shape of clips.
+PROTOCOL = Protocol("frechet_video_distance", lambda clips: clips, prepare)
+
+
+def i3d_extractor(
+    cache_dir: str | os.PathLike | None = None, batch_size: int = 8
+) -> FeatureExtractor:
+    """Loads I3D for the logits [N, 400] of clips of any one length.
 
     Args:
-        network_variables: from `i3d.load`.
-    """
-    compute = jax.jit(lambda weights, clips: i3d.logits(weights, prepare(clips)))
-    return functools.partial(compute, network_variables)
-
-
-def clip_features(
-    clip_batches: Iterable[np.ndarray], embed: Embed, num_frames: int = CLIP_FRAMES
-) -> Iterator[np.ndarray]:
-    """Computes the features of clips that all have the same length.
-
-    Args:
-        clip_batches: uint8 RGB [B, T, H, W, 3] each.
-        embed: computes the features.
-        num_frames: T, at least 9.
-
-    Yields:
-        float32 [B, d], as `feature_statistics.collect` takes them.
+        cache_dir: the folder of the weights; by default $SFLOW_CACHE or ~/.cache/sflow_jax.
+        batch_size: clips at a time, over all local devices.
 
     Raises:
-        InputError: clips have another length or are too short for I3D.
+        InputError: the weights are absent; the message has the command that gets them.
     """
-    for clips in clip_batches:
-        if clips.shape[1] != num_frames:
-            raise InputError(f"found a clip of {clips.shape[1]} frames, expected {num_frames}")
-        yield np.asarray(embed(clips))
+    return FeatureExtractor(i3d.logits, i3d.load(cache_dir), PROTOCOL, batch_size)
 
 
 def fvd(
     real_clips: Iterable[np.ndarray],
     fake_clips: Iterable[np.ndarray],
-    embed: Embed,
+    extractor: FeatureExtractor,
     num_frames: int = CLIP_FRAMES,
 ) -> float:
     """The distance between two sets of clips; 0 is best.
@@ -115,14 +100,21 @@ def fvd(
     Args:
         real_clips: batches of clips, uint8 RGB [B, T, H, W, 3]; memory does not grow with them.
         fake_clips: likewise.
-        embed: `embed_logits` of I3D's weights; with another network this is no FVD.
+        extractor: from `i3d_extractor`; with another network this is no FVD.
         num_frames: T, at least 9.
 
     Raises:
         InputError: clips have another length or are too short for I3D, or there are fewer than two.
     """
     real, fake = (
-        collect(clip_features(clips, embed, num_frames)).gaussian
+        collect(extractor.stream(_of_one_length(clips, num_frames))).gaussian
         for clips in (real_clips, fake_clips)
     )
     return frechet_distance(real, fake)
+
+
+def _of_one_length(clip_batches: Iterable[np.ndarray], num_frames: int) -> Iterator[np.ndarray]:
+    for clips in clip_batches:
+        if clips.shape[1] != num_frames:
+            raise InputError(f"found a clip of {clips.shape[1]} frames, expected {num_frames}")
+        yield clips

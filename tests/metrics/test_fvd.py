@@ -6,12 +6,20 @@ import scipy.linalg
 
 from sflow_jax.errors import InputError
 from sflow_jax.metrics import fvd
+from sflow_jax.metrics.feature_statistics import FeatureExtractor
+from sflow_jax.metrics.inception_input import Protocol
 from sflow_jax.pretrained import i3d, weights
 
 
 def corner(clips):
     """Features [B, 4] that a test can compute: values of the first and the last frame."""
-    return clips[:, [0, 0, -1, -1], 0, [0, 1, 0, 1], 0].astype(np.float32) / 255
+    return clips[:, np.array([0, 0, -1, -1]), 0, np.array([0, 1, 0, 1]), 0].astype(np.float32) / 255
+
+
+def make_extractor(batch_size=8):
+    """Of `corner`; its padding repeats the last clip."""
+    protocol = Protocol("test", lambda clips: clips, lambda clips: clips)
+    return FeatureExtractor(lambda _, clips: corner(clips), {}, protocol, batch_size)
 
 
 def random_clips(count, num_frames=16, seed=0, highest=256):
@@ -31,33 +39,35 @@ def test_distance_is_that_of_the_features():
     expected = np.square(first.mean(0) - second.mean(0)).sum()
     expected += np.trace(covariances[0] + covariances[1] - 2 * root)
     assert expected > 1e-2
-    for size in (1, 7, 40):
-        found = fvd.fvd(in_batches(real, size), in_batches(fake, size), corner)
+    for size, batch_size in ((1, 8), (7, 8), (40, 16)):
+        extractor = make_extractor(batch_size)
+        found = fvd.fvd(in_batches(real, size), in_batches(fake, size), extractor)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_the_same_clips_have_no_distance():
     clips = random_clips(20)
-    assert abs(fvd.fvd([clips], in_batches(clips[::-1], 3), corner)) < 1e-7
+    assert abs(fvd.fvd([clips], in_batches(clips[::-1], 3), make_extractor())) < 1e-7
 
 
 def test_clips_of_another_length_are_refused():
     batches = [random_clips(2), random_clips(2, num_frames=17)]
     with pytest.raises(InputError, match="found a clip of 17 frames, expected 16"):
-        fvd.fvd(batches, [random_clips(2)], corner)
+        fvd.fvd(batches, [random_clips(2)], make_extractor())
     with pytest.raises(InputError, match="found a clip of 16 frames, expected 17"):
-        fvd.fvd([batches[1]], [batches[0]], corner, num_frames=17)
+        fvd.fvd([batches[1]], [batches[0]], make_extractor(), num_frames=17)
 
 
 def test_one_clip_is_too_few():
     with pytest.raises(InputError, match="found 1 "):
-        fvd.fvd([random_clips(1)], [random_clips(5)], corner)
+        fvd.fvd([random_clips(1)], [random_clips(5)], make_extractor())
 
 
-def test_embedding_is_what_i3d_gives_for_prepared_clips(monkeypatch):
+def test_features_are_what_i3d_gives_for_prepared_clips(monkeypatch):
     monkeypatch.setattr(i3d, "logits", lambda weights, videos: weights * videos.mean((1, 2, 3)))
-    clips = random_clips(2, num_frames=9)
-    found = fvd.embed_logits(np.float32(2))(clips)
+    monkeypatch.setattr(i3d, "load", lambda cache_dir: np.float32(2))
+    clips = random_clips(3, num_frames=9)
+    (found,) = fvd.i3d_extractor().stream([clips])
     np.testing.assert_allclose(found, 2 * fvd.prepare(clips).mean((1, 2, 3)), atol=1e-6)
 
 
@@ -98,5 +108,5 @@ def test_example_of_the_original_program():
     if not (weights.cache_directory() / "i3d.safetensors").is_file():
         pytest.skip("no weights: python -m sflow_jax.pretrained.weights get i3d")
     black = np.zeros((2, 15, 64, 64, 3), np.uint8)
-    found = fvd.fvd([black], [black + 255], fvd.embed_logits(i3d.load()), num_frames=15)
+    found = fvd.fvd([black], [black + 255], fvd.i3d_extractor(), num_frames=15)
     assert found == pytest.approx(131, abs=1)
