@@ -50,6 +50,13 @@ def test_the_same_clips_have_no_distance():
     assert abs(fvd.fvd([clips], in_batches(clips[::-1], 3), make_extractor())) < 1e-7
 
 
+@pytest.mark.parametrize("count", [20, 3])  # the features of three clips span 2 of 4 dimensions
+def test_equal_covariances_give_the_squared_distance_of_the_means(count):
+    clips = random_clips(count, highest=200)
+    found = fvd.fvd([clips], [clips + np.uint8(51)], make_extractor())
+    assert found == pytest.approx(4 * 0.2**2, rel=1e-5)
+
+
 def test_clips_of_another_length_are_refused():
     batches = [random_clips(2), random_clips(2, num_frames=17)]
     with pytest.raises(InputError, match="found a clip of 17 frames, expected 16"):

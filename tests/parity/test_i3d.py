@@ -57,11 +57,10 @@ def test_logits_equal_pytorch_i3d(reference, num_frames):
     np.testing.assert_allclose(compute(our_i3d.I3D(), videos), expected, atol=TOLERANCE)
 
 
-def test_trunk_equals_pytorch_i3d(reference):
-    videos = i3d.videos(*i3d.TRUNK_SHAPE)
-    expected = i3d.reference_trunk(reference, videos)
+def test_trunk_equals_pytorch_i3d(reference, trunk):
+    expected = i3d.reference_trunk(reference, i3d.videos(*i3d.TRUNK_SHAPE))
     assert expected.std() > 1e-2
-    np.testing.assert_allclose(compute(i3d.Trunk(), videos), expected, atol=TOLERANCE)
+    np.testing.assert_allclose(trunk, expected, atol=TOLERANCE)
 
 
 def test_keys_are_those_of_pytorch_i3d(reference):
@@ -75,9 +74,19 @@ def test_logits_have_their_golden_values():
     np.testing.assert_allclose(cases.summary(found), GOLDEN["logits"], atol=TOLERANCE)
 
 
-def test_trunk_has_its_golden_values():
-    found = compute(i3d.Trunk(), i3d.videos(*i3d.TRUNK_SHAPE))
-    np.testing.assert_allclose(cases.summary(found), GOLDEN["trunk"], atol=TOLERANCE)
+@pytest.fixture(scope="module")
+def trunk(variables):
+    return compute(i3d.Trunk(), i3d.videos(*i3d.TRUNK_SHAPE))
+
+
+def test_trunk_has_its_golden_values(trunk):
+    np.testing.assert_allclose(cases.summary(trunk), GOLDEN["trunk"], atol=TOLERANCE)
+
+
+def test_batch_1_equals_batch_n(trunk):
+    assert np.abs(trunk[0] - trunk[1]).max() > 1e-2
+    alone = compute(i3d.Trunk(), i3d.videos(*i3d.TRUNK_SHAPE)[1:])
+    np.testing.assert_allclose(alone[0], trunk[1], atol=TOLERANCE)
 
 
 def test_head_has_its_golden_values(monkeypatch):
