@@ -1,8 +1,9 @@
-"""Scores a trained generator on a split of its dataset, or any folder of images against another.
+"""Scores a trained generator on a split of its dataset, or compares two folders of any pictures.
 
     python -m sflow_jax.evaluate --workdir RUN [--split SPLIT] [--metrics NAMES] [--output DIR]
     python -m sflow_jax.evaluate --workdir RUN --downstream [--num_seeds N] [--output DIR]
     python -m sflow_jax.evaluate --real FOLDER --fake FOLDER [--protocol NAME] [--output DIR]
+    python -m sflow_jax.evaluate --real FOLDER --fake FOLDER --videos [--clip_frames N] ...
 
 With --workdir every score has a row for the real images (oracle), for the model, for the same
 generator given plain Laplacian edges or none, and for the CG frames where there are any. What is
@@ -16,17 +17,19 @@ together, and scores each on the real frames of the split. It writes downstream.
 downstream.txt; after an interruption the same command continues.
 
 With --real and --fake, two folders of PNG files, it writes FID, KID, precision and recall to
-metrics.json and scores.txt. They need the published weights of Inception-v3; without them nothing
-is computed, and the command that gets them is printed.
+metrics.json and scores.txt. With --videos beside them, the folders hold videos: video files, and
+folders of frames that are numbered at the end of their names, such as `sample --video` writes; it
+then writes FVD. FID needs the published weights of Inception-v3, FVD those of I3D; without them
+nothing is computed, and the command that gets them is printed.
 """
 
 import pathlib
 
 from absl import flags
 
-from sflow_jax import cli
+from sflow_jax import cli, hosts
 from sflow_jax.errors import InputError
-from sflow_jax.evaluation import downstream, folders
+from sflow_jax.evaluation import downstream, folders, image_folders, video_folders
 from sflow_jax.evaluation.evaluation import METRICS, Choice, score, set_up
 from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import (
@@ -38,17 +41,21 @@ from sflow_jax.evaluation.report import (
     write_results,
 )
 from sflow_jax.evaluation.segmenters import PUBLISHED
-from sflow_jax.metrics import fid
+from sflow_jax.metrics import fid, fvd
 from sflow_jax.metrics.inception_input import PROTOCOLS
 from sflow_jax.metrics.score_table import format_table
+from sflow_jax.pretrained import i3d
 
 RUN_ONLY = ("workdir", "dataset", "split", "step", "limit", "metrics", "segmenter")
 RUN_ONLY += ("downstream", "num_steps", "num_seeds")  # the flags that folders do not go with
+FOLDERS_ONLY = ("videos", "clip_frames")
 _NUM_STEPS, _NUM_SEEDS = 1500, 3
 
 
 def main() -> None:
     """Runs the command that the flags describe."""
+    if flags.FLAGS.distributed:
+        hosts.initialise()
     if asks_for_folders(flags.FLAGS):
         _score_folders(flags.FLAGS)
     elif flags.FLAGS.downstream:
@@ -68,6 +75,9 @@ def asks_for_folders(options: flags.FlagValues) -> bool:
             raise InputError(
                 "command line: found no --workdir, expected it, or --real and --fake together"
             )
+        for name in FOLDERS_ONLY:
+            if getattr(options, name) is not None:
+                raise InputError(f"command line: found --{name}, expected --real and --fake too")
         return False
     for name, other in (("real", "fake"), ("fake", "real")):
         if not getattr(options, name):
@@ -77,16 +87,24 @@ def asks_for_folders(options: flags.FlagValues) -> bool:
             raise InputError(
                 f"command line: found --{name} beside --real and --fake, expected it without them"
             )
+    if options.clip_frames and not options.videos:
+        raise InputError("command line: found --clip_frames, expected --videos beside it")
+    if options.videos and options.protocol != fid.DEFAULT_PROTOCOL:
+        raise InputError("command line: found --protocol beside --videos, expected it for images")
     return True
 
 
 def _score_folders(options: flags.FlagValues) -> None:
     output = pathlib.Path(options.output or "scores")
-    record = folders.compare(
-        pathlib.Path(options.real), pathlib.Path(options.fake), options.protocol
-    )
-    folders.write_results(output, record)
-    print(f"\n{folders.format_report(record)}\n{output}: {METRICS_FILE}, {TABLE_FILE}")
+    real, fake = pathlib.Path(options.real), pathlib.Path(options.fake)
+    if options.videos:
+        record = video_folders.compare(real, fake, options.clip_frames or fvd.CLIP_FRAMES)
+        report = video_folders.format_report(record)
+    else:
+        record = image_folders.compare(real, fake, options.protocol)
+        report = image_folders.format_report(record)
+    folders.write_results(output, record, report)
+    print(f"\n{report}\n{output}: {METRICS_FILE}, {TABLE_FILE}")
 
 
 def _score_run(options: flags.FlagValues) -> None:
@@ -96,6 +114,8 @@ def _score_run(options: flags.FlagValues) -> None:
     choice = Choice(options.metrics, options.protocol, options.segmenter)
     evaluation = set_up(workdir, options.split, options.step, dataset, choice, options.limit)
     num_examples, results = score(evaluation, options.limit)
+    if not hosts.is_first():
+        return  # all have the same results
     summary, sentence = summarise(evaluation, results)
     notes = describe(evaluation, num_examples)
     report = "\n".join([*notes, "", format_table(results), "", sentence]).rstrip() + "\n"
@@ -122,6 +142,8 @@ def _score_run(options: flags.FlagValues) -> None:
 
 
 def _score_downstream(options: flags.FlagValues) -> None:
+    if options.distributed:
+        raise InputError("--downstream: found --distributed beside it, expected one process")
     workdir = pathlib.Path(options.workdir)
     output = pathlib.Path(options.output) if options.output else workdir / "scores"
     dataset = pathlib.Path(options.dataset) if options.dataset else None
@@ -142,6 +164,13 @@ def _define_flags() -> None:
     flags.DEFINE_string("split", None, "Split; by default test, or validation without one.")
     flags.DEFINE_string("real", None, "Folder of real images, to compare with those in --fake.")
     flags.DEFINE_string("fake", None, "Folder of generated images.")
+    flags.DEFINE_boolean("videos", None, "Compare the videos of --real and --fake, by FVD.")
+    flags.DEFINE_integer(
+        "clip_frames",
+        None,
+        f"Frames of the clips that --videos cuts, {fvd.CLIP_FRAMES} by default.",
+        lower_bound=i3d.MIN_FRAMES,
+    )
     flags.DEFINE_enum(
         "protocol", fid.DEFAULT_PROTOCOL, list(PROTOCOLS), "Whose FID, KID, precision and recall."
     )
@@ -169,6 +198,11 @@ def _define_flags() -> None:
         "output", None, "Folder for the results; by default WORKDIR/scores, or scores without one."
     )
     flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
+    flags.DEFINE_boolean(
+        "distributed",
+        False,
+        "Share the split among processes that SLURM, MPI or a TPU pod started.",
+    )
     flags.DEFINE_integer("limit", None, "Only the first so many examples.", lower_bound=1)
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from sflow_jax.data import images
 from sflow_jax.errors import InputError
-from sflow_jax.evaluate import RUN_ONLY, asks_for_folders
-from sflow_jax.evaluation import folders
+from sflow_jax.evaluate import FOLDERS_ONLY, RUN_ONLY, asks_for_folders
+from sflow_jax.evaluation import folders, image_folders
 from sflow_jax.metrics import fid
 from sflow_jax.metrics.feature_statistics import FeatureExtractor, collect
 from sflow_jax.metrics.inception_input import PROTOCOLS
@@ -58,7 +58,7 @@ def read_files(monkeypatch):
         read.append(path)
         return images.read_color(path)
 
-    monkeypatch.setattr(folders, "read_color", read_color)
+    monkeypatch.setattr(image_folders, "read_color", read_color)
     return read
 
 
@@ -69,7 +69,7 @@ def refuse(*_):
 def test_scores_are_those_of_all_images_whatever_the_batches(tmp_path, cache):
     real = write_images(tmp_path / "real", 2 * BATCH_SIZE + 3)
     fake = write_images(tmp_path / "fake", 11, seed=1, size=(8, 8))  # of another size
-    record = folders.compare(real, fake, cache_dir=cache)
+    record = image_folders.compare(real, fake, cache_dir=cache)
     extractor = make_stub()
     statistics = []
     for folder in (real, fake):
@@ -85,7 +85,7 @@ def test_scores_are_those_of_all_images_whatever_the_batches(tmp_path, cache):
 
 def test_identical_folders_have_no_distance(tmp_path, cache):
     real, fake = (write_images(tmp_path / name, 12) for name in FOLDERS)
-    scores = folders.compare(real, fake, cache_dir=cache)["scores"]
+    scores = image_folders.compare(real, fake, cache_dir=cache)["scores"]
     assert scores["fid"] == pytest.approx(0, abs=1e-9)
     assert (scores["precision"], scores["recall"]) == (1, 1)
     assert scores["kid"] <= 0  # unbiased: an image is not compared with itself within a set only
@@ -94,35 +94,35 @@ def test_identical_folders_have_no_distance(tmp_path, cache):
 def test_the_real_folder_is_read_once_until_something_changes(tmp_path, cache, read_files):
     real = write_images(tmp_path / "real", 9)
     fake = write_images(tmp_path / "fake", 5, seed=1)
-    first = folders.compare(real, fake, cache_dir=cache)
+    first = image_folders.compare(real, fake, cache_dir=cache)
     assert [len([path for path in read_files if real in path.parents]), len(read_files)] == [9, 14]
     read_files.clear()
-    assert folders.compare(real, fake, cache_dir=cache) == first
+    assert image_folders.compare(real, fake, cache_dir=cache) == first
     assert len(read_files) == 5
     assert not any(real in path.parents for path in read_files)
 
     read_files.clear()
-    other = folders.compare(real, fake, "torch-fidelity", cache)
+    other = image_folders.compare(real, fake, "torch-fidelity", cache)
     assert len(read_files) == 14
     assert not other["scores"].keys() & first["scores"].keys()
 
     read_files.clear()
     os.utime(real / "000.png", ns=(1, 1))
-    assert folders.compare(real, fake, cache_dir=cache) == first
+    assert image_folders.compare(real, fake, cache_dir=cache) == first
     assert len(read_files) == 14
 
 
 def test_other_weights_have_other_statistics(tmp_path, cache, read_files, monkeypatch):
     real, fake = (write_images(tmp_path / name, 4) for name in FOLDERS)
-    folders.compare(real, fake, cache_dir=cache)
+    image_folders.compare(real, fake, cache_dir=cache)
     monkeypatch.setattr(fid, "inception_extractor", functools.partial(make_stub, scale=2))
     read_files.clear()
-    folders.compare(real, fake, cache_dir=cache)
+    image_folders.compare(real, fake, cache_dir=cache)
     assert len(read_files) == 8
 
 
 def test_no_more_than_a_batch_is_in_memory(tmp_path, read_files):
-    found = folders.find_images("real", write_images(tmp_path / "real", 20))
+    found = image_folders.find_images("real", write_images(tmp_path / "real", 20))
     lengths = []
     for batch in found.batches(BATCH_SIZE):
         lengths.append(len(batch))
@@ -133,10 +133,10 @@ def test_no_more_than_a_batch_is_in_memory(tmp_path, read_files):
 def test_results_are_written_and_say_what_they_are(tmp_path, cache, capsys):
     real = write_images(tmp_path / "real", 6)
     fake = write_images(tmp_path / "fake", 5, seed=1)
-    record = folders.compare(real, fake, "clean-fid", cache)
+    record = image_folders.compare(real, fake, "clean-fid", cache)
     assert "real: 100%" in (progress := capsys.readouterr().err)
     assert "fake: 100%" in progress
-    folders.write_results(tmp_path / "out/scores", record)
+    folders.write_results(tmp_path / "out/scores", record, image_folders.format_report(record))
     assert json.loads((tmp_path / "out/scores/metrics.json").read_text()) == record
     table = (tmp_path / "out/scores/scores.txt").read_text()
     assert f"real: 6 images in {real}" in table
@@ -150,26 +150,27 @@ def test_results_are_written_and_say_what_they_are(tmp_path, cache, capsys):
 def test_two_images_have_fid_only(tmp_path, cache):
     real = write_images(tmp_path / "real", 9)
     fake = write_images(tmp_path / "fake", 2, seed=1)
-    record = folders.compare(real, fake, cache_dir=cache)
+    record = image_folders.compare(real, fake, cache_dir=cache)
     assert set(record["scores"]) == {"fid"}
-    assert "No KID, precision and recall: they need 4 images" in folders.format_report(record)
+    assert "No KID, precision and recall: they need 4 images" in image_folders.format_report(record)
 
 
 def test_rounding_errors_have_no_sign():
     record = dict.fromkeys(("num_real", "num_fake"), 9) | dict.fromkeys(FOLDERS, "folder")
     record |= {"protocol": "pytorch-fid", "scores": {"fid": -1e-9, "kid": -0.25}}
-    assert folders.format_report(record).endswith("fid      0.000000\nkid     -0.250000\n")
+    assert image_folders.format_report(record).endswith("fid      0.000000\nkid     -0.250000\n")
 
 
 @pytest.mark.parametrize(
-    ("count", "message"), [(0, "found no PNG file, exp"), (1, "found 1 PNG file, exp")]
+    ("count", "message"),
+    [(0, "no PNG file, expected at least 2; videos"), (1, "1 PNG file, expected at least 2$")],
 )
 @pytest.mark.parametrize("empty", FOLDERS)
 def test_a_folder_needs_two_images(tmp_path, monkeypatch, count, message, empty):
     monkeypatch.setattr(fid, "inception_extractor", refuse)
     pair = [write_images(tmp_path / name, count if name == empty else 4) for name in FOLDERS]
-    with pytest.raises(InputError, match=f"{empty}: {message}ected at least 2$"):
-        folders.compare(*pair)
+    with pytest.raises(InputError, match=f"{empty}: found {message}"):
+        image_folders.compare(*pair)
 
 
 @pytest.mark.parametrize("wrong", FOLDERS)
@@ -180,10 +181,10 @@ def test_what_is_no_folder_is_refused(tmp_path, wrong):
             write_images(folder, 2)
     message = f"{wrong}: found {{}}, expected a folder of {wrong} images$"
     with pytest.raises(InputError, match=message.format("nothing")):
-        folders.compare(*pair)
+        image_folders.compare(*pair)
     (tmp_path / wrong).write_bytes(b"")
     with pytest.raises(InputError, match=message.format("a file")):
-        folders.compare(*pair)
+        image_folders.compare(*pair)
 
 
 @pytest.mark.parametrize("wrong", FOLDERS)
@@ -195,10 +196,10 @@ def test_a_broken_png_is_named_before_anything_is_computed(tmp_path, cache, wron
     content = path.read_bytes()
     path.write_bytes(content[:-20])
     with pytest.raises(InputError, match=r"003\.png: truncated PNG"):
-        folders.compare(*pair, cache_dir=cache)
+        image_folders.compare(*pair, cache_dir=cache)
     path.write_bytes(b"GIF89a" + content)
     with pytest.raises(InputError, match=r"003\.png: found bytes that are no PNG's"):
-        folders.compare(*pair, cache_dir=cache)
+        image_folders.compare(*pair, cache_dir=cache)
 
 
 def test_damaged_pixels_are_no_scores(tmp_path, cache):
@@ -208,7 +209,7 @@ def test_damaged_pixels_are_no_scores(tmp_path, cache):
     content[60] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"002\.png: damaged PNG \(a checksum is wrong\)"):
-        folders.compare(*pair, cache_dir=cache)
+        image_folders.compare(*pair, cache_dir=cache)
 
 
 @pytest.mark.parametrize("wrong", FOLDERS)
@@ -218,34 +219,36 @@ def test_an_image_of_another_size_is_named(tmp_path, cache, wrong, read_files):
     path.write_bytes(images.encode_png(np.zeros((7, 10, 3), np.uint8)))
     message = rf"003\.png: found 10x7 pixels, expected 10x6 as in .*{wrong}/000\.png$"
     with pytest.raises(InputError, match=message):
-        folders.compare(*pair, cache_dir=cache)
+        image_folders.compare(*pair, cache_dir=cache)
     assert not read_files
 
 
 def test_a_file_that_has_gone_is_named(tmp_path):
     folder = write_images(tmp_path / "real", 3)
     (folder / "link.png").symlink_to(tmp_path / "gone.png")
-    with pytest.raises(InputError, match=r"link\.png: No such file.*; expected a PNG$"):
-        folders.find_images("real", folder).state()
+    with pytest.raises(InputError, match=r"link\.png: No such file.*; expected a file$"):
+        image_folders.find_images("real", folder).state()
 
 
 def test_folders_that_cannot_be_written_are_named(tmp_path, cache):
     pair = [write_images(tmp_path / name, 4) for name in FOLDERS]
     cache.write_bytes(b"")
     with pytest.raises(InputError, match=r"cache: .*; expected a folder with room to write$"):
-        folders.compare(*pair, cache_dir=cache)
+        image_folders.compare(*pair, cache_dir=cache)
     with pytest.raises(InputError, match=r"cache: .*; expected a folder with room to write$"):
-        folders.write_results(cache, {"num_real": 4})
+        folders.write_results(cache, {"num_real": 4}, "")
 
 
 def options(**given):
-    names = (*RUN_ONLY, "real", "fake")
-    return types.SimpleNamespace(**dict.fromkeys(names) | given)
+    names = (*RUN_ONLY, *FOLDERS_ONLY, "real", "fake")
+    defaults = dict.fromkeys(names) | {"protocol": fid.DEFAULT_PROTOCOL}
+    return types.SimpleNamespace(**defaults | given)
 
 
 def test_a_run_or_two_folders_are_scored():
     assert not asks_for_folders(options(workdir="run", step=0))
-    assert asks_for_folders(options(real="a", fake="b"))
+    assert asks_for_folders(options(real="a", fake="b", protocol="clean-fid"))
+    assert asks_for_folders(options(real="a", fake="b", videos=True, clip_frames=9))
 
 
 @pytest.mark.parametrize(
@@ -257,6 +260,12 @@ def test_a_run_or_two_folders_are_scored():
         ({"workdir": "run", "real": "a", "fake": "b"}, "found --workdir beside --real and --fake"),
         ({"metrics": ["fid"], "real": "a", "fake": "b"}, "found --metrics beside --real"),
         ({"step": 0, "real": "a", "fake": "b"}, "found --step beside --real and --fake"),
+        ({"workdir": "run", "videos": True}, "found --videos, expected --real and --fake too"),
+        ({"real": "a", "fake": "b", "clip_frames": 9}, "found --clip_frames, expected --videos"),
+        (
+            {"real": "a", "fake": "b", "videos": True, "protocol": "clean-fid"},
+            "found --protocol beside --videos, expected it for images",
+        ),
     ],
 )
 def test_half_a_command_is_refused(given, message):

@@ -1,0 +1,218 @@
+"""FVD of one folder of videos against another, read recursively.
+
+A video is a file that ffmpeg knows, or a folder of PNG files numbered at the end of their names. Of
+each, all frames are used in consecutive clips that do not overlap; a rest at its end is left out.
+"""
+
+import dataclasses
+import itertools
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import tqdm
+
+from sflow_jax import video
+from sflow_jax.data.frame_files import consecutive
+from sflow_jax.data.images import check_header, read_color
+from sflow_jax.errors import InputError
+from sflow_jax.evaluation.distances import FEWEST
+from sflow_jax.evaluation.folders import (
+    Folder,
+    check_size,
+    compute_statistics,
+    format_scores,
+    require_folder,
+)
+from sflow_jax.metrics import fvd
+from sflow_jax.metrics.frechet import frechet_distance
+
+SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+
+_FRAMES_FOLDER = "frames"  # of `sample --video`, which writes the video beside it
+_LABEL_FOLDER, _IMAGE_FOLDER = "label", "image"  # of what `sample --video` reads
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """One video.
+
+    Attributes:
+        path: the video file, or the folder of its frames.
+        frames: its PNG files in the order of their numbers; none of a video file.
+    """
+
+    path: pathlib.Path
+    frames: Sequence[pathlib.Path] = ()
+
+    def read(self) -> Iterator[np.ndarray]:
+        """Reads uint8 RGB [H, W, 3] one by one.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        return map(read_color, self.frames) if self.frames else video.decode(self.path)
+
+    def sizes(self, most: int) -> Iterator[tuple[pathlib.Path, tuple[int, int]]]:
+        """The (width, height) of all frames by their headers, or of the first so many decoded ones.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        for path in self.frames:
+            header = check_header(path, "image")
+            yield path, (header.width, header.height)
+        if not self.frames:
+            for frame in itertools.islice(video.decode(self.path), most):
+                yield self.path, frame.shape[1::-1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Videos(Folder):
+    """The videos of a folder, which give at least two clips; see `find_videos`.
+
+    Attributes:
+        videos: at least one, in the order of their names.
+        clip_frames: frames of the clips that they are cut into.
+    """
+
+    videos: Sequence[Video]
+    clip_frames: int
+
+    def check(self) -> None:
+        """Finds out whether videos can be decoded, are long enough and of one size.
+
+        Raises:
+            InputError: one is not.
+        """
+        first, lone = None, len(self.videos) < FEWEST
+        needed = self.clip_frames * (FEWEST if lone else 1)
+        for one in tqdm.tqdm(self.videos, f"checking {self.name}", unit="video", leave=False):
+            sizes = list(one.sizes(needed))
+            if len(sizes) < needed:
+                reason = f", {FEWEST} clips as it is the only {self.name} video" if lone else ""
+                raise InputError(
+                    f"{one.path}: found {len(sizes)} frames, expected at least {needed}{reason}"
+                )
+            first = first or sizes[0]
+            for path, size in sizes:
+                check_size(path, size, *first)
+
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        """Reads uint8 RGB [N, T, H, W, 3], N at most `batch_size`, with a progress bar.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        with tqdm.tqdm(total=len(self.videos), desc=self.name, unit="video") as bar:
+            clips = self._clips(bar)
+            while batch := list(itertools.islice(clips, batch_size)):
+                yield np.stack(batch)
+
+    def _clips(self, bar: tqdm.tqdm) -> Iterator[np.ndarray]:
+        for one in self.videos:
+            yield from fvd.cut_clips(one.read(), self.clip_frames, str(one.path))
+            bar.update()
+
+
+def find_videos(name: str, folder: pathlib.Path, clip_frames: int = fvd.CLIP_FRAMES) -> Videos:
+    """Finds the videos in a folder and in those below it.
+
+    What shows a video once more is left out: a video file beside its frames, or beside a folder
+    `frames` of them, as `sample --video` writes it. Where there are label maps in a folder `label`,
+    the video is in the folder `image` beside it.
+
+    Args:
+        name: 'real' or 'fake'.
+        folder: to search.
+        clip_frames: frames of a clip, at least 9.
+
+    Raises:
+        InputError: it is no folder, holds no video, or the frames of one are not consecutive.
+    """
+    require_folder(name, folder, "videos")
+    videos = sorted(_walk(folder), key=lambda one: one.path)
+    if not videos:
+        raise InputError(
+            f"{folder}: found no video, expected files ({', '.join(SUFFIXES)}) or folders of "
+            "numbered PNG frames"
+        )
+    paths = [path for one in videos for path in one.frames or [one.path]]
+    return Videos(name, folder, paths, videos, clip_frames)
+
+
+def _walk(folder: pathlib.Path) -> Iterator[Video]:
+    for directory, folders, files in os.walk(folder, followlinks=True):
+        place = pathlib.Path(directory)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if _LABEL_FOLDER in folders:
+            if _IMAGE_FOLDER not in folders:
+                raise InputError(
+                    f"{place / _IMAGE_FOLDER}: not found, expected the frames of {_LABEL_FOLDER}/"
+                )
+            folders[:] = [_IMAGE_FOLDER]
+        paths = [place / name for name in files if not name.startswith(".")]
+        if frames := [path for path in paths if path.suffix.lower() == ".png"]:
+            order = consecutive({path.stem: path for path in frames})
+            by_stem = {path.stem: path for path in frames}
+            yield Video(place, [by_stem[stem] for stem in order])
+        elif not any((place / _FRAMES_FOLDER).glob("*.png")):
+            yield from (Video(path) for path in paths if path.suffix.lower() in SUFFIXES)
+
+
+def compare(
+    real_folder: pathlib.Path,
+    fake_folder: pathlib.Path,
+    clip_frames: int = fvd.CLIP_FRAMES,
+    cache_dir: pathlib.Path | None = None,
+) -> dict[str, object]:
+    """Computes the Fréchet video distance between two folders of videos.
+
+    Args:
+        real_folder: of real videos, all of one size.
+        fake_folder: of generated videos, all of one size, which may be another.
+        clip_frames: frames of the clips, at least 9.
+        cache_dir: the folder of the weights and of the real videos' statistics; by default
+            $SFLOW_CACHE or ~/.cache/sflow_jax.
+
+    Returns:
+        A record: the folders, their numbers of videos and of clips, the clips' length, the protocol
+        and `scores`, which has `fvd`.
+
+    Raises:
+        InputError: the weights are absent (the message has the command that gets them), or the
+            videos of a folder cannot be decoded, are too short, differ in size or are too few.
+    """
+    real = find_videos("real", real_folder, clip_frames)
+    fake = find_videos("fake", fake_folder, clip_frames)
+    extractor = fvd.i3d_extractor(cache_dir)
+    protocol = fvd.PROTOCOL.name
+    key = {"protocol": protocol, "clip_frames": str(clip_frames)}
+    statistics = compute_statistics(real, fake, extractor, key, cache_dir)
+    first, second = (part.gaussian for part in statistics)
+    return {
+        "real": str(real_folder.absolute()),
+        "fake": str(fake_folder.absolute()),
+        "num_real": len(real.videos),
+        "num_fake": len(fake.videos),
+        "num_real_clips": first.count,
+        "num_fake_clips": second.count,
+        "clip_frames": clip_frames,
+        "protocol": protocol,
+        "scores": {"fvd": frechet_distance(first, second)},
+    }
+
+
+def format_report(record: Mapping) -> str:
+    """The table of a record of `compare`, under what a reader has to know."""
+    notes = [
+        f"{name}: {record[f'num_{name}']} videos in {record[name]}, "
+        f"{record[f'num_{name}_clips']} clips"
+        for name in ("real", "fake")
+    ]
+    notes.append(
+        f"I3D logits of consecutive clips of {record['clip_frames']} frames by the protocol "
+        f"{record['protocol']}. Compare FVD only between equal numbers of clips of one length."
+    )
+    return format_scores(notes, record["scores"])
