@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from sflow_jax import configuration
+from sflow_jax import configuration, devices
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.models.dned import combine
 from sflow_jax.ops.laplacian import laplacian_edges
@@ -60,7 +60,9 @@ class TrainedModel:
         weights: np.ndarray | None = None,
         share: float | None = None,
     ) -> dict[str, jax.Array]:
-        """Translates a batch as `make_translate` says; returns before the device is done.
+        """Translates a batch as `make_translate` says; returns before the devices are done.
+
+        All local devices share the work, if B can be divided by their number.
 
         Args:
             label: uint8 [B, H, W, 1], class ids.
@@ -69,17 +71,24 @@ class TrainedModel:
             share: of DNED's edges; that of the checkpoint by default.
         """
         share = self.dned_share if share is None else share
-        return self._translate(self.params, label, edge_image, weights, share)
+        params = self._variables.beside(len(label))
+        return self._translate(params, *devices.split((label, edge_image)), weights, share)
 
     def edge_map(self, label: np.ndarray, edge_image: np.ndarray, weights: np.ndarray) -> jax.Array:
         """What `translate` gives as `edge_map`, without the generator's work."""
-        return self._edge_map(self.params, label, edge_image, weights, self.dned_share)
+        params = self._variables.beside(len(label))
+        batch = devices.split((label, edge_image))
+        return self._edge_map(params, *batch, weights, self.dned_share)
 
     def at_step(self, step: int, params: Params, dned_share: float) -> "TrainedModel":
         """The same run later on; what is compiled for one is compiled for both."""
         later = dataclasses.replace(self, params=params, step=step, dned_share=dned_share)
         later.__dict__["_translate"] = self._translate
         return later
+
+    @functools.cached_property
+    def _variables(self) -> devices.Variables:
+        return devices.Variables(self.params)
 
     @functools.cached_property
     def _edge_map(self) -> Callable[..., jax.Array]:
@@ -107,15 +116,17 @@ def restore_model(workdir: pathlib.Path, step: int | None = None) -> TrainedMode
     networks = create_networks(config, class_table.num_classes)
     shapes = jax.eval_shape(lambda: init_params(networks, config)[0])
     parts, step = restore_parts(workdir, {"ema_params": shapes}, step)
-    params = jax.device_put(parts["ema_params"])
     record = RunRecord.load(workdir)
     share = float(record.schedule.dned_share(step))
-    return TrainedModel(config, class_table, networks, params, step, share, record.dataset)
+    return TrainedModel(
+        config, class_table, networks, parts["ema_params"], step, share, record.dataset
+    )
 
 
 def batch_size_for(height: int, width: int) -> int:
-    """Frames per batch that devices and hosts can bear: a megapixel, but at most 8 frames."""
-    return max(1, min(_MOST_PER_BATCH, _PIXELS_PER_BATCH // (height * width)))
+    """Frames per batch that hosts and devices can bear: 8 or a megapixel for each local device."""
+    per_device = max(1, min(_MOST_PER_BATCH, _PIXELS_PER_BATCH // (height * width)))
+    return jax.local_device_count() * per_device
 
 
 def make_translate(networks: Networks, config: ml_collections.ConfigDict) -> Translate:

@@ -9,6 +9,7 @@ import grain.python as grain
 import jax
 import tqdm
 
+from sflow_jax import devices
 from sflow_jax.data.pipeline import eval_batches
 from sflow_jax.data.prepared import open_dataset
 from sflow_jax.errors import InputError
@@ -186,11 +187,8 @@ def assemble(
     """Loads the networks that score; see `set_up`.
 
     Raises:
-        InputError: one of them cannot be used, there is no such split, or there are several
-            processes.
+        InputError: one of them cannot be used, or there is no such split.
     """
-    if (count := jax.process_count()) > 1:  # each would score everything, or only its own part
-        raise InputError(f"evaluation: found {count} processes, expected one (of any devices)")
     rows, model_row = _rows(model, dataset)
     segmenter = load_segmenter(model, choice)
     num_examples = min(len(dataset.source(split)), limit or sys.maxsize)
@@ -281,23 +279,27 @@ def update(
 ) -> int:
     """Shows the pictures of some rows to their scores, with a progress bar.
 
+    Local devices share each batch, and hosts the split.
+
     Args:
         evaluation: draws the pictures.
         scores: by the names of rows.
         limit: only the first so many examples.
 
     Returns:
-        The number of examples.
+        The number of examples, over all hosts.
 
     Raises:
         InputError: the dataset has no such split.
     """
     source = grain.MapDataset.source(evaluation.dataset.source(evaluation.split))[:limit]
+    own = source[jax.process_index() :: jax.process_count()]
     schema = evaluation.dataset.schema
-    batch_size = min(len(source), batch_size_for(schema.height, schema.width))
+    most = batch_size_for(schema.height, schema.width)
+    batch_size = min(devices.round_up(max(len(own), 1)), most)
     # Within another bar, that of a training, it goes when it is done.
-    with tqdm.tqdm(total=len(source), desc="evaluating", unit="image", leave=None) as bar:
-        for batch, valid in eval_batches(source, batch_size):
+    with tqdm.tqdm(total=len(own), desc="evaluating", unit="image", leave=None) as bar:
+        for batch, valid in eval_batches(own, batch_size):
             examples = {key: values[:valid] for key, values in batch.items()}
             for name, row_scores in scores.items():
                 pictures = evaluation.rows[name](batch)[:valid]

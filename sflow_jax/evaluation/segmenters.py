@@ -7,6 +7,7 @@ import pathlib
 import jax
 import numpy as np
 
+from sflow_jax import devices
 from sflow_jax.data.labels import CITYSCAPES, ClassTable
 from sflow_jax.errors import InputError
 from sflow_jax.metrics import semseg_protocol
@@ -33,11 +34,13 @@ class NamedSegmenter:
 
 def load_streets() -> NamedSegmenter:
     """The segmenter for `streets` that ships with the package."""
-    variables = streets_segmenter.load("evaluator")
-    return NamedSegmenter(
-        "the segmenter shipped for streets",
-        lambda pictures: np.asarray(streets_segmenter.predict(variables, to_float(pictures))),
-    )
+    variables = devices.Variables(streets_segmenter.load("evaluator"))
+
+    def predict(pictures: np.ndarray) -> np.ndarray:
+        images = to_float(devices.split(pictures))
+        return np.asarray(streets_segmenter.predict(variables.beside(len(pictures)), images))
+
+    return NamedSegmenter("the segmenter shipped for streets", predict)
 
 
 def load_published(name: str, class_table: ClassTable) -> NamedSegmenter:

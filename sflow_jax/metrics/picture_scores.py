@@ -1,7 +1,8 @@
 """Scores that are summed up batch by batch over the pictures of one row of a score table.
 
 A score sees the pictures of its row beside the examples of the same scenes, and gives named numbers
-at the end; memory does not grow with the number of pictures.
+at the end; memory does not grow with the number of pictures. Several hosts each show it their own
+pictures, and all get the numbers of all.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from sflow_jax import hosts
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.metrics import segmentation
 
@@ -30,7 +32,7 @@ class Score(Protocol):
         """
 
     def result(self) -> Result:
-        """The numbers by name."""
+        """The numbers by name, over the pictures of all hosts, which have to ask together."""
 
 
 class MeanL1:
@@ -47,7 +49,8 @@ class MeanL1:
 
     def result(self) -> Result:
         """The numbers by name."""
-        return {"l1": self._sum / self._count}
+        totals = hosts.total({"sum": self._sum, "count": self._count})
+        return {"l1": float(totals["sum"] / totals["count"])}
 
 
 class Segmentation:
@@ -55,19 +58,20 @@ class Segmentation:
 
     def __init__(self, predict: Predict, class_table: ClassTable) -> None:
         self._predict, self._class_table = predict, class_table
-        self._matrix = 0
+        num_classes = class_table.num_eval_classes
+        self._matrix = np.zeros((num_classes + 1, num_classes), np.int64)
 
     def update(self, pictures: np.ndarray, examples: Mapping[str, np.ndarray]) -> None:
         """Adds a batch; see `Score`."""
         true_ids = self._class_table.eval_lookup[examples["label"][..., 0]]
         predicted = self._predict(pictures.reshape(-1, *pictures.shape[2:]))
-        self._matrix = self._matrix + segmentation.confusion_matrix(
+        self._matrix += segmentation.confusion_matrix(
             true_ids, predicted.reshape(true_ids.shape), self._class_table.num_eval_classes
         )
 
     def result(self) -> Result:
         """The numbers by name; `class_iou` by class."""
-        scores = segmentation.scores(self._matrix)
+        scores = segmentation.scores(hosts.total({"matrix": self._matrix})["matrix"])
         names = self._class_table.eval_names
         return {
             "mean_iou": scores.mean_iou,

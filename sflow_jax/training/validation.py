@@ -56,8 +56,14 @@ class Validation:
         """Loads the networks that score, and says what cannot be computed.
 
         Raises:
-            InputError: one of them cannot be used, or there are no validation examples.
+            InputError: one of them cannot be used, there are no validation examples, or there are
+                several processes.
         """
+        if (count := jax.process_count()) > 1:  # whose state is not whole on this one's devices
+            raise InputError(
+                f"config.eval.every_steps: found {count} processes, expected one (of any devices); "
+                "0 trains without scores"
+            )
         if not dataset.num_examples.get(_SPLIT):
             found = ", ".join(name for name, count in dataset.num_examples.items() if count)
             raise InputError(

@@ -105,7 +105,6 @@ def test_a_dataset_without_validation_examples_is_refused(config, tmp_path, monk
 
 
 def test_several_processes_are_refused(config, monkeypatch):
-    """Each would score all images, or a part that nobody puts together."""
     evaluated(config, metrics="segmentation")
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(InputError, match="found 2 processes, expected one"):
