@@ -235,9 +235,9 @@ def load_distances(
     """The distances whose weights are there, and a line for each one that the data cannot give."""
     schema, found = dataset.schema, []
     lines = [
-        f"No FVD: it needs sequences of at least {i3d.MIN_FRAMES} frames, those of this dataset have "
-        f"{schema.frames}. Translate longer ones with sample --video and compare their folder with "
-        "that of the real ones: evaluate --real FOLDER --fake FOLDER --videos"
+        f"No FVD: it needs sequences of at least {i3d.MIN_FRAMES} frames, those of this dataset "
+        f"have {schema.frames}. Translate longer ones with sample --video and compare their folder "
+        "with that of the real ones: evaluate --real FOLDER --fake FOLDER --videos"
     ]
     num_images = num_examples * schema.frames
     if num_images < distances.FEWEST:
