@@ -178,7 +178,7 @@ def test_of_what_sampling_reads_the_real_frames_count(tmp_path):
 
 
 def test_files_and_folders_of_frames_are_videos(tmp_path, cache):
-    """Files, one of an odd number of clips, against their own decoded frames."""
+    """Files against their own decoded frames."""
     for index, count in enumerate((LENGTH, 2 * LENGTH + 3)):
         path = tmp_path / f"real/{index}.mp4"
         video.encode(path, random_frames(count, index, (32, 48)), count, 15)
@@ -286,6 +286,7 @@ def test_one_video_has_to_give_two_clips(tmp_path, cache):
     record = video_folders.compare(pair[1], pair[1], LENGTH, cache)
     assert record["num_real_clips"] == 2
     assert record["scores"]["fvd"] == pytest.approx(0, abs=1e-6)
+    assert f"fake: 1 video in {pair[1]}, 2 clips\n" in video_folders.format_report(record)
 
 
 def test_damaged_frames_are_no_score(tmp_path, cache):

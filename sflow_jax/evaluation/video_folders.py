@@ -207,8 +207,8 @@ def compare(
 def format_report(record: Mapping) -> str:
     """The table of a record of `compare`, under what a reader has to know."""
     notes = [
-        f"{name}: {record[f'num_{name}']} videos in {record[name]}, "
-        f"{record[f'num_{name}_clips']} clips"
+        f"{name}: {_count(record[f'num_{name}'], 'video')} in {record[name]}, "
+        f"{_count(record[f'num_{name}_clips'], 'clip')}"
         for name in ("real", "fake")
     ]
     notes.append(
@@ -216,3 +216,7 @@ def format_report(record: Mapping) -> str:
         f"{record['protocol']}. Compare FVD only between equal numbers of clips of one length."
     )
     return format_scores(notes, record["scores"])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
