@@ -103,6 +103,8 @@ def _score_folders(options: flags.FlagValues) -> None:
     else:
         record = image_folders.compare(real, fake, options.protocol)
         report = image_folders.format_report(record)
+    if not hosts.is_first():
+        return  # all have the same results
     folders.write_results(output, record, report)
     print(f"\n{report}\n{output}: {METRICS_FILE}, {TABLE_FILE}")
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -128,6 +129,16 @@ def test_no_more_than_a_batch_is_in_memory(tmp_path, read_files):
         lengths.append(len(batch))
         assert len(read_files) == sum(lengths)  # nothing is read ahead
     assert lengths == [8, 8, 4]
+
+
+def test_hosts_share_the_images(tmp_path, read_files, monkeypatch):
+    found = image_folders.find_images("real", write_images(tmp_path / "real", 5))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    for host in range(2):
+        monkeypatch.setattr(jax, "process_index", lambda host=host: host)
+        list(found.batches(2))
+        assert len(read_files) == (3, 5)[host]
+    assert sorted(read_files) == found.paths
 
 
 def test_results_are_written_and_say_what_they_are(tmp_path, cache, capsys):

@@ -2,6 +2,7 @@ import json
 import os
 import types
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -148,6 +149,19 @@ def test_no_more_than_a_batch_is_in_memory(tmp_path, read_files):
         lengths.append(len(batch))
         assert len(read_files) <= LENGTH * sum(lengths) + 4  # and the rest of a video
     assert lengths == [3, 2]
+
+
+def test_hosts_share_the_videos(tmp_path, monkeypatch):
+    found = video_folders.find_videos("real", write_videos(tmp_path / "real", (18, 9, 27)), LENGTH)
+    alone = np.concatenate(list(found.batches(4)))
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    parts = []
+    for host in range(2):
+        monkeypatch.setattr(jax, "process_index", lambda host=host: host)
+        parts += found.batches(4)
+    assert [len(part) for part in parts] == [4, 1, 1]  # the first and the third, then the second
+    together = np.concatenate(parts)
+    np.testing.assert_array_equal(together[[0, 1, 5, 2, 3, 4]], alone)
 
 
 def names(folder):

@@ -1,7 +1,7 @@
 """What comparing two folders of images and two of videos have in common.
 
-A folder is read a batch at a time, in the order of its names. The real one's statistics are kept
-beside the weights and read again until its files change.
+A folder is read a batch at a time, in the order of its names; several hosts share it. The real
+one's statistics are kept beside the weights and read again until its files change.
 """
 
 import abc
@@ -12,7 +12,9 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
 
+import jax
 import numpy as np
 
 from sflow_jax.errors import InputError
@@ -25,6 +27,8 @@ from sflow_jax.metrics.feature_statistics import (
     collect,
 )
 from sflow_jax.pretrained.weights import cache_directory
+
+Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Folder(abc.ABC):
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         """Reads what a `FeatureExtractor` takes, at most `batch_size` at once, with a progress bar.
 
+        Each host reads its `own_share`.
+
         Raises:
             InputError: a file is missing or damaged.
         """
@@ -72,6 +78,11 @@ class Folder(abc.ABC):
             name = path.relative_to(self.folder)
             digest.update(os.fsencode(f"\0{name}\0{status.st_size}\0{status.st_mtime_ns}"))
         return digest.hexdigest()
+
+
+def own_share(items: Sequence[Item]) -> Sequence[Item]:
+    """What this host reads."""
+    return items[jax.process_index() :: jax.process_count()]
 
 
 def require_folder(name: str, folder: pathlib.Path, contents: str) -> None:

@@ -14,6 +14,7 @@ from sflow_jax.evaluation.folders import (
     check_size,
     compute_statistics,
     format_scores,
+    own_share,
     require_folder,
 )
 from sflow_jax.metrics import fid
@@ -41,9 +42,10 @@ class Images(Folder):
         Raises:
             InputError: a file is missing, damaged or no colour PNG.
         """
-        with tqdm.tqdm(total=len(self.paths), desc=self.name, unit="image") as bar:
-            for start in range(0, len(self.paths), batch_size):
-                batch = [read_color(path) for path in self.paths[start : start + batch_size]]
+        paths = own_share(self.paths)
+        with tqdm.tqdm(total=len(paths), desc=self.name, unit="image") as bar:
+            for start in range(0, len(paths), batch_size):
+                batch = [read_color(path) for path in paths[start : start + batch_size]]
                 yield np.stack(batch)
                 bar.update(len(batch))
 

@@ -23,6 +23,7 @@ from sflow_jax.evaluation.folders import (
     check_size,
     compute_statistics,
     format_scores,
+    own_share,
     require_folder,
 )
 from sflow_jax.metrics import fvd
@@ -105,15 +106,13 @@ class Videos(Folder):
         Raises:
             InputError: a file is missing or damaged.
         """
-        with tqdm.tqdm(total=len(self.videos), desc=self.name, unit="video") as bar:
-            clips = self._clips(bar)
-            while batch := list(itertools.islice(clips, batch_size)):
-                yield np.stack(batch)
+        clips = self._clips()
+        while batch := list(itertools.islice(clips, batch_size)):
+            yield np.stack(batch)
 
-    def _clips(self, bar: tqdm.tqdm) -> Iterator[np.ndarray]:
-        for one in self.videos:
+    def _clips(self) -> Iterator[np.ndarray]:
+        for one in tqdm.tqdm(own_share(self.videos), self.name, unit="video"):
             yield from fvd.cut_clips(one.read(), self.clip_frames, str(one.path))
-            bar.update()
 
 
 def find_videos(name: str, folder: pathlib.Path, clip_frames: int = fvd.CLIP_FRAMES) -> Videos:

@@ -16,8 +16,8 @@ import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
-from jax.experimental import multihost_utils
 
+from sflow_jax import hosts
 from sflow_jax.files import write_whole
 from sflow_jax.metrics.frechet import Gaussian, GaussianStream
 from sflow_jax.metrics.inception_input import Protocol
@@ -171,9 +171,10 @@ class StatisticsStream:
             InputError: there are fewer than two images.
         """
         merged = GaussianStream()
-        for state in _gather(self._stream.state()):
+        for state in hosts.gather(self._stream.state()):
             merged.merge(GaussianStream.from_state(state))
-        parts = [arrays["features"] for arrays in _gather({"features": self._sample.features()})]
+        samples = hosts.gather({"features": self._sample.features()})
+        parts = [sample["features"] for sample in samples]
         filled = [part for part in parts if len(part)] or parts[:1]
         return FeatureStatistics(merged.gaussian(), np.concatenate(filled))
 
@@ -194,20 +195,6 @@ def collect(feature_batches: Iterable[np.ndarray], kept: int = 0) -> FeatureStat
     for features in feature_batches:
         stream.update(features)
     return stream.statistics()
-
-
-def _gather(arrays: dict[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """The arrays of every host, on every host; as bytes, since JAX would round float64."""
-    if jax.process_count() == 1:
-        return [arrays]
-    content = np.frombuffer(safetensors.numpy.save(arrays), np.uint8)
-    lengths = multihost_utils.process_allgather(np.array(len(content), np.int32)).ravel()
-    padded = np.pad(content, (0, lengths.max() - len(content)))
-    contents = multihost_utils.process_allgather(padded)
-    return [
-        safetensors.numpy.load(row[:length].tobytes())
-        for row, length in zip(contents, lengths, strict=True)
-    ]
 
 
 def fingerprint(network_variables: Any) -> str:
@@ -237,13 +224,13 @@ def cached(
     key = {name: str(value) for name, value in key.items()}
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
     path = folder / f"statistics-{name}.safetensors"
-    is_first = jax.process_index() == 0
-    arrays = _gather(_read(path) if is_first else {})[0]  # hosts that disagree would deadlock
+    # The first host's file decides: hosts that disagree would deadlock.
+    arrays = hosts.gather(_read(path) if hosts.is_first() else {})[0]
     if arrays:
         gaussian = Gaussian(arrays["count"].item(), arrays["mean"], arrays["factor"])
         return FeatureStatistics(gaussian, arrays["features"])
     computed = compute()
-    if is_first:
+    if hosts.is_first():
         write_whole(path, safetensors.numpy.save(_to_arrays(computed), metadata=key))
     return computed
 
