@@ -1,10 +1,13 @@
 """Trains PSPNet as its authors' program hszhao/semseg does, but from random weights.
 
 SGD with momentum 0.9 and weight decay 1e-4, a learning rate of 0.01 (1 - step / steps)^0.9 that is
-ten times higher in the heads, the auxiliary loss weighted by 0.4 (tool/train.py there). Images vary
-as the small segmenter's do; they are cropped, but neither rescaled nor rotated.
+ten times higher in the heads, the auxiliary loss weighted by 0.4 (tool/train.py there). Images are
+rescaled, turned and cropped as there for Cityscapes; colours and sharpness vary as the small
+segmenter's do.
 """
 
+import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sflow_jax.data.labels import ClassTable
+from sflow_jax.data.labels import VOID, ClassTable
 from sflow_jax.models.pspnet import STRIDE, PSPNet, normalize
+from sflow_jax.ops import bilinear
 from sflow_jax.training import segmenter
 from sflow_jax.training.progress import Progress
 
@@ -22,6 +26,8 @@ _LEARNING_RATE, _POWER = 0.01, 0.9
 _HEADS, _HEADS_FACTOR = ("ppm", "cls", "aux"), 10
 _MOMENTUM, _WEIGHT_DECAY = 0.9, 1e-4
 _AUXILIARY_WEIGHT = 0.4
+_SCALES = 0.5, 2.0
+_MAX_ANGLE, _TURNED_SHARE = 10, 0.5  # degrees, share of images that are turned
 
 
 def crop_side(*sides: int) -> int:
@@ -59,10 +65,10 @@ def train(
         main, auxiliary = (segmenter.cross_entropy(x, targets, weights) for x in logits)
         return main + _AUXILIARY_WEIGHT * auxiliary
 
-    def crop_and_normalize(key: jax.Array, images: jax.Array, targets: jax.Array):
+    def present(key: jax.Array, images: jax.Array, targets: jax.Array):
         keys = jax.random.split(key, images.shape[0])
-        images, targets = jax.vmap(lambda *pair: _random_crop(*pair, crop))(keys, images, targets)
-        return normalize(images), targets
+        look = functools.partial(_random_view, side=crop)
+        return jax.vmap(look)(keys, normalize(images), targets)
 
     return segmenter.fit(
         network.clone(training=True),
@@ -71,21 +77,45 @@ def train(
         loss_of,
         iterators,
         table,
-        present=crop_and_normalize,
+        present=present,
         num_steps=num_steps,
         seed=seed,
         progress=progress,
     )
 
 
-def _random_crop(
+def _random_view(
     key: jax.Array, image: jax.Array, target: jax.Array, side: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The same square of an image [H, W, 3] and its label map [H, W]."""
-    room = jnp.array(target.shape) - side + 1
-    top, left = jax.random.randint(key, (2,), 0, room)
-    crop = jax.lax.dynamic_slice(image, (top, left, 0), (side, side, image.shape[-1]))
-    return crop, jax.lax.dynamic_slice(target, (top, left), (side, side))
+    """The same square of an image [H, W, 3] and its label map [H, W], rescaled and turned.
+
+    Beyond the border the image is 0, the mean of all images, and the label map void.
+    """
+    scale_key, angle_key, turned_key, place_key = jax.random.split(key, 4)
+    scale = jax.random.uniform(scale_key, minval=_SCALES[0], maxval=_SCALES[1])
+    angle = jax.random.uniform(angle_key, minval=-1) * math.radians(_MAX_ANGLE)
+    angle = jnp.where(jax.random.bernoulli(turned_key, _TURNED_SHARE), angle, 0)
+    sides = jnp.array(target.shape)
+    room = jnp.maximum(sides - side / scale, 0)
+    top, left = (sides - 1 + jax.random.uniform(place_key, (2,), minval=-1) * room) / 2
+    # Of the view's pixels, from its centre, in pixels of the image.
+    offset = (jnp.arange(side) - (side - 1) / 2) / scale
+    down, right = offset[:, None], offset
+    y = top + jnp.cos(angle) * down + jnp.sin(angle) * right
+    x = left - jnp.sin(angle) * down + jnp.cos(angle) * right
+    return _read(image, target, x, y)
+
+
+def _read(
+    image: jax.Array, target: jax.Array, x: jax.Array, y: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Reads an image bilinearly and its label map at the nearest pixel."""
+    height, width = target.shape
+    inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
+    x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)
+    colours = bilinear.read(image[None], x[None], y[None])[0]
+    labels = target[jnp.round(y).astype(int), jnp.round(x).astype(int)]
+    return jnp.where(inside[..., None], colours, 0), jnp.where(inside, labels, VOID)
 
 
 def make_optimizer(num_steps: int) -> optax.GradientTransformation:

@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import flax.linen as nn
@@ -6,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sflow_jax.data.labels import ClassTable, LabelClass
+from sflow_jax.data.labels import VOID, ClassTable, LabelClass
 from sflow_jax.errors import InputError, TrainingError
 from sflow_jax.models.pspnet import BatchNorm, PSPNet, normalize
 from sflow_jax.training import pspnet, segmenter
@@ -32,14 +33,48 @@ def test_crop_is_the_largest_that_fits(sides, expected):
     assert pspnet.crop_side(*sides) == expected
 
 
-def test_image_and_labels_are_cropped_alike_and_everywhere():
-    label_map = jnp.arange(12 * 20).reshape(12, 20)
-    corners = set()
-    for key in jax.random.split(jax.random.key(0), 400):
-        image, target = pspnet._random_crop(key, label_map[..., None], label_map, 9)
-        np.testing.assert_array_equal(image[..., 0], target)
-        corners.add(int(target[0, 0]))
+def random_views(label_map, side, count=200):
+    """Of an image whose colour is its label."""
+    keys = jax.random.split(jax.random.key(0), count)
+    image = jnp.asarray(label_map, jnp.float32)[..., None]
+    look = functools.partial(pspnet._random_view, side=side)
+    views = jax.jit(jax.vmap(look, (0, None, None)))
+    return map(np.asarray, views(keys, image, jnp.asarray(label_map)))
+
+
+def test_unscaled_unturned_views_are_crops_of_everywhere(monkeypatch):
+    monkeypatch.setattr(pspnet, "_SCALES", (1.0, 1.0))
+    monkeypatch.setattr(pspnet, "_MAX_ANGLE", 0)
+    images, targets = random_views(np.arange(12 * 20).reshape(12, 20), 9, 400)
+    corners = set(targets[:, 0, 0])
     assert corners == {20 * top + left for top in range(4) for left in range(12)}
+    steps = 20 * np.arange(9)[:, None] + np.arange(9)
+    np.testing.assert_array_equal(targets, targets[:, :1, :1] + steps)
+    # Between pixels: labels are those of the nearest, colours are interpolated.
+    shift = images[..., 0] - targets
+    np.testing.assert_allclose(shift, np.broadcast_to(shift[:, 4:5, 4:5], shift.shape), atol=1e-3)
+
+
+def test_image_and_labels_are_rescaled_and_turned_alike():
+    """A bright rectangle: its size in the view is the scale, its slope the angle."""
+    label_map = np.zeros((40, 60), int)
+    label_map[10:30, 15:45] = 1
+    images, targets = random_views(label_map, 121)
+    assert not images[targets == VOID].any()
+    scored = targets != VOID
+    # At a corner of the rectangle, a quarter of the nearest pixel's colour.
+    assert np.abs(images[..., 0] - targets)[scored].max() <= 0.75 + 1e-4
+    scales = np.sqrt((targets == 1).sum((1, 2)) / (20 * 30))
+    assert 0.5 <= scales.min() < 0.6
+    assert 1.9 < scales.max() <= 2.01
+    np.testing.assert_allclose(scales, np.sqrt(scored.sum((1, 2)) / (40 * 60)), rtol=0.06)
+    slopes = []
+    for target in targets:
+        y, x = np.nonzero(target == 1)
+        slopes.append(np.degrees(np.cov(x, y)[0, 1] / (np.var(x) - np.var(y))))
+    slopes = np.abs(slopes)
+    assert 8 < slopes.max() < 11
+    assert 0.4 < (slopes < 0.1).mean() < 0.6  # half of them are not turned
 
 
 def test_optimizer_is_torch_sgd_with_the_poly_schedule():
