@@ -16,7 +16,7 @@ from sflow_jax.evaluation.evaluation import Choice, score, set_up
 from sflow_jax.evaluation.report import describe
 from sflow_jax.evaluation.rows import ORACLE
 from sflow_jax.metrics import fid
-from sflow_jax.metrics.feature_statistics import collect
+from sflow_jax.metrics.feature_statistics import FeatureExtractor, collect
 from sflow_jax.metrics.score_table import format_table
 from sflow_jax.metrics.semseg_protocol import Protocol
 from sflow_jax.models.pspnet import PSPNet
@@ -60,7 +60,7 @@ def write_pspnet(folder, num_classes=TABLE.num_eval_classes):
     return folder / "own.safetensors"
 
 
-def test_fid_is_that_of_all_pictures_of_each_row(workdir, cache):
+def test_fid_is_that_of_all_pictures_of_each_row(workdir, cache, monkeypatch):
     write_random(cache / "inception_v3.safetensors", inception_v3.conversion().shapes)
     choice = Choice(["fid"], "torch-fidelity")
     evaluation = set_up(workdir, choice=choice, limit=NUM_IMAGES)
@@ -69,7 +69,7 @@ def test_fid_is_that_of_all_pictures_of_each_row(workdir, cache):
     _, results = score(evaluation, NUM_IMAGES)
     examples = [evaluation.dataset.source("test")[index] for index in range(NUM_IMAGES)]
     batch = {key: np.stack([e[key] for e in examples]) for key in ("image", "cg", "label")}
-    extractor = fid.inception_extractor("torch-fidelity", batch_size=NUM_IMAGES)
+    extractor = evaluation.distances[0].extractor
     drawn = {name: draw(batch)[:, 0] for name, draw in evaluation.rows.items()}
     real, fake = (collect(extractor.stream([images]), 100) for images in drawn.values())
     expected = fid.scores(real, fake, "torch-fidelity")
@@ -79,6 +79,14 @@ def test_fid_is_that_of_all_pictures_of_each_row(workdir, cache):
     assert results[ORACLE]["fid_torch_fidelity"] == pytest.approx(0, abs=1e-6)
     assert "FID torch fidelity" in format_table(results)
     assert not any(line.startswith("No FID") for line in describe(evaluation, NUM_IMAGES))
+
+    # Again, the real images are not even looked at.
+    monkeypatch.setattr(FeatureExtractor, "_start", lambda *_: pytest.fail("it was computed"))
+    evaluation = dataclasses.replace(evaluation, rows={ORACLE: rows[ORACLE]})
+    _, again = score(evaluation, NUM_IMAGES)
+    assert again[ORACLE] == pytest.approx(results[ORACLE], abs=1e-9)
+    with pytest.raises(pytest.fail.Exception):  # other images
+        score(evaluation, NUM_IMAGES - 1)
 
 
 def test_one_image_has_no_distance(workdir, cache):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable, Mapping
 
 import jax
@@ -13,11 +14,14 @@ from sflow_jax.metrics.feature_statistics import (
     FeatureExtractor,
     FeatureStatistics,
     StatisticsStream,
+    read_cached,
+    write_cached,
 )
 from sflow_jax.metrics.frechet import frechet_distance
 from sflow_jax.metrics.inception_input import Protocol
 from sflow_jax.metrics.picture_scores import Result
 from sflow_jax.pretrained import streets_segmenter
+from sflow_jax.pretrained.weights import cache_directory
 from sflow_jax.training.scene import to_float
 
 FEWEST = 2  # images that have a covariance
@@ -32,11 +36,14 @@ class Distance:
         extractor: the network.
         compare: statistics of the real and of a row's pictures to numbers by name.
         kept: features to keep of each set at most.
+        protocol: by which features are computed, if those of the real pictures are worth keeping
+            for the next evaluation; else None.
     """
 
     extractor: FeatureExtractor
     compare: Callable[[FeatureStatistics, FeatureStatistics], Result]
     kept: int = 0
+    protocol: str | None = None
 
 
 class DistanceScore:
@@ -68,6 +75,48 @@ class DistanceScore:
         return self._distance.compare(self._real.statistics, self.statistics)
 
 
+class KeptRealScore(DistanceScore):
+    """That of the row of real pictures, whose statistics are kept for the next evaluation."""
+
+    def __init__(self, distance: Distance, pictures: Mapping[str, str]) -> None:
+        """Reads the statistics if an evaluation of these pictures has kept them.
+
+        Args:
+            distance: what is computed.
+            pictures: which ones they are, for the key of the cache.
+        """
+        super().__init__(distance, None)
+        self._key = {
+            **pictures,
+            "weights": distance.extractor.fingerprint,
+            "protocol": distance.protocol,
+            "kept": str(distance.kept),
+        }
+        self._known = read_cached(cache_directory(), self._key)
+
+    def update(self, pictures: np.ndarray, examples: Mapping[str, np.ndarray]) -> None:
+        """Adds a batch, unless the statistics are known."""
+        if self._known is None:
+            super().update(pictures, examples)
+
+    @functools.cached_property
+    def statistics(self) -> FeatureStatistics:
+        """Of all pictures, once they have all been seen or if they are known."""
+        if self._known is not None:
+            return self._known
+        computed, folder = self._stream.statistics(), cache_directory()
+        try:
+            write_cached(folder, self._key, computed)
+        except OSError as error:  # no reason to lose the scores
+            print(f"note: statistics of the real images are not kept: {error}", file=sys.stderr)
+        return computed
+
+
+def create_real_score(distance: Distance, pictures: Mapping[str, str]) -> DistanceScore:
+    """The score of the row of real pictures; see `KeptRealScore`."""
+    return KeptRealScore(distance, pictures) if distance.protocol else DistanceScore(distance, None)
+
+
 def load_inception(protocol: str, batch_size: int, num_images: int) -> Distance:
     """FID, and from four images on KID, precision and recall.
 
@@ -81,7 +130,8 @@ def load_inception(protocol: str, batch_size: int, num_images: int) -> Distance:
     """
     extractor = fid.inception_extractor(protocol, batch_size=batch_size)
     kept = MOST_KEPT if num_images >= FEWEST_KEPT else 0
-    return Distance(extractor, functools.partial(fid.scores, protocol=protocol), kept)
+    compare = functools.partial(fid.scores, protocol=protocol)
+    return Distance(extractor, compare, kept, protocol)
 
 
 def load_frechet_streets(batch_size: int) -> Distance:

@@ -17,6 +17,7 @@ from sflow_jax.evaluation import distances, segmenters
 from sflow_jax.evaluation.distances import Distance, DistanceScore
 from sflow_jax.evaluation.rows import ORACLE, Draw, make_rows
 from sflow_jax.inference import TrainedModel, batch_size_for, restore_model
+from sflow_jax.metrics.feature_statistics import files_state
 from sflow_jax.metrics.fid import DEFAULT_PROTOCOL
 from sflow_jax.metrics.picture_scores import MeanL1, Predict, Result, Score, Segmentation
 from sflow_jax.metrics.temporal_scores import Temporal
@@ -125,20 +126,35 @@ class Evaluation:
         rows, model_row = _rows(model, self.dataset)
         return dataclasses.replace(self, model=model, rows=rows, model_row=model_row)
 
-    def create_scores(self, real: Sequence[DistanceScore] = ()) -> list[Score]:
+    def create_scores(
+        self, real: Sequence[DistanceScore] = (), limit: int | None = None
+    ) -> list[Score]:
         """The scores of one row, all empty.
 
         Args:
             real: the distances of the row of real images; none where this is that row.
+            limit: only the first so many examples will be shown to them.
         """
         scores = [MeanL1()]
         if self.predict:
             scores.append(Segmentation(self.predict, self.model.class_table))
         if self.dataset.schema.frames == 2:
             scores.append(Temporal())
-        own = real or [None] * len(self.distances)
-        scores += [DistanceScore(*pair) for pair in zip(self.distances, own, strict=True)]
+        if real:
+            scores += [DistanceScore(*pair) for pair in zip(self.distances, real, strict=True)]
+        elif self.distances:
+            pictures = self._describe_pictures(limit)
+            scores += [distances.create_real_score(one, pictures) for one in self.distances]
         return scores
+
+    def _describe_pictures(self, limit: int | None) -> dict[str, str]:
+        """Which real images are scored, for the key of a cache."""
+        files = sorted(path for path in self.dataset.directory.iterdir() if path.is_file())
+        return {
+            "files": files_state(self.dataset.directory, files),
+            "split": self.split,
+            "limit": str(limit),
+        }
 
 
 def set_up(
@@ -263,7 +279,7 @@ def score(evaluation: Evaluation, limit: int | None = None) -> tuple[int, dict[s
     Raises:
         InputError: the dataset has no such split.
     """
-    scores = {ORACLE: evaluation.create_scores()}
+    scores = {ORACLE: evaluation.create_scores(limit=limit)}
     real = distances_among(scores[ORACLE])
     scores |= {name: evaluation.create_scores(real) for name in evaluation.rows if name != ORACLE}
     num_examples = update(evaluation, scores, limit)

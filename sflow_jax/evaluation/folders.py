@@ -7,9 +7,7 @@ one's statistics are kept beside the weights and read again until its files chan
 import abc
 import dataclasses
 import functools
-import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -25,6 +23,7 @@ from sflow_jax.metrics.feature_statistics import (
     FeatureStatistics,
     cached,
     collect,
+    files_state,
 )
 from sflow_jax.pretrained.weights import cache_directory
 
@@ -64,20 +63,8 @@ class Folder(abc.ABC):
         """
 
     def state(self) -> str:
-        """SHA-256 of the folder and its files' names, sizes and modification times.
-
-        Raises:
-            InputError: a file has gone.
-        """
-        digest = hashlib.sha256(os.fsencode(self.folder.resolve()))
-        for path in self.paths:
-            try:
-                status = path.stat()
-            except OSError as error:
-                raise InputError(f"{path}: {error.strerror}; expected a file") from error
-            name = path.relative_to(self.folder)
-            digest.update(os.fsencode(f"\0{name}\0{status.st_size}\0{status.st_mtime_ns}"))
-        return digest.hexdigest()
+        """See `feature_statistics.files_state`."""
+        return files_state(self.folder, self.paths)
 
 
 def own_share(items: Sequence[Item]) -> Sequence[Item]:

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ import safetensors
 import safetensors.numpy
 
 from sflow_jax import hosts
+from sflow_jax.errors import InputError
 from sflow_jax.files import write_whole
 from sflow_jax.metrics.frechet import Gaussian, GaussianStream
 from sflow_jax.metrics.inception_input import Protocol
@@ -207,6 +209,23 @@ def fingerprint(network_variables: Any) -> str:
     return digest.hexdigest()
 
 
+def files_state(folder: pathlib.Path, paths: Iterable[pathlib.Path]) -> str:
+    """SHA-256 of a folder and of its files' names, sizes and times: part of a cache's key.
+
+    Raises:
+        InputError: a file has gone.
+    """
+    digest = hashlib.sha256(os.fsencode(folder.resolve()))
+    for path in paths:
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}; expected a file") from error
+        name = path.relative_to(folder)
+        digest.update(os.fsencode(f"\0{name}\0{status.st_size}\0{status.st_mtime_ns}"))
+    return digest.hexdigest()
+
+
 def cached(
     folder: pathlib.Path, key: Mapping[str, str], compute: Callable[[], FeatureStatistics]
 ) -> FeatureStatistics:
@@ -214,25 +233,46 @@ def cached(
 
     Args:
         folder: of the cache.
-        key: everything the statistics depend on: dataset and split, image size, weights (see
-            `fingerprint`), protocol, how many features are kept.
+        key: everything the statistics depend on: dataset (see `files_state`) and split, image
+            size, weights (see `fingerprint`), protocol, how many features are kept.
         compute: called where the cache has nothing under this key, or only a damaged file.
 
     Raises:
         OSError: the file cannot be written.
     """
-    key = {name: str(value) for name, value in key.items()}
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]
-    path = folder / f"statistics-{name}.safetensors"
+    found = read_cached(folder, key)
+    if found is None:
+        found = compute()
+        write_cached(folder, key, found)
+    return found
+
+
+def read_cached(folder: pathlib.Path, key: Mapping[str, str]) -> FeatureStatistics | None:
+    """Reads statistics from a cache; None if it has none under this key, or only a damaged file."""
     # The first host's file decides: hosts that disagree would deadlock.
-    arrays = hosts.gather(_read(path) if hosts.is_first() else {})[0]
-    if arrays:
-        gaussian = Gaussian(arrays["count"].item(), arrays["mean"], arrays["factor"])
-        return FeatureStatistics(gaussian, arrays["features"])
-    computed = compute()
+    arrays = hosts.gather(_read(_cache_file(folder, key)) if hosts.is_first() else {})[0]
+    if not arrays:
+        return None
+    gaussian = Gaussian(arrays["count"].item(), arrays["mean"], arrays["factor"])
+    return FeatureStatistics(gaussian, arrays["features"])
+
+
+def write_cached(
+    folder: pathlib.Path, key: Mapping[str, str], statistics: FeatureStatistics
+) -> None:
+    """Stores statistics in a cache; only the first host does.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     if hosts.is_first():
-        write_whole(path, safetensors.numpy.save(_to_arrays(computed), metadata=key))
-    return computed
+        content = safetensors.numpy.save(_to_arrays(statistics), metadata=dict(key))
+        write_whole(_cache_file(folder, key), content)
+
+
+def _cache_file(folder: pathlib.Path, key: Mapping[str, str]) -> pathlib.Path:
+    name = hashlib.sha256(json.dumps(dict(key), sort_keys=True).encode()).hexdigest()[:32]
+    return folder / f"statistics-{name}.safetensors"
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -77,7 +77,9 @@ class Validation:
         self._evaluation = assemble(
             model, dataset, _SPLIT, _choice(config), self._options.num_examples
         )
-        self._real = distances_among(self._evaluation.create_scores())
+        self._real = distances_among(
+            self._evaluation.create_scores(limit=self._options.num_examples)
+        )
         self._has_seen_real = not self._real
         for line in self._evaluation.missing:
             print(f"eval: {line}")
