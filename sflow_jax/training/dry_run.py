@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import ml_collections
 from clu import parameter_overview
 
+from sflow_jax.training.flops import step_flops
 from sflow_jax.training.loop import Run, set_up
 from sflow_jax.training.scene import batch_keys
 from sflow_jax.training.state import TrainState, initial_state
@@ -52,10 +53,16 @@ def _describe_step(run: Run, state: TrainState) -> str:
     memory = compiled.memory_analysis()
     total = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     examples = f"{batch_size}{' pairs of' if data.frames == 2 else ' x'}"
+    by_hand = step_flops(
+        run.networks, run.perceptual_network, run.config, (schema.height, schema.width)
+    )
+    shares = ", ".join(f"{name} {count / 1e9:,.1f}" for name, count in by_hand.items())
     return (
         f"one step on one device, {examples} {schema.width}x{schema.height}, "
         f"{run.config.train.compute_dtype}\n"
-        f"  {flops / 1e9:,.1f} GFLOP per image (forward, backward and updates, counted by XLA)\n"
+        f"  {sum(by_hand.values()) / 1e9:,.1f} GFLOP per image (the layers, forward and backward, "
+        f"counted by hand: {shares})\n"
+        f"  {flops / 1e9:,.1f} GFLOP per image (all that the compiled step does, counted by XLA)\n"
         f"  {total / 2**20:,.0f} MiB of device memory "
         f"({memory.argument_size_in_bytes / 2**20:,.0f} state and batch, "
         f"{memory.temp_size_in_bytes / 2**20:,.0f} temporary)"
