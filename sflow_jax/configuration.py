@@ -69,7 +69,13 @@ SMALLEST_SIDE = 16
 """Of the images, in pixels: DNED and VGG19 halve four times."""
 
 # A run may be resumed with other values of these; anything else would make it another run.
-_MAY_CHANGE = ("data.source", "data.data_dir", "data.worker_count", "train.max_steps")
+_MAY_CHANGE = (
+    "data.source",
+    "data.data_dir",
+    "data.worker_count",
+    "generator.remat",
+    "train.max_steps",
+)
 _SECTIONS_THAT_MAY_CHANGE = ("log", "eval", "checkpoint")
 
 

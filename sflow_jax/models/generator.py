@@ -65,6 +65,12 @@ class DoublingConv(nn.Module):
         return nn.relu(instance_norm(UpsampleConv(self.features, self.dtype)(x)))
 
 
+def residual_block(remat: bool, dtype: Any, name: str) -> nn.Module:
+    """A residual block; with `remat` its inside is not kept for the gradient but computed again."""
+    kind = nn.remat(ResidualBlock) if remat else ResidualBlock
+    return kind(dtype, name=name)
+
+
 class GlobalTrunk(nn.Module):
     """The global generator up to its last features: stem, halvings, residual blocks, doublings.
 
@@ -73,12 +79,14 @@ class GlobalTrunk(nn.Module):
         num_downsamplings: how often height and width are halved.
         num_blocks: residual blocks at the lowest resolution.
         dtype: type of the computation.
+        remat: computes the residual blocks again for the gradient.
     """
 
     width: int
     num_downsamplings: int
     num_blocks: int
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -87,7 +95,7 @@ class GlobalTrunk(nn.Module):
         for level in range(1, self.num_downsamplings + 1):
             x = HalvingConv(self.width * 2**level, self.dtype, name=f"down_{level}")(x)
         for block in range(self.num_blocks):
-            x = ResidualBlock(self.dtype, name=f"block_{block}")(x)
+            x = residual_block(self.remat, self.dtype, f"block_{block}")(x)
         for level in reversed(range(self.num_downsamplings)):
             x = DoublingConv(self.width * 2**level, self.dtype, name=f"up_{level}")(x)
         return x
@@ -108,12 +116,14 @@ class GlobalGenerator(nn.Module):
         num_downsamplings: how often height and width are halved.
         num_blocks: residual blocks at the lowest resolution.
         dtype: type of the computation; parameters and norm statistics are float32 in any case.
+        remat: computes the residual blocks again for the gradient, which saves memory.
     """
 
     width: int = 64
     num_downsamplings: int = 3
     num_blocks: int = 9
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, condition: jax.Array) -> jax.Array:
@@ -128,7 +138,12 @@ class GlobalGenerator(nn.Module):
         height, width = condition.shape[1:3]
         x = pad_to_multiple(condition, 2**self.num_downsamplings)
         trunk = GlobalTrunk(
-            self.width, self.num_downsamplings, self.num_blocks, self.dtype, name="trunk"
+            self.width,
+            self.num_downsamplings,
+            self.num_blocks,
+            self.dtype,
+            self.remat,
+            name="trunk",
         )
         return to_image(trunk(x), self.dtype)[:, :height, :width]
 
@@ -145,6 +160,7 @@ class LocalEnhancer(nn.Module):
         num_blocks: residual blocks of the global trunk.
         num_local_blocks: residual blocks of the enhancer.
         dtype: type of the computation.
+        remat: computes the residual blocks again for the gradient, which saves memory.
     """
 
     width: int = 32
@@ -152,6 +168,7 @@ class LocalEnhancer(nn.Module):
     num_blocks: int = 9
     num_local_blocks: int = 3
     dtype: Any = jnp.float32
+    remat: bool = False
 
     @nn.compact
     def __call__(self, condition: jax.Array) -> jax.Array:
@@ -159,12 +176,17 @@ class LocalEnhancer(nn.Module):
         height, width = condition.shape[1:3]
         x = pad_to_multiple(condition, 2 ** (self.num_downsamplings + 1))
         trunk = GlobalTrunk(
-            2 * self.width, self.num_downsamplings, self.num_blocks, self.dtype, name="trunk"
+            2 * self.width,
+            self.num_downsamplings,
+            self.num_blocks,
+            self.dtype,
+            self.remat,
+            name="trunk",
         )
         coarse = trunk(average_pool_3x3(x))
         fine = nn.relu(instance_norm(ReflectConv(self.width, 7, self.dtype, name="stem")(x)))
         x = coarse + HalvingConv(2 * self.width, self.dtype, name="down")(fine)
         for block in range(self.num_local_blocks):
-            x = ResidualBlock(self.dtype, name=f"block_{block}")(x)
+            x = residual_block(self.remat, self.dtype, f"block_{block}")(x)
         x = DoublingConv(self.width, self.dtype, name="up")(x)
         return to_image(x, self.dtype)[:, :height, :width]

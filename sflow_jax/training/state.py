@@ -71,6 +71,7 @@ def create_networks(config: ml_collections.ConfigDict, num_classes: int) -> Netw
         "num_downsamplings": generator.num_downsamplings,
         "num_blocks": generator.num_blocks,
         "dtype": dtype,
+        "remat": generator.get("remat", False),  # runs may be older than this option
     }
     return Networks(
         generator=LocalEnhancer(num_local_blocks=generator.num_local_blocks, **sizes)

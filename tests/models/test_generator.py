@@ -102,6 +102,24 @@ def convolution(kernel, inputs, outputs):
     return kernel * kernel * inputs * outputs + outputs
 
 
+def test_remat_computes_the_blocks_again_and_the_same_gradients(generator, params):
+    condition = noise(1, 16, 24, 6)
+
+    def gradient(network):
+        def loss(params):
+            return (network.apply(params, condition) * noise(1, 16, 24, 3)).sum()
+
+        return jax.grad(loss)
+
+    again = gradient(generator.clone(remat=True))
+    assert "remat" in str(jax.make_jaxpr(again)(params))
+    expected = fast_jit(gradient(generator))(params)
+    found = fast_jit(again)(params)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected
+    )
+
+
 def test_parameter_count_of_the_default_global_generator():
     """Label map of 35 classes and the edge map; 64 channels, 3 halvings, 9 blocks."""
     halvings = [(64, 128), (128, 256), (256, 512)]
