@@ -11,9 +11,6 @@ DATA := --config.data.data_dir=$(DEMO)/data
 SEGMENTER := $(RUN) sflow_jax.segmenter --config configs/streets.py $(DATA) \
 	--batch_pixels 65536 --num_steps 900
 
-# TensorFlow is imported for its summary writer only; its notices would hide the progress bars.
-export TF_CPP_MIN_LOG_LEVEL := 3
-
 .PHONY: demo test test-beam segmenters clean
 
 demo: $(VENV)/.installed

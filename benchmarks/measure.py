@@ -29,6 +29,10 @@ class Timing:
     def __str__(self) -> str:
         return f"{1e3 * self.median:.2f} ms ({1e3 * self.lower:.2f}-{1e3 * self.upper:.2f})"
 
+    def divided_by(self, count: int) -> "Timing":
+        """Seconds of one of `count` equal parts of a call."""
+        return Timing(self.median / count, self.lower / count, self.upper / count)
+
 
 def time_in_turn(
     functions: Mapping[str, Callable[[], object]], num_measurements: int = 15

@@ -67,6 +67,8 @@ def get_test_config() -> config_dict.ConfigDict:
     config.generator.width = 4
     config.generator.num_blocks = 1
     config.discriminator.width = 4
+    config.train.constant_epochs = 1.5
+    config.train.epochs = 2.5
     config.log.every_steps = 2
     config.log.images_every_steps = 4
     config.log.num_images = 2

@@ -27,7 +27,7 @@ import pathlib
 
 from absl import flags
 
-from sflow_jax import cli, hosts
+from sflow_jax import cli, compilation_cache, hosts
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation import downstream, folders, image_folders, video_folders
 from sflow_jax.evaluation.evaluation import METRICS, Choice, score, set_up
@@ -45,6 +45,7 @@ from sflow_jax.metrics import fid, fvd
 from sflow_jax.metrics.inception_input import PROTOCOLS
 from sflow_jax.metrics.score_table import format_table
 from sflow_jax.pretrained import i3d
+from sflow_jax.pretrained.weights import cache_directory
 
 RUN_ONLY = ("workdir", "dataset", "split", "step", "limit", "metrics", "segmenter")
 RUN_ONLY += ("downstream", "num_steps", "num_seeds")  # the flags that folders do not go with
@@ -56,6 +57,8 @@ def main() -> None:
     """Runs the command that the flags describe."""
     if flags.FLAGS.distributed:
         hosts.initialise()
+    workdir = flags.FLAGS.workdir
+    compilation_cache.use(pathlib.Path(workdir) if workdir else cache_directory())
     if asks_for_folders(flags.FLAGS):
         _score_folders(flags.FLAGS)
     elif flags.FLAGS.downstream:

@@ -27,9 +27,11 @@ def main() -> None:
         return
     if _WORKDIR.value is None:
         raise InputError("--workdir: missing; expected a folder for checkpoints and pictures")
+    from sflow_jax import compilation_cache
     from sflow_jax.training.loop import train
 
     workdir = pathlib.Path(_WORKDIR.value)
+    compilation_cache.use(workdir)
     train(_CONFIG.value, workdir)
     print(f"pictures, metrics and checkpoints are in {workdir}")
 

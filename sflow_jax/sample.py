@@ -18,7 +18,7 @@ import sys
 
 from absl import flags
 
-from sflow_jax import cli
+from sflow_jax import cli, compilation_cache
 from sflow_jax.data import input_frames
 from sflow_jax.errors import InputError
 from sflow_jax.pictures import write_png
@@ -31,6 +31,7 @@ from sflow_jax.sampling.translation import translate_missing
 def main() -> None:
     """Runs the command that the flags describe."""
     settings = _settings()
+    compilation_cache.use(settings.workdir)
     try:
         sampling = plan(settings)
         _warn_of_sizes(sampling)

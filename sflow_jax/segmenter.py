@@ -24,13 +24,13 @@ import ml_collections
 import numpy as np
 from absl import flags
 
-from sflow_jax import cli, prepare
+from sflow_jax import cli, compilation_cache, prepare
 from sflow_jax.data import builder, pipeline
 from sflow_jax.errors import InputError
 from sflow_jax.metrics import segmentation, semseg_protocol
 from sflow_jax.models.pspnet import BLOCKS, PSPNet
 from sflow_jax.models.segmenter import Segmenter
-from sflow_jax.pretrained import variables
+from sflow_jax.pretrained import variables, weights
 from sflow_jax.training import pspnet as training_pspnet
 from sflow_jax.training import segmenter as training
 from sflow_jax.training.progress import Progress
@@ -202,8 +202,8 @@ def train(
     table = first.class_table
     common = {key: settings[key] for key in ("num_steps", "seed")} | {"progress": progress}
     if "network" not in settings:
-        weights = training.class_weights(first)
-        trained = training.train(iterators, table, weights, **common)
+        class_weights = training.class_weights(first)
+        trained = training.train(iterators, table, class_weights, **common)
         return trained, segmenter_predictor(table.num_eval_classes)
     network = PSPNet(settings["num_classes"], BLOCKS[settings["layers"]], settings["width"])
     trained = training_pspnet.train(iterators, table, network, settings["crop"], **common)
@@ -212,6 +212,7 @@ def train(
 
 def main() -> None:
     """The command."""
+    compilation_cache.use(weights.cache_directory())
     options = flags.FLAGS
     output = pathlib.Path(options.output)
     if output.suffix != ".safetensors":

@@ -1,7 +1,9 @@
 """Where a run reports to: `metrics.jsonl` and PNGs always, TensorBoard through clu where it can."""
 
+import functools
 import json
 import math
+import os
 import pathlib
 from collections.abc import Mapping
 
@@ -29,14 +31,18 @@ class MetricLog:
         self._workdir = workdir
         _drop_lines_after(workdir / METRICS_FILE, first_step)
         self._file = (workdir / METRICS_FILE).open("a")
-        self._writer = _create_clu_writer(workdir / TENSORBOARD_FOLDER)
+
+    @functools.cached_property
+    def _writer(self):
+        """clu's, if it can be imported: with the first numbers, not seconds before them."""
+        return _create_clu_writer(self._workdir / TENSORBOARD_FOLDER)
 
     def __enter__(self) -> "MetricLog":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-        if self._writer:
+        if self.__dict__.get("_writer"):
             self._writer.close()
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
@@ -56,6 +62,7 @@ class MetricLog:
 
 
 def _create_clu_writer(folder: pathlib.Path):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # its notices would break progress bars
     try:
         from clu import metric_writers
     except ImportError as error:  # clu writes summaries through TensorFlow

@@ -1,0 +1,162 @@
+"""Our train steps for measurements: compiled, with random weights, on a batch of noise."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from configs import default
+from sflow_jax.models.dned import NUM_SIDE_OUTPUTS
+from sflow_jax.pretrained.perceptual import PerceptualNetwork
+from sflow_jax.pretrained.vgg19 import VGG19Features
+from sflow_jax.training.scene import Batch
+from sflow_jax.training.schedule import Schedule
+from sflow_jax.training.state import Networks, create_networks, create_state
+from sflow_jax.training.step import make_train_step
+
+NUM_CLASSES = 35
+"""Of Cityscapes."""
+
+# Stage B from the first step: DNED's edges reach the generator.
+_SCHEDULE = Schedule(1000, 0, 0, 1000, 2000, 2000)
+
+
+class NoDNED(nn.Module):
+    """In the place of DNED where pix2pixHD's networks are measured: it computes nothing."""
+
+    def __call__(self, x: jax.Array) -> list[jax.Array]:
+        """Six side outputs [B, H, W, 1] of zeros."""
+        return [jnp.zeros((*x.shape[:-1], 1))] * NUM_SIDE_OUTPUTS
+
+
+def make_config(
+    height: int, width: int, channels: int, dtype: str, changes: Mapping[str, Any] | None = None
+) -> ml_collections.ConfigDict:
+    """The config of Cityscapes' image stage at another size.
+
+    Args:
+        height: of the images.
+        width: of the images.
+        channels: width of all three networks (ngf, ndf).
+        dtype: 'float32' or 'bfloat16'.
+        changes: other fields by their dotted names, such as 'generator.kind'.
+    """
+    config = default.get_config()
+    config.data.height, config.data.width = height, width
+    config.generator.width = config.discriminator.width = config.dned.width = channels
+    config.train.compute_dtype = dtype
+    config.update_from_flattened_dict(dict(changes or {}))
+    return config
+
+
+def as_pix2pixhd(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The same without what its official code does not have, or has as an option: VGG19."""
+    config = config.copy_and_resolve_references()
+    config.generator.edges = "none"
+    config.loss.perceptual = 0.0
+    config.loss.feature_weighting = "pix2pixhd"
+    config.train.flip = False
+    return config
+
+
+def as_video(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The video stage of the same run."""
+    return default.video_stage(config.copy_and_resolve_references())
+
+
+def random_batch(config: ml_collections.ConfigDict, batch_size: int) -> dict[str, np.ndarray]:
+    """A batch as the input pipeline gives it: noise, labels in blocks, small motion."""
+    random = np.random.default_rng(0)
+    frames = (batch_size, config.data.frames)
+    height, width = config.data.height, config.data.width
+    cells = random.integers(0, NUM_CLASSES, (*frames, -(-height // 16), -(-width // 16), 1))
+    label = cells.repeat(16, 2).repeat(16, 3)[:, :, :height, :width]
+    batch = {
+        "image": random.integers(0, 256, (*frames, height, width, 3)).astype(np.uint8),
+        "label": label.astype(np.uint8),
+    }
+    if config.data.frames == 2:
+        flow = random.normal(0, 2, (batch_size, height, width, 2))
+        batch["flow"] = flow.astype(np.float16)
+    return batch
+
+
+class OurStep:
+    """A compiled train step with its state.
+
+    Attributes:
+        gflop: of one step, counted by XLA before it optimises.
+        compile_seconds: of tracing and compiling.
+        peak_bytes: of the device's memory: on a GPU as measured in its first step, beside what
+            was there before; on a CPU as the compiler plans it.
+    """
+
+    def __init__(self, config: ml_collections.ConfigDict, batch: Mapping[str, np.ndarray]):
+        before = _memory("bytes_in_use")
+        networks, perceptual = _networks(config)
+        self._perceptual_params = jax.device_put(perceptual.params if perceptual else {})
+        self._batch = jax.device_put(dict(batch))
+        self._state = create_state(networks, config, _SCHEDULE)
+        step = make_train_step(networks, perceptual, _SCHEDULE, config, axis_name=None)
+        start = time.perf_counter()
+        arguments = (self._state, self._perceptual_params, self._batch)
+        lowered = jax.jit(step, donate_argnums=0).lower(*arguments)
+        self._step = lowered.compile()
+        self.compile_seconds = time.perf_counter() - start
+        self.gflop = lowered.cost_analysis()["flops"] / 1e9
+        self()
+        jax.block_until_ready(self._state)
+        self.peak_bytes = _memory("peak_bytes_in_use") - before or _planned(self._step)
+
+    def __call__(self) -> Any:
+        """One step; returns before the device is done."""
+        self._state, metrics = self._step(self._state, self._perceptual_params, self._batch)
+        return self._state.step, metrics
+
+
+def repeat(function: Callable[[], Any], times: int) -> Callable[[], Any]:
+    """Calls a function so many times and returns its last result."""
+
+    def repeated() -> Any:
+        for _ in range(times):
+            result = function()
+        return result
+
+    return repeated
+
+
+def _networks(config: ml_collections.ConfigDict) -> tuple[Networks, PerceptualNetwork | None]:
+    networks = create_networks(config, NUM_CLASSES)
+    if config.loss.perceptual == 0:
+        return Networks(networks.generator, NoDNED(), networks.discriminator, NUM_CLASSES), None
+    dtype = jnp.dtype(config.train.compute_dtype)
+    network = VGG19Features(normalize=config.loss.perceptual_input, dtype=dtype)
+    return networks, PerceptualNetwork(network.apply, _random_vgg19(network))
+
+
+def _random_vgg19(network: VGG19Features) -> Batch:
+    """He-initialised: time does not depend on the values."""
+    random = np.random.default_rng(0)
+    images = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), images)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        scale = np.sqrt(2 / np.prod(leaf.shape[:-1])) if len(leaf.shape) == 4 else 0
+        return random.standard_normal(leaf.shape, np.float32) * np.float32(scale)
+
+    return jax.tree.map(draw, shapes)
+
+
+def _memory(name: str) -> int:
+    """Bytes of the first device; 0 where it does not count them, as a CPU."""
+    return (jax.devices()[0].memory_stats() or {}).get(name, 0)
+
+
+def _planned(compiled: jax.stages.Compiled) -> int:
+    memory = compiled.memory_analysis()
+    return memory.argument_size_in_bytes + memory.temp_size_in_bytes

@@ -1,0 +1,41 @@
+"""Compiled functions on disk, so that a command that starts again need not compile again."""
+
+import hashlib
+import os
+import pathlib
+import platform
+
+import jax
+
+FOLDER = "compiled"
+_LEAST_SECONDS = 0.2  # of compiling; what is faster is not kept
+
+
+def use(folder: pathlib.Path) -> None:
+    """Keeps what JAX compiles in `FOLDER/compiled` from now on, a part for each kind of processor.
+
+    XLA compiles for the processor that it runs on, but tells processors apart by no more than a
+    warning: code of another machine that shares the folder could end this one's process.
+
+    JAX's own setting goes first: `JAX_COMPILATION_CACHE_DIR`, or
+    `JAX_ENABLE_COMPILATION_CACHE=false` for none. A folder that cannot be written is not used.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not os.access(parent, os.W_OK):
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder / FOLDER / _processor()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
+
+
+def _processor() -> str:
+    """Eight hexadecimal digits that differ between processors with different instructions."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []  # not on Linux
+    # x86 lists its instructions as flags, ARM as Features.
+    found = {line for line in lines if line.startswith(("flags", "Features", "model name"))}
+    description = "\n".join([platform.machine(), platform.processor(), *sorted(found)])
+    return hashlib.sha256(description.encode()).hexdigest()[:8]
