@@ -33,6 +33,7 @@ def start(checkout: pathlib.Path, num_threads: int) -> None:
     import torch
 
     torch.set_num_threads(num_threads)
+    torch.backends.cudnn.benchmark = True  # as its training has it
     sys.path.insert(0, str(checkout))
     if importlib.util.find_spec("torchvision") is None:  # it is for VGG19 only, which is left out
         stub = types.ModuleType("torchvision")
@@ -89,7 +90,7 @@ def make_train_step(
 
 def make_generator(
     config: ml_collections.ConfigDict, num_classes: int, variant: str
-) -> Callable[[np.ndarray], np.ndarray]:
+) -> tuple[Callable, Callable]:
     """Its generator, from label maps on the host to images on the host.
 
     Args:
@@ -98,7 +99,8 @@ def make_generator(
         variant: of `VARIANTS`, or several of them joined by '+'.
 
     Returns:
-        A function of uint8 [B, H, W, 1], class ids, that gives uint8 images [B, H, W, 3].
+        A function of uint8 [B, H, W, 1], class ids, that returns before a GPU is done, and one that
+        fetches its result: uint8 images [B, H, W, 3].
     """
     import torch
 
@@ -112,15 +114,15 @@ def make_generator(
         )  # fmt: skip
     _apply(variant, network.eval(), network)
 
-    def generate(label: np.ndarray) -> np.ndarray:
+    def generate(label: np.ndarray) -> torch.Tensor:
         ids = torch.from_numpy(label[..., 0]).cuda().long()
         label_map = torch.nn.functional.one_hot(ids, num_classes).permute(0, 3, 1, 2).float()
         with torch.inference_mode(), _compute_type(config):
             image = network.forward(_laid_out(label_map, variant))
         image = ((image.float() + 1) * 127.5).round().to(torch.uint8)
-        return image.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return image.permute(0, 2, 3, 1).contiguous()
 
-    return generate
+    return generate, lambda image: image.cpu().numpy()
 
 
 def wait() -> None:

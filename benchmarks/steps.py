@@ -14,6 +14,7 @@ from configs import default
 from sflow_jax.models.dned import NUM_SIDE_OUTPUTS
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.pretrained.vgg19 import VGG19Features
+from sflow_jax.training.flops import step_flops
 from sflow_jax.training.scene import Batch
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import Networks, create_networks, create_state
@@ -90,7 +91,9 @@ class OurStep:
     """A compiled train step with its state.
 
     Attributes:
-        gflop: of one step, counted by XLA before it optimises.
+        gflop_per_image: the convolutions of a step, counted by hand.
+        xla_gflop_per_image: all operations of the step as XLA counts them before it optimises; the
+            body of a loop counts once.
         compile_seconds: of tracing and compiling.
         peak_bytes: of the device's memory: on a GPU as measured in its first step, beside what
             was there before; on a CPU as the compiler plans it.
@@ -108,7 +111,11 @@ class OurStep:
         lowered = jax.jit(step, donate_argnums=0).lower(*arguments)
         self._step = lowered.compile()
         self.compile_seconds = time.perf_counter() - start
-        self.gflop = lowered.cost_analysis()["flops"] / 1e9
+        size = config.data.height, config.data.width
+        by_hand = step_flops(networks, perceptual, config, size)
+        self.gflop_per_image = sum(by_hand.values()) / 1e9
+        num_images = batch["image"].shape[0] * batch["image"].shape[1]
+        self.xla_gflop_per_image = lowered.cost_analysis()["flops"] / num_images / 1e9
         self()
         jax.block_until_ready(self._state)
         self.peak_bytes = _memory("peak_bytes_in_use") - before or _planned(self._step)

@@ -14,14 +14,14 @@ peak memory is that of its rows:
   flow operator is what eq. 8 and the mask cost, with the gradient, timed alone.
 
 Batches lie on the device already. On a GPU a measurement is of several steps (`--steps`) which are
-waited for once, as in training. GFLOP are those of our step, counted by XLA before it optimises;
-on a CPU it counts loops once, which leaves out up to a tenth. TFLOP/s of PyTorch's rows are of the
-same count, so that they compare useful work. `--set` changes fields of the config, such as
-`--set generator.kind=local`.
+waited for once, as in training. GFLOP are those of our convolutions, counted by hand, and for
+comparison all of our step as XLA counts it before it optimises (the body of a loop once: on a CPU
+that leaves out up to a tenth). TFLOP/s and the share of the limit come from the count by hand, for
+PyTorch from the same one, so that they compare useful work. `--set` changes fields of the config,
+such as `--set generator.kind=local`.
 """
 
 import argparse
-import ast
 import itertools
 import json
 import os
@@ -38,6 +38,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import measure, pix2pixhd, steps
+from benchmarks import options as options_lib
 from sflow_jax.training.scene import Scene, to_float
 from sflow_jax.training.video import flow_terms
 
@@ -52,19 +53,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pix2pixhd", type=pathlib.Path, metavar="CHECKOUT")
-    parser.add_argument("--variants", type=_list, default=list(pix2pixhd.VARIANTS), metavar="A,B+C")
-    parser.add_argument("--torch_threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--sizes", type=_sizes, default=_sizes(_SIZES), metavar="WxH:NGF,...")
-    parser.add_argument("--batch_sizes", type=_list, default=["1"], metavar="N,N")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--rows", type=_list, default=list(ROWS), metavar="pair,image,video")
-    parser.add_argument("--set", type=_changes, default={}, metavar="FIELD=VALUE,...")
+    options_lib.add_shared(parser, "train_step", _SIZES, batch_sizes="1")
+    parser.add_argument("--rows", type=options_lib.words, default=list(ROWS), metavar="A,B")
     parser.add_argument("--steps", type=int, help="per measurement; 1 on a CPU, 10 otherwise")
-    parser.add_argument("--num_measurements", type=int, default=5)
     parser.add_argument("--peak_tflops", type=float, help="the device's limit, for a share of it")
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
-    parser.add_argument("--name", default="train_step", help="of the JSON file")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -76,7 +68,7 @@ def main() -> None:
         case, result = json.loads(options.case)
         pathlib.Path(result).write_bytes(pickle.dumps(measure_case(options, *case)))
         return
-    cases = list(itertools.product(_kinds(options), options.sizes, map(int, options.batch_sizes)))
+    cases = list(itertools.product(_kinds(options), options.sizes, options.batch_sizes))
     results = [_in_own_process(case) for case in cases]
     rows = [row for result in results for row in result]
     if rows:
@@ -92,14 +84,7 @@ def measure_case(
     options.steps = options.steps or (1 if jax.default_backend() == "cpu" else 10)
     measure_kind = _measure_pair if kind == "pair" else _measure_ours
     rows = measure_kind(options, config, batch_size)
-    shared = {
-        "size": f"{size[1]}x{size[0]}",
-        "ngf": size[2],
-        "batch": batch_size,
-        "type": options.dtype,
-    }
-    if options.set:
-        shared["set"] = ", ".join(f"{field} {value}" for field, value in options.set.items())
+    shared = options_lib.columns(options, size, batch_size)
     return [{"step": row.pop("step"), **shared, **row} for row in rows]
 
 
@@ -134,7 +119,7 @@ def _measure_pair(options: argparse.Namespace, config, batch_size: int) -> list[
     rows = [_our_row(options, "pix2pixHD, ours", ours, timings["ours"], batch_size)]
     rows[0] |= {"beside": _beside(1, "ours")}
     for name, peer in peers.items():
-        row = _row(options, f"pix2pixHD, {name}", timings[name], ours.gflop, batch_size)
+        row = _row(options, f"pix2pixHD, {name}", timings[name], ours, batch_size)
         # Its first step, less what every step takes.
         row["compile, s"] = round(max(0, peer.seconds - timings[name].median), 1)
         row["peak GiB"] = round(peer.peak_bytes / 2**30, 2) or "-"
@@ -226,21 +211,26 @@ def _our_row(
     timing: measure.Timing,
     num_images: int,
 ) -> Row:
-    row = _row(options, name, timing, step.gflop, num_images)
+    row = _row(options, name, timing, step, num_images)
     row["compile, s"] = round(step.compile_seconds, 1)
     row["peak GiB"] = round(step.peak_bytes / 2**30, 2)
     return row
 
 
 def _row(
-    options: argparse.Namespace, name: str, timing: measure.Timing, gflop: float, num_images: int
+    options: argparse.Namespace,
+    name: str,
+    timing: measure.Timing,
+    step: steps.OurStep,
+    num_images: int,
 ) -> Row:
-    tflops = gflop / 1e3 / timing.median
+    tflops = step.gflop_per_image * num_images / 1e3 / timing.median
     row = {
         "step": name,
         "time": timing,
         "images/s": round(num_images / timing.median, 2),
-        "GFLOP/image": round(gflop / num_images, 1),
+        "GFLOP/image": round(step.gflop_per_image, 1),
+        "by XLA": round(step.xla_gflop_per_image, 1),
         "TFLOP/s": round(tflops, 3),
     }
     if options.peak_tflops:
@@ -250,32 +240,6 @@ def _row(
 
 def _beside(ratio: float, other: str) -> str:
     return f"{ratio:.2f} x {other}"
-
-
-def _list(text: str) -> list[str]:
-    return text.split(",")
-
-
-def _sizes(text: str) -> list[tuple[int, int, int]]:
-    """'512x256:64' as height, width and channels."""
-    sizes = []
-    for item in text.split(","):
-        size, _, channels = item.partition(":")
-        width, _, height = size.partition("x")
-        sizes.append((int(height), int(width), int(channels)))
-    return sizes
-
-
-def _changes(text: str) -> dict[str, object]:
-    pairs = (item.partition("=") for item in text.split(","))
-    return {field: _value(value) for field, _, value in pairs}
-
-
-def _value(text: str) -> object:
-    try:
-        return ast.literal_eval(text)
-    except ValueError:
-        return text  # a word
 
 
 if __name__ == "__main__":

@@ -1,0 +1,78 @@
+"""Options that benchmarks of networks share."""
+
+import argparse
+import ast
+import os
+import pathlib
+from typing import Any
+
+from benchmarks import pix2pixhd
+
+Size = tuple[int, int, int]
+
+
+def add_shared(parser: argparse.ArgumentParser, name: str, sizes: str, batch_sizes: str) -> None:
+    """Adds the options of peers, sizes, types, repetitions and results.
+
+    Args:
+        parser: gets the options.
+        name: of the JSON file, by default.
+        sizes: by default.
+        batch_sizes: by default.
+    """
+    parser.add_argument("--pix2pixhd", type=pathlib.Path, metavar="CHECKOUT")
+    variants = list(pix2pixhd.VARIANTS)
+    parser.add_argument("--variants", type=words, default=variants, metavar="A,B,A+B")
+    parser.add_argument("--torch_threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--sizes", type=_sizes, default=_sizes(sizes), metavar="WxH:NGF,...")
+    parser.add_argument("--batch_sizes", type=_integers, default=_integers(batch_sizes))
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--set", type=_changes, default={}, metavar="FIELD=VALUE,...")
+    parser.add_argument("--num_measurements", type=int, default=5)
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
+    parser.add_argument("--name", default=name, help="of the JSON file")
+
+
+def words(text: str) -> list[str]:
+    """'a,b' as a list."""
+    return text.split(",")
+
+
+def columns(options: argparse.Namespace, size: Size, batch_size: int) -> dict[str, object]:
+    """What the rows of one case have in common: size, width, batch size and type."""
+    height, width, channels = size
+    shared = {
+        "size": f"{width}x{height}",
+        "ngf": channels,
+        "batch": batch_size,
+        "type": options.dtype,
+    }
+    if options.set:
+        shared["set"] = ", ".join(f"{field} {value}" for field, value in options.set.items())
+    return shared
+
+
+def _integers(text: str) -> list[int]:
+    return [int(item) for item in text.split(",")]
+
+
+def _sizes(text: str) -> list[Size]:
+    """'512x256:64' as height, width and channels."""
+    sizes = []
+    for item in text.split(","):
+        size, _, channels = item.partition(":")
+        width, _, height = size.partition("x")
+        sizes.append((int(height), int(width), int(channels)))
+    return sizes
+
+
+def _changes(text: str) -> dict[str, Any]:
+    pairs = (item.partition("=") for item in text.split(","))
+    return {field: _value(value) for field, _, value in pairs}
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except ValueError:
+        return text  # a word
