@@ -62,7 +62,7 @@ def time_in_turn(
 
 
 def _summarise(values: Sequence[float]) -> Timing:
-    lower, median, upper = statistics.quantiles(values, n=4)
+    lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
     return Timing(median, lower, upper)
 
 
