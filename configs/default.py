@@ -44,7 +44,7 @@ def get_config() -> config_dict.ConfigDict:
     generator.num_downsamplings = 3
     generator.num_blocks = 9
     generator.num_local_blocks = 3  # local only
-    generator.remat = False  # compute residual blocks again for the gradient: slower, less memory
+    generator.remat = False  # compute residual blocks again for the gradient; no use on a CPU
     generator.edges = "dned"  # dned | laplacian (no DNED) | none (labels only)
 
     config.discriminator = discriminator = config_dict.ConfigDict()

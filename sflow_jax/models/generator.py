@@ -116,7 +116,8 @@ class GlobalGenerator(nn.Module):
         num_downsamplings: how often height and width are halved.
         num_blocks: residual blocks at the lowest resolution.
         dtype: type of the computation; parameters and norm statistics are float32 in any case.
-        remat: computes the residual blocks again for the gradient, which saves memory.
+        remat: computes the residual blocks again for the gradient, to save memory; XLA undoes that
+            on a CPU.
     """
 
     width: int = 64
@@ -160,7 +161,8 @@ class LocalEnhancer(nn.Module):
         num_blocks: residual blocks of the global trunk.
         num_local_blocks: residual blocks of the enhancer.
         dtype: type of the computation.
-        remat: computes the residual blocks again for the gradient, which saves memory.
+        remat: computes the residual blocks again for the gradient, to save memory; XLA undoes that
+            on a CPU.
     """
 
     width: int = 32
