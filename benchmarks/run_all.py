@@ -35,7 +35,8 @@ _GPU = (
 )
 _CPU = (
     "train_step --sizes=128x64:16 --variants=eager,channels_last",
-    "sampling --sizes=256x128:32 --batch_sizes=1,8 --variants=eager,channels_last",
+    "sampling --sizes=128x64:32 --batch_sizes=1,4 --variants=eager,channels_last "
+    "--num_measurements=3",
     "profile_step --sizes=128x64:16",
     "input_pipeline --sizes=128x64:16",
     "prepare --num_examples=2 --num_measurements=3",
