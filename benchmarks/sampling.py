@@ -30,7 +30,6 @@ from benchmarks import measure, pix2pixhd, steps
 from benchmarks import options as options_lib
 from configs import streets
 from sflow_jax.inference import make_translate
-from sflow_jax.pictures import to_uint8
 from sflow_jax.training.state import create_networks, init_params
 
 _BATCHES = 4  # per measurement where they are fetched one late
@@ -72,7 +71,7 @@ def _translate(config: ml_collections.ConfigDict) -> Program:
     networks = create_networks(config, steps.NUM_CLASSES)
     params = jax.jit(lambda: init_params(networks, config)[0])()
     translate = make_translate(networks, config)
-    return lambda *arrays: translate(params, *jax.device_put(arrays))["image"], to_uint8
+    return lambda *arrays: translate(params, *jax.device_put(arrays))["picture"], np.asarray
 
 
 def _our_generator(config: ml_collections.ConfigDict) -> Program:

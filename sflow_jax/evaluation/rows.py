@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 
 from sflow_jax.inference import TrainedModel
-from sflow_jax.pictures import to_uint8
 
 ORACLE = "Oracle (real images)"
 DNED_EDGES = "DNED edges"
@@ -27,7 +26,7 @@ def make_rows(model: TrainedModel, has_cg: bool) -> dict[str, Draw]:
             edge_image = edge_image if with_edges else np.zeros_like(edge_image)
             # Every frame by itself: the generator knows nothing of its neighbours.
             frames = [
-                to_uint8(model.translate(label, image, share=share)["image"])
+                np.asarray(model.translate(label, image, share=share)["picture"])
                 for label, image in zip(
                     batch["label"].swapaxes(0, 1), edge_image.swapaxes(0, 1), strict=True
                 )

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 import tqdm
 
 from sflow_jax.data import input_frames
 from sflow_jax.data.input_frames import InputFrame
-from sflow_jax.pictures import to_uint8, write_png
+from sflow_jax.pictures import write_png
 from sflow_jax.sampling.job import Sampling
 
 # tqdm's own, but frames per second also where a frame takes seconds.
@@ -37,7 +38,7 @@ def translate_missing(sampling: Sampling) -> None:
         waiting = None
         for batch in input_frames.read_batches(missing, sampling.batch_sizes, model.class_table):
             for variant, weights in enumerate(sampling.weights):
-                pictures = model.translate(batch.label, batch.edge_image, weights)["image"]
+                pictures = model.translate(batch.label, batch.edge_image, weights)["picture"]
                 if waiting:
                     _write(sampling, *waiting, bar)
                 waiting = batch.frames, variant, pictures
@@ -52,7 +53,7 @@ def _write(
     pictures: jax.Array,
     bar: tqdm.tqdm,
 ) -> None:
-    for frame, picture in zip(frames, to_uint8(pictures), strict=False):
+    for frame, picture in zip(frames, np.asarray(pictures), strict=False):
         write_png(sampling.paths(frame)[variant], picture)
     if variant == len(sampling.weights) - 1:
         bar.update(len(frames))

@@ -59,7 +59,8 @@ class Checkpoints:
         """Restores the newest checkpoint.
 
         Args:
-            state: a state of the same structure, for shapes and placement.
+            state: arrays or descriptions of them (`jax.ShapeDtypeStruct`) in the same structure,
+                for shapes and placement.
             iterator: moved, in place, to where the saved run had read.
 
         Returns:

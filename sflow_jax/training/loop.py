@@ -25,7 +25,13 @@ from sflow_jax.training.preview import Preview
 from sflow_jax.training.run_record import RUN_FILE, RunRecord
 from sflow_jax.training.scene import batch_keys
 from sflow_jax.training.schedule import Schedule
-from sflow_jax.training.state import Networks, TrainState, create_networks, create_state
+from sflow_jax.training.state import (
+    Networks,
+    TrainState,
+    create_networks,
+    create_state,
+    describe_state,
+)
 from sflow_jax.training.step import AXIS, TrainStep, make_train_step
 from sflow_jax.training.validation import Validation, check_choice
 
@@ -155,12 +161,12 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
         worker_count=config.data.worker_count,
     )
     with Checkpoints(workdir, config.checkpoint) as checkpoints, _stop_requests() as stop:
-        state = create_state(run.networks, config, run.schedule)
         if checkpoints.latest_step is not None:
-            state = checkpoints.restore(state, iterator)
+            target = describe_state(run.networks, config, run.schedule)
+            state = checkpoints.restore(target, iterator)
             print(f"resumed from step {checkpoints.latest_step} in {workdir}")
         else:
-            state = initialise(config, state)
+            state = initialise(config, create_state(run.networks, config, run.schedule))
         with MetricLog(workdir, int(state.step)) as log:
             preview = Preview(run.dataset, run.networks, run.schedule, config)
             return _optimise(run, state, iterator, checkpoints, log, preview, stop)

@@ -143,3 +143,14 @@ def create_state(
         functools.partial(initial_state, networks, config, schedule), compiler_options=options
     )
     return create()
+
+
+def describe_state(
+    networks: Networks, config: ml_collections.ConfigDict, schedule: Schedule
+) -> TrainState:
+    """Shapes, types and placement of `create_state`'s arrays, without compiling anything."""
+    shapes = jax.eval_shape(functools.partial(initial_state, networks, config, schedule))
+    placement = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placement), shapes
+    )
