@@ -62,7 +62,8 @@ class MetricLog:
 
 
 def _create_clu_writer(folder: pathlib.Path):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # its notices would break progress bars
+    # TensorFlow computes nothing here, but would announce its kernels in the progress bar.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
         from clu import metric_writers
     except ImportError as error:  # clu writes summaries through TensorFlow
