@@ -31,18 +31,19 @@ def convolve(
     The choice is made once, when a function is traced: by the platform that JAX computes on.
     """
     if jax.default_backend() == "cpu" and _has_fast_form(kernel, strides, options):
-        padding = ((0, 0), (0, 0)) if padding == "VALID" else tuple(map(tuple, padding))
-        return convolution.convolve(x, kernel, strides[0], padding)
+        if isinstance(padding, str):
+            padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
+        return convolution.convolve(x, kernel, strides[0], tuple(map(tuple, padding)))
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
 
 def _has_fast_form(kernel: jax.Array, strides: tuple[int, int], options: dict[str, Any]) -> bool:
+    # Whatever the precision: a CPU multiplies in the type of its arguments.
     is_ordinary = (
         kernel.ndim == 4
         and strides[0] == strides[1]
         and set(options["lhs_dilation"]) == set(options["rhs_dilation"]) == {1}
         and options["feature_group_count"] == 1
-        and options["precision"] is None
     )
     return is_ordinary and kernel.shape[:2] != (1, 1)  # a plain product of matrices
 

@@ -14,6 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sflow_jax.models.layers import Conv
 from sflow_jax.pretrained import conversion as conversions
 from sflow_jax.pretrained import variables, weights
 
@@ -34,7 +35,7 @@ class _Unit(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = (self.kernel, self.kernel) if isinstance(self.kernel, int) else self.kernel
-        x = nn.Conv(
+        x = Conv(
             self.channels,
             kernel,
             self.stride,

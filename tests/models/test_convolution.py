@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,6 +103,15 @@ def test_the_platform_chooses_the_form(monkeypatch, platform, is_fast):
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
     jaxpr = str(jax.make_jaxpr(layer.apply)(params, x))
     assert ("custom_vjp" in jaxpr) == is_fast
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_named_padding_is_flax_own(stride):
+    x = integers(2, 7, 8, 3)
+    options = {"strides": stride, "padding": "SAME", "precision": "highest"}
+    plain, fast = nn.Conv(4, (3, 3), **options), layers.Conv(4, (3, 3), **options)
+    params = plain.init(jax.random.key(0), x)
+    np.testing.assert_allclose(fast.apply(params, x), plain.apply(params, x), atol=1e-5)
 
 
 def test_what_has_no_fast_form_is_left_to_xla(monkeypatch):

@@ -116,8 +116,9 @@ def products(function, *arguments):
     return [line for line in lines if "stablehlo.convolution" in line or "dot_general" in line]
 
 
-def test_nothing_is_multiplied_in_a_coarser_type():
+def test_nothing_is_multiplied_in_a_coarser_type(monkeypatch):
     """GPU and TPU would do so by default; no CPU shows the difference."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     images = jax.ShapeDtypeStruct((1, 75, 75, 3), jnp.float32)
     found = products(inception_v3.features, inception.random_variables(), images)
     assert len(found) == 94
