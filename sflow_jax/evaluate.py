@@ -48,7 +48,9 @@ from sflow_jax.pretrained import i3d
 from sflow_jax.pretrained.weights import cache_directory
 
 RUN_ONLY = ("workdir", "dataset", "split", "step", "limit", "metrics", "segmenter")
-RUN_ONLY += ("downstream", "num_steps", "num_seeds")  # the flags that folders do not go with
+_DOWNSTREAM_ONLY = ("num_steps", "num_seeds")
+_NOT_DOWNSTREAM = ("limit", "metrics", "segmenter")
+RUN_ONLY += ("downstream", *_DOWNSTREAM_ONLY)  # the flags that folders do not go with
 FOLDERS_ONLY = ("videos", "clip_frames")
 _NUM_STEPS, _NUM_SEEDS = 1500, 3
 
@@ -81,6 +83,10 @@ def asks_for_folders(options: flags.FlagValues) -> bool:
         for name in FOLDERS_ONLY:
             if getattr(options, name) is not None:
                 raise InputError(f"command line: found --{name}, expected --real and --fake too")
+        for name in _NOT_DOWNSTREAM if options.downstream else _DOWNSTREAM_ONLY:
+            if getattr(options, name) is not None:
+                found = f"--{name} beside" if options.downstream else f"--{name} without"
+                raise InputError(f"command line: found {found} --downstream")
         return False
     for name, other in (("real", "fake"), ("fake", "real")):
         if not getattr(options, name):
@@ -157,7 +163,10 @@ def _score_downstream(options: flags.FlagValues) -> None:
     comparison = downstream.Downstream(
         evaluation, output, options.num_steps or _NUM_STEPS, options.num_seeds or _NUM_SEEDS
     )
-    text = downstream.write_results(comparison, downstream.run(comparison))
+    try:
+        text = downstream.write_results(comparison, downstream.run(comparison))
+    except OSError as error:
+        raise InputError(f"{output}: {error}; expected a folder with room to write") from error
     print(f"\n{text}\n{output}: {downstream.RESULTS_FILE}, {downstream.TABLE_FILE}")
 
 

@@ -120,6 +120,12 @@ def test_the_oracle_is_perfect_for_a_perfect_segmenter(evaluation):
     assert sentence == f"mIoU of fakes (DNED edges) is {100 * share:.1f} % of the oracle"
 
 
+@pytest.mark.parametrize("oracle", [0.0, float("nan")])
+def test_there_is_no_share_of_an_oracle_that_finds_nothing(evaluation, oracle):
+    rows = {name: {"mean_iou": 0.1} for name in evaluation.rows}
+    assert summarise(evaluation, rows | {"Oracle (real images)": {"mean_iou": oracle}}) == ({}, "")
+
+
 def test_the_examples_show_every_row_and_what_the_segmenter_sees(evaluation):
     sheet = draw_examples(evaluation)
     height, width = 32, 40

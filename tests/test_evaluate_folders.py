@@ -84,6 +84,27 @@ def test_scores_are_those_of_all_images_whatever_the_batches(tmp_path, cache):
     assert (record["num_real"], record["num_fake"]) == (19, 11)
 
 
+def test_a_tree_that_sampling_reads_and_one_that_it_writes_are_their_images(tmp_path):
+    source, output = tmp_path / "scenes", tmp_path / "samples"
+    for kind in ("image", "label", "cg"):
+        write_images(source / "a" / kind, 2)
+    write_images(output, 3)
+    (output / "grid.png").write_bytes(images.encode_png(np.zeros((90, 90, 3), np.uint8)))
+    found = image_folders.find_images("real", source)
+    assert {path.relative_to(source).parts[:2] for path in found.paths} == {("a", "image")}
+    assert len(found.paths) == 2
+    written = image_folders.find_images("fake", output)
+    written.check()
+    assert len(written.paths) == 3
+
+
+def test_other_formats_are_not_left_out_in_silence(tmp_path):
+    folder = write_images(tmp_path / "real", 4)
+    (folder / "b/photo.JPG").touch()
+    with pytest.raises(InputError, match=r"photo\.JPG: found \.JPG, expected PNG files only$"):
+        image_folders.find_images("real", folder)
+
+
 def test_identical_folders_have_no_distance(tmp_path, cache):
     real, fake = (write_images(tmp_path / name, 12) for name in FOLDERS)
     scores = image_folders.compare(real, fake, cache_dir=cache)["scores"]
@@ -273,6 +294,8 @@ def test_a_run_or_two_folders_are_scored():
         ({"step": 0, "real": "a", "fake": "b"}, "found --step beside --real and --fake"),
         ({"workdir": "run", "videos": True}, "found --videos, expected --real and --fake too"),
         ({"real": "a", "fake": "b", "clip_frames": 9}, "found --clip_frames, expected --videos"),
+        ({"workdir": "run", "num_steps": 9}, "found --num_steps without --downstream"),
+        ({"workdir": "run", "downstream": True, "limit": 9}, "found --limit beside --downstream"),
         (
             {"real": "a", "fake": "b", "videos": True, "protocol": "clean-fid"},
             "found --protocol beside --videos, expected it for images",

@@ -8,6 +8,7 @@ import abc
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -28,6 +29,8 @@ from sflow_jax.metrics.feature_statistics import (
 from sflow_jax.pretrained.weights import cache_directory
 
 Item = TypeVar("Item")
+
+_LABEL_FOLDER, _IMAGE_FOLDER = "label", "image"  # of what sampling reads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +80,30 @@ def require_folder(name: str, folder: pathlib.Path, contents: str) -> None:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise InputError(f"{folder}: found {found}, expected a folder of {name} {contents}")
+
+
+def walk(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[pathlib.Path]]]:
+    """Goes through a folder and those below it, leaving out what begins with a dot.
+
+    Where there are label maps in a folder `label`, as in what sampling reads, only the folder
+    `image` beside it is entered.
+
+    Yields:
+        Each folder with its files.
+
+    Raises:
+        InputError: there is no `image` beside a `label`.
+    """
+    for directory, folders, files in os.walk(folder, followlinks=True):
+        place = pathlib.Path(directory)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if _LABEL_FOLDER in folders:
+            if _IMAGE_FOLDER not in folders:
+                raise InputError(
+                    f"{place / _IMAGE_FOLDER}: not found, expected the frames of {_LABEL_FOLDER}/"
+                )
+            folders[:] = [_IMAGE_FOLDER]
+        yield place, [place / name for name in files if not name.startswith(".")]
 
 
 def check_size(

@@ -16,9 +16,14 @@ from sflow_jax.evaluation.folders import (
     format_scores,
     own_share,
     require_folder,
+    walk,
 )
 from sflow_jax.metrics import fid
 from sflow_jax.metrics.feature_statistics import MOST_KEPT
+from sflow_jax.sampling.job import GRID_FILE
+
+# To leave them out without a word would score another set than the user means.
+_OTHER_FORMATS = (".bmp", ".jpeg", ".jpg", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 
 
 class Images(Folder):
@@ -51,14 +56,20 @@ class Images(Folder):
 
 
 def find_images(name: str, folder: pathlib.Path) -> Images:
-    """Finds the PNG files in a folder and in those below it.
+    """Finds the PNG files in a folder and in those below it; see `folders.walk`.
+
+    The picture that `sample --grid` makes of its results does not count.
 
     Raises:
-        InputError: it is no folder or holds fewer than two.
+        InputError: it is no folder, holds fewer than two or images of another format.
     """
     require_folder(name, folder, "images")
-    files = (path for path in folder.rglob("*") if path.suffix.lower() == ".png")
-    paths = sorted(path for path in files if not path.is_dir())
+    files = sorted(path for _, paths in walk(folder) for path in paths)
+    for path in files:
+        if path.suffix.lower() in _OTHER_FORMATS:
+            raise InputError(f"{path}: found {path.suffix}, expected PNG files only")
+    is_png = (path for path in files if path.suffix.lower() == ".png")
+    paths = [path for path in is_png if path != folder / GRID_FILE]
     if len(paths) < FEWEST:
         count = "1 PNG file" if paths else "no PNG file"
         hint = "" if paths else "; videos are compared with --videos"

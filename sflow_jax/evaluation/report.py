@@ -54,7 +54,10 @@ def summarise(evaluation: Evaluation, results: dict[str, Result]) -> tuple[dict,
     """The model beside the oracle: as numbers for the record, and as a sentence."""
     if not evaluation.predict:
         return {}, ""
-    share = results[evaluation.model_row]["mean_iou"] / results[ORACLE]["mean_iou"]
+    oracle = results[ORACLE]["mean_iou"]
+    if not oracle > 0:  # nor if it is not a number
+        return {}, ""
+    share = results[evaluation.model_row]["mean_iou"] / oracle
     return (
         {"mean_iou_share_of_oracle": share},
         f"mIoU of fakes ({evaluation.model_row}) is {100 * share:.1f} % of the oracle",

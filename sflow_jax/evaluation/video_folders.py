@@ -6,7 +6,6 @@ each, all frames are used in consecutive clips that do not overlap; a rest at it
 
 import dataclasses
 import itertools
-import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -25,6 +24,7 @@ from sflow_jax.evaluation.folders import (
     format_scores,
     own_share,
     require_folder,
+    walk,
 )
 from sflow_jax.metrics import fvd
 from sflow_jax.metrics.frechet import frechet_distance
@@ -32,7 +32,6 @@ from sflow_jax.metrics.frechet import frechet_distance
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 
 _FRAMES_FOLDER = "frames"  # of `sample --video`, which writes the video beside it
-_LABEL_FOLDER, _IMAGE_FOLDER = "label", "image"  # of what `sample --video` reads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,16 +141,7 @@ def find_videos(name: str, folder: pathlib.Path, clip_frames: int = fvd.CLIP_FRA
 
 
 def _walk(folder: pathlib.Path) -> Iterator[Video]:
-    for directory, folders, files in os.walk(folder, followlinks=True):
-        place = pathlib.Path(directory)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        if _LABEL_FOLDER in folders:
-            if _IMAGE_FOLDER not in folders:
-                raise InputError(
-                    f"{place / _IMAGE_FOLDER}: not found, expected the frames of {_LABEL_FOLDER}/"
-                )
-            folders[:] = [_IMAGE_FOLDER]
-        paths = [place / name for name in files if not name.startswith(".")]
+    for place, paths in walk(folder):
         if frames := [path for path in paths if path.suffix.lower() == ".png"]:
             order = consecutive({path.stem: path for path in frames})
             by_stem = {path.stem: path for path in frames}

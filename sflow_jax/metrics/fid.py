@@ -16,7 +16,7 @@ from sflow_jax.errors import InputError
 from sflow_jax.metrics.feature_statistics import FeatureExtractor, FeatureStatistics
 from sflow_jax.metrics.frechet import frechet_distance
 from sflow_jax.metrics.inception_input import PROTOCOLS
-from sflow_jax.metrics.kernel_distance import SUBSET_SIZE, kernel_distance
+from sflow_jax.metrics.kernel_distance import NUM_SUBSETS, SUBSET_SIZE, kernel_distance
 from sflow_jax.metrics.precision_recall import precision_recall
 from sflow_jax.pretrained import inception_v3
 
@@ -59,7 +59,8 @@ def scores(
 
     Returns:
         `fid`, and where features were kept of both sets `kid`, `kid_std`, `precision`, `recall`.
-        With fewer than 1000 images, KID's subsets are the smaller set.
+        With fewer than 1000 images, KID's subsets are the smaller set; where that is all of both,
+        there is one KID and no `kid_std`.
 
     Raises:
         InputError: features were kept of fewer than four images.
@@ -69,7 +70,9 @@ def scores(
     if count:
         shares = precision_recall(real.features, fake.features)
         size = min(SUBSET_SIZE, count)
-        kernel = kernel_distance(real.features, fake.features, subset_size=size)
-        numbers |= {"kid": kernel.mean, "kid_std": kernel.std}
+        is_whole = size == len(real.features) == len(fake.features)
+        num_subsets = 1 if is_whole else NUM_SUBSETS
+        kernel = kernel_distance(real.features, fake.features, num_subsets, size)
+        numbers |= {"kid": kernel.mean} if is_whole else {"kid": kernel.mean, "kid_std": kernel.std}
         numbers |= {"precision": shares.precision, "recall": shares.recall}
     return {name + PROTOCOL_SUFFIXES[protocol]: number for name, number in numbers.items()}

@@ -34,6 +34,7 @@ def test_same_images_score_perfectly():
     real = statistics(50, 0)
     scores = fid.scores(real, real)
     assert scores["fid"] == pytest.approx(0, abs=1e-12)
+    assert "kid_std" not in scores  # all subsets would be the same
     assert scores["kid"] <= 0  # unbiased: an image is not compared with itself within a set only
     assert (scores["precision"], scores["recall"]) == (1, 1)
 
