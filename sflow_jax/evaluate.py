@@ -47,9 +47,9 @@ from sflow_jax.metrics.score_table import format_table
 from sflow_jax.pretrained import i3d
 from sflow_jax.pretrained.weights import cache_directory
 
-RUN_ONLY = ("workdir", "dataset", "split", "step", "limit", "metrics", "segmenter")
+RUN_ONLY = ("workdir", "dataset", "split", "step", "limit", "metrics", "segmenter", "multi_scale")
 _DOWNSTREAM_ONLY = ("num_steps", "num_seeds")
-_NOT_DOWNSTREAM = ("limit", "metrics", "segmenter")
+_NOT_DOWNSTREAM = ("limit", "metrics", "segmenter", "multi_scale")
 RUN_ONLY += ("downstream", *_DOWNSTREAM_ONLY)  # the flags that folders do not go with
 FOLDERS_ONLY = ("videos", "clip_frames")
 _NUM_STEPS, _NUM_SEEDS = 1500, 3
@@ -122,7 +122,7 @@ def _score_run(options: flags.FlagValues) -> None:
     workdir = pathlib.Path(options.workdir)
     output = pathlib.Path(options.output) if options.output else workdir / "scores"
     dataset = pathlib.Path(options.dataset) if options.dataset else None
-    choice = Choice(options.metrics, options.protocol, options.segmenter)
+    choice = Choice(options.metrics, options.protocol, options.segmenter, bool(options.multi_scale))
     evaluation = set_up(workdir, options.split, options.step, dataset, choice, options.limit)
     num_examples, results = score(evaluation, options.limit)
     if not hosts.is_first():
@@ -198,6 +198,9 @@ def _define_flags() -> None:
         None,
         f"{', '.join(PUBLISHED)} or a PSPNet's weights from python -m sflow_jax.segmenter; by "
         "default the one for the dataset.",
+    )
+    flags.DEFINE_boolean(
+        "multi_scale", None, "PSPNet sees images at semseg's six sizes: slower, a little better."
     )
     flags.DEFINE_boolean(
         "downstream", None, "Train segmenters on real, CG and generated frames and compare them."

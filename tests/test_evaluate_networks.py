@@ -1,13 +1,16 @@
 """Scores by networks through the evaluation of a run, with random weights in the true format."""
 
 import dataclasses
+import functools
 import json
+import types
 
 import flax.traverse_util
 import jax
 import numpy as np
 import pytest
 
+from configs import streets
 from sflow_jax.data.labels import CITYSCAPES
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation import evaluation as evaluation_lib
@@ -117,9 +120,12 @@ def test_a_segmenter_of_ones_own_scores(workdir, tmp_path, monkeypatch):
 
 def test_published_weights_score_by_the_test_protocol(cache, monkeypatch):
     write_random(cache / "pspnet50_cityscapes.safetensors", pspnet.conversion(50).shapes)
-    protocol = Protocol(base_size=48, crop=41)  # the true one takes minutes
-    monkeypatch.setattr(segmenters.semseg_protocol, "Protocol", lambda: protocol)
-    segmenter = segmenters.load_published("pspnet50", CITYSCAPES)
+    scales = 0.75, 1.0
+    protocol = Protocol(base_size=48, crop=41, scales=scales)  # the true one takes minutes
+    small = functools.partial(Protocol, base_size=48, crop=41)
+    monkeypatch.setattr(segmenters.semseg_protocol, "Protocol", small)
+    segmenter = segmenters.load_published("pspnet50", CITYSCAPES, scales)
+    assert segmenter.title.endswith("test protocol at the scales 0.75, 1.0")
     image = np.random.RandomState(0).randint(0, 256, (1, 32, 40, 3)).astype(np.uint8)
     network = PSPNet()
     logits = fast_jit(lambda windows: network.apply(pspnet.load(50), windows))
@@ -128,6 +134,12 @@ def test_published_weights_score_by_the_test_protocol(cache, monkeypatch):
     assert found.shape == (32, 40)
     assert len(np.unique(found)) > 1
     assert (found == expected).mean() > 0.99  # compiled otherwise, ties may break otherwise
+
+
+def test_the_small_segmenter_knows_one_scale():
+    model = types.SimpleNamespace(class_table=CITYSCAPES, config=streets.get_config())
+    with pytest.raises(InputError, match="--multi_scale: found the segmenter shipped for streets"):
+        evaluation_lib.load_segmenter(model, Choice(multi_scale=True))
 
 
 def test_a_segmenter_of_other_classes_is_refused(workdir, tmp_path, monkeypatch):

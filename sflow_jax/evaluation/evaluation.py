@@ -20,6 +20,7 @@ from sflow_jax.inference import TrainedModel, batch_size_for, restore_model
 from sflow_jax.metrics.feature_statistics import files_state
 from sflow_jax.metrics.fid import DEFAULT_PROTOCOL
 from sflow_jax.metrics.picture_scores import MeanL1, Predict, Result, Score, Segmentation
+from sflow_jax.metrics.semseg_protocol import MULTI_SCALE
 from sflow_jax.metrics.temporal_scores import Temporal
 from sflow_jax.prepare import PreparedDataset, prepare
 from sflow_jax.pretrained import i3d, weights
@@ -37,11 +38,13 @@ class Choice:
         protocol: of FID, KID, precision and recall, a key of `inception_input.PROTOCOLS`.
         segmenter: a key of `segmenters.PUBLISHED` or a file with one's own weights; by default the
             one for the dataset.
+        multi_scale: whether a PSPNet sees images at semseg's six sizes, not at one.
     """
 
     metrics: Sequence[str] | None = None
     protocol: str = DEFAULT_PROTOCOL
     segmenter: str | None = None
+    multi_scale: bool = False
 
     def includes(self, name: str) -> bool:
         """Whether a metric is to be computed if it can be."""
@@ -233,16 +236,22 @@ def load_segmenter(model: TrainedModel, choice: Choice) -> segmenters.NamedSegme
     """
     if not choice.includes(SEGMENTATION):
         return None
+    table, scales = model.class_table, MULTI_SCALE if choice.multi_scale else (1.0,)
     if choice.segmenter in segmenters.PUBLISHED:
-        return segmenters.load_published(choice.segmenter, model.class_table)
+        return segmenters.load_published(choice.segmenter, table, scales)
     if choice.segmenter:
-        return segmenters.load_own(pathlib.Path(choice.segmenter), model.class_table)
+        return segmenters.load_own(pathlib.Path(choice.segmenter), table, scales)
     dataset = model.config.data.dataset
     if dataset == "streets":
+        if choice.multi_scale:
+            raise InputError(
+                "--multi_scale: found the segmenter shipped for streets, expected a PSPNet, named "
+                "with --segmenter"
+            )
         return segmenters.load_streets()
     if dataset != "cityscapes" or weights.what_is_missing("pspnet50_cityscapes"):
         return None
-    return segmenters.load_published("pspnet50", model.class_table)
+    return segmenters.load_published("pspnet50", table, scales)
 
 
 def load_distances(

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -43,12 +44,15 @@ def load_streets() -> NamedSegmenter:
     return NamedSegmenter("the segmenter shipped for streets", predict)
 
 
-def load_published(name: str, class_table: ClassTable) -> NamedSegmenter:
+def load_published(
+    name: str, class_table: ClassTable, scales: Sequence[float] = (1.0,)
+) -> NamedSegmenter:
     """PSPNet with semseg's weights for Cityscapes, in its test protocol.
 
     Args:
         name: a key of `PUBLISHED`.
         class_table: of the dataset.
+        scales: see `semseg_protocol.Protocol`.
 
     Raises:
         InputError: the dataset is scored by other classes, or the weights are absent; the message
@@ -61,11 +65,14 @@ def load_published(name: str, class_table: ClassTable) -> NamedSegmenter:
         )
     layers = PUBLISHED[name]
     network = PSPNet(blocks=BLOCKS[layers])
-    predict = _sliding(network, pspnet.load(layers), semseg_protocol.Protocol())
-    return NamedSegmenter(f"PSPNet-{layers} with semseg's weights and test protocol", predict)
+    predict = _sliding(network, pspnet.load(layers), semseg_protocol.Protocol(scales=scales))
+    title = f"PSPNet-{layers} with semseg's weights and test protocol"
+    return NamedSegmenter(title + _describe(scales), predict)
 
 
-def load_own(path: pathlib.Path, class_table: ClassTable) -> NamedSegmenter:
+def load_own(
+    path: pathlib.Path, class_table: ClassTable, scales: Sequence[float] = (1.0,)
+) -> NamedSegmenter:
     """A PSPNet that `python -m sflow_jax.segmenter --network pspnet` trained.
 
     Images keep their size, as when that command scored it.
@@ -73,6 +80,7 @@ def load_own(path: pathlib.Path, class_table: ClassTable) -> NamedSegmenter:
     Args:
         path: the weights.
         class_table: of the dataset.
+        scales: see `semseg_protocol.Protocol`.
 
     Raises:
         InputError: the files are absent or damaged, or the number of classes is another.
@@ -83,9 +91,13 @@ def load_own(path: pathlib.Path, class_table: ClassTable) -> NamedSegmenter:
             f"{path}: found {network.num_classes} classes, expected the "
             f"{class_table.num_eval_classes} of {class_table.name!r}"
         )
-    protocol = semseg_protocol.Protocol(crop=crop)
+    protocol = semseg_protocol.Protocol(crop=crop, scales=scales)
     predict = _sliding(network, variables, protocol, keeps_size=True)
-    return NamedSegmenter(f"PSPNet in {path}", predict)
+    return NamedSegmenter(f"PSPNet in {path}{_describe(scales)}", predict)
+
+
+def _describe(scales: Sequence[float]) -> str:
+    return "" if len(scales) == 1 else f" at the scales {', '.join(map(str, scales))}"
 
 
 def _sliding(
