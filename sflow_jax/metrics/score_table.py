@@ -56,7 +56,7 @@ def format_table(results: Mapping[str, Result]) -> str:
 
 
 def _format(value: float, factor: int, decimals: int) -> str:
-    return "-" if math.isnan(value) else f"{factor * value:.{decimals}f}"
+    return "-" if math.isnan(value) else f"{factor * value:z.{decimals}f}"
 
 
 def _align(lines: list[list[str]]) -> str:

@@ -68,6 +68,8 @@ def load_trained(path: pathlib.Path) -> tuple[PSPNet, dict[str, Any], int]:
     Raises:
         InputError: one of the files is absent, damaged or of another network.
     """
+    if not path.is_file():
+        raise InputError(f"{path}: not found; expected the weights of a PSPNet")
     report = path.with_suffix(".json")
     try:
         settings = json.loads(report.read_text())["settings"]

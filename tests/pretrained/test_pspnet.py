@@ -66,3 +66,8 @@ def test_images_are_labelled_by_the_protocol_at_their_own_size(written, monkeypa
         )
         assert probabilities.shape == (30, 40, 3)
         np.testing.assert_array_equal(labels, probabilities.argmax(-1))
+
+
+def test_absent_weights_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"nofile: not found; expected the weights of a PSPNet$"):
+        pspnet.load_trained(tmp_path / "nofile")
