@@ -18,7 +18,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from sflow_jax import hosts
+from sflow_jax import devices, hosts
 from sflow_jax.errors import InputError
 from sflow_jax.files import write_whole
 from sflow_jax.metrics.frechet import Gaussian, GaussianStream
@@ -50,14 +50,8 @@ class FeatureExtractor:
             batch_size: images or clips at a time, over all local devices; rounded up to a multiple
                 of them.
         """
-        devices = jax.local_devices()
-        self.batch_size = -(-batch_size // len(devices)) * len(devices)
-        mesh = jax.sharding.Mesh(np.array(devices), ("batch",))
-        spec = jax.sharding.PartitionSpec
-        self._split = jax.sharding.NamedSharding(mesh, spec("batch"))
-        self._variables = jax.device_put(
-            network_variables, jax.sharding.NamedSharding(mesh, spec())
-        )
+        self.batch_size = devices.round_up(batch_size)
+        self._variables = devices.Variables(network_variables).beside(self.batch_size)
         self._on_host = protocol.on_host
         # Two functions: images of another size do not compile the network again.
         self._on_device = jax.jit(protocol.on_device)
@@ -97,7 +91,7 @@ class FeatureExtractor:
         padding = self.batch_size - len(images)
         widths = (0, padding), *[(0, 0)] * (images.ndim - 1)
         prepared = np.pad(self._on_host(images), widths, mode="edge")
-        prepared = self._on_device(jax.device_put(prepared, self._split))
+        prepared = self._on_device(devices.split(prepared))
         return self._network(self._variables, prepared)
 
 
