@@ -17,6 +17,7 @@ from sflow_jax.evaluation import folders, image_folders
 from sflow_jax.metrics import fid
 from sflow_jax.metrics.feature_statistics import FeatureExtractor, collect
 from sflow_jax.metrics.inception_input import PROTOCOLS
+from tests.recorded_reads import record_reads
 
 BATCH_SIZE = 8
 FOLDERS = ("real", "fake")
@@ -53,14 +54,7 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def read_files(monkeypatch):
     """The files that are decoded from now on."""
-    read = []
-
-    def read_color(path):
-        read.append(path)
-        return images.read_color(path)
-
-    monkeypatch.setattr(image_folders, "read_color", read_color)
-    return read
+    return record_reads(monkeypatch, image_folders)
 
 
 def refuse(*_):

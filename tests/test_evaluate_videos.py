@@ -15,6 +15,7 @@ from sflow_jax.metrics import fvd
 from sflow_jax.metrics.feature_statistics import FeatureExtractor
 from sflow_jax.metrics.frechet import GaussianStream, frechet_distance
 from sflow_jax.metrics.inception_input import Protocol
+from tests.recorded_reads import record_reads
 
 BATCH_SIZE = 8
 FOLDERS = ("real", "fake")
@@ -62,14 +63,7 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def read_files(monkeypatch):
     """The PNG files that are decoded from now on."""
-    read = []
-
-    def read_color(path):
-        read.append(path)
-        return images.read_color(path)
-
-    monkeypatch.setattr(video_folders, "read_color", read_color)
-    return read
+    return record_reads(monkeypatch, video_folders)
 
 
 def refuse(*_):
