@@ -15,11 +15,6 @@ _GAP = 2
 _BACKGROUND = 255
 
 
-def to_uint8(image: np.ndarray) -> np.ndarray:
-    """Converts float images in [-1, 1] to uint8 in 0..255, rounding to nearest."""
-    return np.clip(np.rint((np.asarray(image, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
-
-
 def edges_to_rgb(edge_map: np.ndarray) -> np.ndarray:
     """Draws an edge map [H, W, 1] in [0, 1] as uint8 RGB [H, W, 3], edges white."""
     grey = np.rint(np.clip(edge_map, 0, 1) * 255).astype(np.uint8)

@@ -14,7 +14,7 @@ from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import describe, summarise, write_results
 from sflow_jax.evaluation.rows import make_rows
 from sflow_jax.evaluation.segmenters import NamedSegmenter
-from sflow_jax.pictures import to_uint8
+from tests.as_bytes import to_uint8
 from tests.tiny_run import (
     TABLE,
     random_frame,

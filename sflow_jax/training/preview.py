@@ -6,7 +6,7 @@ import numpy as np
 
 from sflow_jax.data.flow import farneback_flow
 from sflow_jax.inference import make_translate
-from sflow_jax.pictures import edges_to_rgb, flow_to_rgb, grid, largest_motion, to_uint8
+from sflow_jax.pictures import edges_to_rgb, flow_to_rgb, grid, largest_motion
 from sflow_jax.prepare import PreparedDataset
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import Networks, TrainState
@@ -51,7 +51,7 @@ class Preview:
         frames = [self._translate_frame(state, t) for t in range(self._real.shape[1])]
         pictures = {"preview": self._draw_preview(frames[0])}
         if len(frames) == 2:
-            pictures["flow"] = self._draw_flow(*(to_uint8(frame["image"]) for frame in frames))
+            pictures["flow"] = self._draw_flow(*(frame["picture"] for frame in frames))
         return pictures
 
     def _translate_frame(self, state: TrainState, t: int) -> dict[str, np.ndarray]:
@@ -60,7 +60,6 @@ class Preview:
         return jax.device_get(self._translate(state.ema_params, label, edge_image, share=share))
 
     def _draw_preview(self, outputs: dict[str, np.ndarray]) -> np.ndarray:
-        fakes = to_uint8(outputs["image"])
         side_edges = 1 / (1 + np.exp(-outputs["side_outputs"]))
         colours = self._class_table.colorize(self._label[:, 0, ..., 0])
         rows = [
@@ -70,10 +69,10 @@ class Preview:
                 edges_to_rgb(outputs["laplacian"][i]),
                 *(edges_to_rgb(side[i]) for side in side_edges),
                 edges_to_rgb(outputs["edge_map"][i]),
-                fakes[i],
+                outputs["picture"][i],
                 self._real[i, 0],
             ]
-            for i in range(len(fakes))
+            for i in range(len(colours))
         ]
         return grid(rows, _CAPTIONS)
 

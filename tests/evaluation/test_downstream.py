@@ -12,7 +12,7 @@ from sflow_jax.evaluation import evaluation as evaluation_lib
 from sflow_jax.evaluation.downstream import Downstream, format_table, run, write_results
 from sflow_jax.evaluation.evaluation import Choice, set_up
 from sflow_jax.models.segmenter import Segmenter
-from sflow_jax.pictures import to_uint8
+from tests.as_bytes import to_uint8
 from tests.fast_jit import fast_jit
 from tests.test_evaluate import NUM_TEST, dataset_config
 from tests.tiny_run import TABLE, restore_fast, write_run

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 
 from sflow_jax.data import images
-from sflow_jax.pictures import to_uint8
 from sflow_jax.sampling import job, translation
+from tests.as_bytes import to_uint8
 
 EQUAL = np.full(6, 1 / 6, np.float32)
 
