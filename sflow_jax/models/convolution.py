@@ -1,15 +1,16 @@
-"""Convolutions in the forms that XLA computes fast on a CPU.
+"""Convolutions and their gradients in the forms that XLA makes fast code of, platform by platform.
 
 They are equal to `jax.lax.conv_general_dilated` and its gradients but for the order of summation.
 What XLA's own forms cost is in docs/performance.md; in short (jaxlib 0.10):
 
-- without padding, XLA hands a convolution to a library that is up to 30 times slower than its usual
-  code: one more column, which is cut off again, keeps it from doing so;
-- the kernel gradient of a padded convolution of stride 1 is computed by the most general code, the
-  slowest: padding first avoids that;
-- the kernel gradient of a large image moves all of it through memory several times: in blocks of a
-  few rows it is a product of matrices that fit into the cache;
-- the input gradient of stride 2 multiplies by as many zeros as pixels: see `_subpixel`.
+- without padding, a CPU hands a convolution to a library that is up to 30 times slower than XLA's
+  usual code: one more column, which is cut off again, keeps it from doing so;
+- the kernel gradient of a layer whose output is larger than its input, as PatchGAN's 4x4 ones of
+  stride 1, becomes a convolution with a kernel of the image's size, on a CPU that of every padded
+  layer: padding first avoids that;
+- on a CPU the kernel gradient of a large image moves all of it through memory several times: in
+  blocks of a few rows it is a product of matrices that fit into the cache;
+- on a CPU the input gradient of stride 2 multiplies by as many zeros as pixels: see `_subpixel`.
 
 All images are [B, H, W, C], all kernels [kh, kw, C, O].
 """
@@ -21,6 +22,7 @@ import jax.numpy as jnp
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
+_NO_PADDING = ((0, 0), (0, 0))
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # Below this work and this number of pixels everything is in the cache anyway.
 _LARGE_MULTIPLICATIONS = 2**30
@@ -41,9 +43,9 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> 
     Returns:
         [B, (H + padding - kh) // stride + 1, (W + padding - kw) // stride + 1, O].
     """
-    width = x.shape[2] + sum(padding[1])
-    if padding == ((0, 0), (0, 0)) and stride == 1:
-        return _plain(x, kernel, 1, ((0, 0), (0, 1)))[:, :, : width - kernel.shape[1] + 1]
+    if _on_cpu() and padding == _NO_PADDING and stride == 1:
+        width = x.shape[2] - kernel.shape[1] + 1
+        return _plain(x, kernel, 1, ((0, 0), (0, 1)))[:, :, :width]
     return _plain(x, kernel, stride, padding)
 
 
@@ -101,7 +103,7 @@ def input_gradient(
 ) -> jax.Array:
     """The gradient of `convolve` to its input of `size`, [B, *size, C]."""
     fills_phases = all(side % stride == 0 for side in kernel.shape[:2])
-    if stride > 1 and (fills_phases or _is_large(cotangent, kernel.shape)):
+    if _on_cpu() and stride > 1 and (fills_phases or _is_large(cotangent, kernel.shape)):
         return _subpixel(cotangent, kernel, stride, padding, size)
     shape = (cotangent.shape[0], *size, kernel.shape[2])
     x = jax.ShapeDtypeStruct(shape, cotangent.dtype)
@@ -113,12 +115,20 @@ def kernel_gradient(
 ) -> jax.Array:
     """The gradient of `convolve` to its kernel, [kh, kw, C, O]."""
     shape = (*kernel_size, x.shape[-1], cotangent.shape[-1])
-    if _is_large(cotangent, shape):
+    if _on_cpu() and _is_large(cotangent, shape):
         return _kernel_gradient_in_blocks(x, cotangent, kernel_size, stride, padding)
-    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    grows = cotangent.shape[1] > x.shape[1] or cotangent.shape[2] > x.shape[2]
+    if _on_cpu() or grows:
+        # The barrier keeps XLA from making the padding the convolution's own again.
+        x = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), *padding, (0, 0))))
+        padding = _NO_PADDING
     kernel = jax.ShapeDtypeStruct(shape, x.dtype)
-    no_padding = ((0, 0), (0, 0))
-    return jax.linear_transpose(lambda k: _plain(x, k, stride, no_padding), kernel)(cotangent)[0]
+    return jax.linear_transpose(lambda k: _plain(x, k, stride, padding), kernel)(cotangent)[0]
+
+
+def _on_cpu() -> bool:
+    # Asked when a function is traced: it is compiled for the platform that JAX computes on.
+    return jax.default_backend() == "cpu"
 
 
 def _plain(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:

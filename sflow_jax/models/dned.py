@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sflow_jax.models.layers import Conv
+from sflow_jax.models.layers import Conv, max_pool_2x2, relu
 
 NUM_SIDE_OUTPUTS = 6  # N of eq. 4: five sides and their fusion
 
@@ -45,7 +45,7 @@ class DNED(nn.Module):
         stages = zip(_CONVOLUTIONS_PER_STAGE, _WIDTH_FACTORS, strict=True)
         for stage, (num_convolutions, factor) in enumerate(stages, start=1):
             if stage > 1:
-                x = nn.max_pool(x, (2, 2), (2, 2))
+                x = max_pool_2x2(x)
             for index in range(1, num_convolutions + 1):
                 conv = Conv(
                     self.width * factor,
@@ -55,10 +55,10 @@ class DNED(nn.Module):
                     kernel_init=nn.initializers.he_normal(),
                     name=f"conv{stage}_{index}",
                 )
-                x = nn.relu(conv(x))
-            side = nn.Conv(1, (1, 1), dtype=self.dtype, name=f"side_{stage}")(x)
+                x = relu(conv(x))
+            side = Conv(1, (1, 1), dtype=self.dtype, name=f"side_{stage}")(x)
             side_outputs.append(_resize_bilinear(side.astype(jnp.float32), size))
-        fuse = nn.Conv(1, (1, 1), kernel_init=nn.initializers.constant(0.2), name="fuse")
+        fuse = Conv(1, (1, 1), kernel_init=nn.initializers.constant(0.2), name="fuse")
         fusion = fuse(jnp.concatenate(side_outputs, axis=-1))
         return [*side_outputs, fusion]
 

@@ -19,6 +19,7 @@ from sflow_jax.models.layers import (
     average_pool_3x3,
     instance_norm,
     pad_to_multiple,
+    relu,
 )
 
 
@@ -45,7 +46,7 @@ class HalvingConv(nn.Module):
             dtype=self.dtype,
             kernel_init=INITIALIZER,
         )
-        return nn.relu(instance_norm(conv(x)))
+        return relu(instance_norm(conv(x)))
 
 
 class DoublingConv(nn.Module):
@@ -62,7 +63,7 @@ class DoublingConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, 2H, 2W, features]."""
-        return nn.relu(instance_norm(UpsampleConv(self.features, self.dtype)(x)))
+        return relu(instance_norm(UpsampleConv(self.features, self.dtype)(x)))
 
 
 def residual_block(remat: bool, dtype: Any, name: str) -> nn.Module:
@@ -91,7 +92,7 @@ class GlobalTrunk(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H, W, width]; H and W divide by 2**num_downsamplings."""
-        x = nn.relu(instance_norm(ReflectConv(self.width, 7, self.dtype, name="stem")(x)))
+        x = relu(instance_norm(ReflectConv(self.width, 7, self.dtype, name="stem")(x)))
         for level in range(1, self.num_downsamplings + 1):
             x = HalvingConv(self.width * 2**level, self.dtype, name=f"down_{level}")(x)
         for block in range(self.num_blocks):
@@ -137,7 +138,7 @@ class GlobalGenerator(nn.Module):
             float32 images [B, H, W, 3] in [-1, 1].
         """
         height, width = condition.shape[1:3]
-        x = pad_to_multiple(condition, 2**self.num_downsamplings)
+        x = pad_to_multiple(condition.astype(self.dtype), 2**self.num_downsamplings)
         trunk = GlobalTrunk(
             self.width,
             self.num_downsamplings,
@@ -176,7 +177,7 @@ class LocalEnhancer(nn.Module):
     def __call__(self, condition: jax.Array) -> jax.Array:
         """Generates images; arguments and result as for `GlobalGenerator`."""
         height, width = condition.shape[1:3]
-        x = pad_to_multiple(condition, 2 ** (self.num_downsamplings + 1))
+        x = pad_to_multiple(condition.astype(self.dtype), 2 ** (self.num_downsamplings + 1))
         trunk = GlobalTrunk(
             2 * self.width,
             self.num_downsamplings,
@@ -186,7 +187,7 @@ class LocalEnhancer(nn.Module):
             name="trunk",
         )
         coarse = trunk(average_pool_3x3(x))
-        fine = nn.relu(instance_norm(ReflectConv(self.width, 7, self.dtype, name="stem")(x)))
+        fine = relu(instance_norm(ReflectConv(self.width, 7, self.dtype, name="stem")(x)))
         x = coarse + HalvingConv(2 * self.width, self.dtype, name="down")(fine)
         for block in range(self.num_local_blocks):
             x = residual_block(self.remat, self.dtype, f"block_{block}")(x)

@@ -5,47 +5,53 @@ the convolutions compute in.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sflow_jax.models import convolution
 
 # pix2pixHD's initialisation (`weights_init` in its models/networks.py).
 INITIALIZER = nn.initializers.normal(stddev=0.02)
 
-# Taps of the 3-wide transposed kernel that meet each output phase: [phase, input offset, tap].
-# Output 2m reads input m through tap 1; output 2m + 1 reads inputs m, m + 1 through taps 2, 0.
-_PHASE_TAPS = np.zeros((2, 2, 3), np.float32)
-_PHASE_TAPS[0, 0, 1] = _PHASE_TAPS[1, 0, 2] = _PHASE_TAPS[1, 1, 0] = 1
-
 
 def convolve(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], padding: Any, **options: Any
+    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Any, **options: Any
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated` for Flax's layers; on a CPU in the forms that are fast there.
-
-    The choice is made once, when a function is traced: by the platform that JAX computes on.
-    """
-    if jax.default_backend() == "cpu" and _has_fast_form(kernel, strides, options):
-        if isinstance(padding, str):
-            padding = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, padding)
-        return convolution.convolve(x, kernel, strides[0], tuple(map(tuple, padding)))
+    """`jax.lax.conv_general_dilated` for Flax's layers, in forms that XLA makes fast code of."""
+    if isinstance(padding, str):
+        padding = jax.lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:-2], strides, padding)
+    padding = tuple(map(tuple, padding))
+    if _is_pointwise(kernel, padding, options):
+        x = x[:, *(slice(None, None, stride) for stride in strides)]
+        return jnp.matmul(x, kernel.reshape(kernel.shape[-2:]), precision=options["precision"])
+    if _has_fast_form(kernel, strides, options):
+        return convolution.convolve(x, kernel, strides[0], padding)
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
 
-def _has_fast_form(kernel: jax.Array, strides: tuple[int, int], options: dict[str, Any]) -> bool:
-    # Whatever the precision: a CPU multiplies in the type of its arguments.
-    is_ordinary = (
+def _is_pointwise(kernel: jax.Array, padding: tuple, options: dict[str, Any]) -> bool:
+    return (
+        set(kernel.shape[:-2]) == {1}
+        and set(padding) == {(0, 0)}
+        and set(options["lhs_dilation"]) == {1}
+        and options["feature_group_count"] == 1
+    )
+
+
+def _has_fast_form(kernel: jax.Array, strides: Sequence[int], options: dict[str, Any]) -> bool:
+    # A CPU multiplies in the type of its arguments, whatever the precision.
+    has_precision = options["precision"] is None or jax.default_backend() == "cpu"
+    return (
         kernel.ndim == 4
         and strides[0] == strides[1]
         and set(options["lhs_dilation"]) == set(options["rhs_dilation"]) == {1}
         and options["feature_group_count"] == 1
+        and has_precision
     )
-    return is_ordinary and kernel.shape[:2] != (1, 1)  # a plain product of matrices
 
 
 Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
@@ -62,9 +68,51 @@ def instance_norm(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
         An array of the shape and type of `x`.
     """
     values = x.astype(jnp.float32)
+    # Both moments in one pass over memory. Where the mean is large they would cancel out, so that a
+    # pixel is taken off before.
+    height, width = x.shape[1:3]
+    values -= jax.lax.stop_gradient(values[:, height // 2, width // 2][:, None, None])
     mean = values.mean((1, 2), keepdims=True)
-    variance = jnp.square(values - mean).mean((1, 2), keepdims=True)
-    return ((values - mean) * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
+    variance = jnp.square(values).mean((1, 2), keepdims=True) - jnp.square(mean)
+    scale = jax.lax.rsqrt(jnp.maximum(variance, 0) + epsilon)
+    return ((values - mean) * scale).astype(x.dtype)
+
+
+@jax.custom_vjp
+def relu(x: jax.Array) -> jax.Array:
+    """`jax.nn.relu` whose gradient looks at its result instead of its input.
+
+    The input need not be kept then, and a GPU's library computes both with the convolution.
+    """
+    return jnp.maximum(x, 0)
+
+
+def _relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    y = relu(x)
+    return y, y
+
+
+def _relu_backward(y: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+    # Not `y > 0`, which XLA would turn into `x > 0`.
+    return (jnp.where(y != 0, cotangent, 0),)
+
+
+relu.defvjp(_relu_forward, _relu_backward)
+
+
+def max_pool_2x2(x: jax.Array) -> jax.Array:
+    """Halves [B, H, W, C] by the largest of 2x2 pixels; an odd last row or column is left out.
+
+    Of equal pixels the first one, row by row, gets the gradient, as in PyTorch. `nn.max_pool` gives
+    the same, but its gradient is a scatter, which no platform makes fast code of.
+    """
+    x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
+    x = _first_largest(x[:, :, ::2], x[:, :, 1::2])
+    return _first_largest(x[:, ::2], x[:, 1::2])
+
+
+def _first_largest(first: jax.Array, second: jax.Array) -> jax.Array:
+    return jnp.where(second > first, second, first)
 
 
 def average_pool_3x3(x: jax.Array) -> jax.Array:
@@ -116,10 +164,6 @@ class ReflectConv(nn.Module):
 class UpsampleConv(nn.Module):
     """Transposed convolution: kernel 3, stride 2, padding 1, output padding 1 in torch's terms.
 
-    On a CPU it is what `convolution` makes of it; elsewhere it is computed in the sub-pixel form:
-    the 3x3 kernel rearranged into a 2x2 convolution to four times the channels, then depth to
-    space. The result is exactly the same, without convolutions of a dilated input.
-
     Attributes:
         features: output channels.
         dtype: type of the computation.
@@ -135,36 +179,9 @@ class UpsampleConv(nn.Module):
         kernel = self.param("kernel", INITIALIZER, (3, 3, channels, self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
-        if jax.default_backend() == "cpu":
-            kernel = kernel.transpose(0, 1, 3, 2)  # of the convolution that it transposes
-            size, padding = (2 * height, 2 * width), ((1, 1), (1, 1))
-            return convolution.convolve_transposed(x, kernel, 2, padding, size) + bias
-        return upsample_subpixel(x, kernel) + bias
-
-
-def upsample_subpixel(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`UpsampleConv` without its bias, in the sub-pixel form.
-
-    Args:
-        x: [B, H, W, C].
-        kernel: [3, 3, C, O].
-
-    Returns:
-        [B, 2H, 2W, O].
-    """
-    batch, height, width, channels = x.shape
-    features = kernel.shape[-1]
-    taps = _PHASE_TAPS.astype(kernel.dtype)
-    phases = jnp.einsum("pak,qbl,klio->abipqo", taps, taps, kernel)
-    x = jax.lax.conv_general_dilated(
-        x,
-        phases.reshape(2, 2, channels, 4 * features),
-        window_strides=(1, 1),
-        padding=((0, 1), (0, 1)),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-    x = x.reshape(batch, height, width, 2, 2, features)
-    return x.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, features)
+        kernel = kernel.transpose(0, 1, 3, 2)  # of the convolution that it transposes
+        size, padding = (2 * height, 2 * width), ((1, 1), (1, 1))
+        return convolution.convolve_transposed(x, kernel, 2, padding, size) + bias
 
 
 class ResidualBlock(nn.Module):
@@ -180,6 +197,6 @@ class ResidualBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H, W, C]."""
         y = ReflectConv(x.shape[-1], 3, self.dtype)(x)
-        y = nn.relu(instance_norm(y))
+        y = relu(instance_norm(y))
         y = ReflectConv(x.shape[-1], 3, self.dtype)(y)
         return x + instance_norm(y)

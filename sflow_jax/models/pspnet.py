@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sflow_jax.models.layers import Conv
 from sflow_jax.ops import resize
 
 STRIDE = 8
@@ -75,7 +76,7 @@ class BatchNorm(nn.Module):
 def _conv(x: jax.Array, channels: int, kernel: int, training: bool, **options: Any) -> jax.Array:
     """A convolution with PyTorch's padding, which keeps the size unless there is a stride."""
     options = {"use_bias": False, **options}
-    conv = nn.Conv(
+    conv = Conv(
         channels,
         (kernel, kernel),
         padding=kernel // 2 * options.get("kernel_dilation", 1),

@@ -5,6 +5,7 @@ behind each 3x3 convolution, which `fold_batch_norm` then merges into the kernel
 and used has no norm, so no result depends on the batch or on running statistics.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ class ConvBlock(nn.Module):
                 use_running_average=False, momentum=0.98, epsilon=_NORM_EPSILON, name="norm"
             )
             x = norm(x)
-        return nn.relu(x)
+        return layers.relu(x)
 
 
 def fold_batch_norm(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,7 +96,7 @@ class Encoder(nn.Module):
         first, last = [], []
         for stage, width in enumerate(self.widths, start=1):
             if stage > 1:
-                x = nn.max_pool(x, (2, 2), (2, 2))
+                x = layers.max_pool_2x2(x)
             first.append(ConvBlock(width, self.training, self.dtype, name=f"block{stage}_1")(x))
             x = ConvBlock(width, self.training, self.dtype, name=f"block{stage}_2")(first[-1])
             last.append(x)
@@ -121,9 +122,10 @@ class Decoder(nn.Module):
         x = stages[-1]
         for stage in range(len(self.widths), 0, -1):
             width = self.widths[stage - 1]
-            below = nn.Conv(width, (1, 1), dtype=self.dtype, name=f"below{stage}")(x)
-            skip = nn.Conv(width, (1, 1), dtype=self.dtype, name=f"skip{stage}")(stages[stage - 1])
-            x = nn.relu(below.repeat(2, 1).repeat(2, 2) + skip)
+            side = functools.partial(layers.Conv, width, (1, 1), dtype=self.dtype)
+            below = side(name=f"below{stage}")(x)
+            skip = side(name=f"skip{stage}")(stages[stage - 1])
+            x = layers.relu(below.repeat(2, 1).repeat(2, 2) + skip)
             x = ConvBlock(width, self.training, self.dtype, name=f"block{stage}")(x)
         return x
 
@@ -149,7 +151,7 @@ class Segmenter(nn.Module):
         """Builds the layers that `__call__` and `features` share."""
         self.encoder = Encoder(self.widths, self.training, self.dtype)
         self.decoder = Decoder(self.decoder_widths, self.training, self.dtype)
-        self.classifier = nn.Conv(self.num_classes, (1, 1))
+        self.classifier = layers.Conv(self.num_classes, (1, 1))
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Computes logits.

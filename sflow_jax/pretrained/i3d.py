@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from sflow_jax.errors import InputError
+from sflow_jax.models.layers import Conv
 from sflow_jax.pretrained import conversion as conversions
 from sflow_jax.pretrained import variables, weights
 
@@ -67,7 +68,7 @@ _TENSORFLOW_LEAVES = {
 
 
 def _convolution(channels: int, side: int = 1, stride: int = 1, use_bias: bool = False) -> nn.Conv:
-    return nn.Conv(
+    return Conv(
         channels,
         (side,) * 3,
         stride,

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sflow_jax.models.layers import Conv
+from sflow_jax.models.layers import Conv, max_pool_2x2, relu
 from sflow_jax.pretrained import variables, weights
 from sflow_jax.pretrained.conversion import Conversion
 
@@ -53,11 +53,11 @@ class VGG19Features(nn.Module):
         slices = []
         for stage, (channels, num_convolutions) in enumerate(_STAGES, start=1):
             if stage > 1:
-                x = nn.max_pool(x, (2, 2), (2, 2))
+                x = max_pool_2x2(x)
             for index in range(1, num_convolutions + 1):
                 name = f"conv{stage}_{index}"
                 x = Conv(channels, (3, 3), padding=1, dtype=self.dtype, name=name)(x)
-                x = nn.relu(x)
+                x = relu(x)
                 if index == 1:
                     slices.append(x)
         return slices

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from sflow_jax import losses
 from sflow_jax.losses import DiscriminatorOutput
@@ -194,6 +195,7 @@ def update_state(
     config: ml_collections.ConfigDict,
 ) -> TrainState:
     """Applies both optimisers and moves the average; gradients are those of the whole batch."""
+    grads, discriminator_grads = jax.tree.map(_as_stored, (grads, discriminator_grads))
     optimizer, discriminator_optimizer = create_optimizers(config, schedule)
     updates, optimizer_state = optimizer.update(grads, state.optimizer_state)
     params = optax.apply_updates(state.params, updates)
@@ -214,6 +216,15 @@ def update_state(
         discriminator_optimizer_state=discriminator_optimizer_state,
         ema_params=optax.incremental_update(params, state.ema_params, 1 - decay),
     )
+
+
+def _as_stored(gradient: jax.Array) -> jax.Array:
+    """The gradient in the memory layout of its parameter.
+
+    A GPU's library gives kernel gradients in another one. XLA would compute the whole update in
+    that, and copy parameters, moments and average there and back.
+    """
+    return with_layout_constraint(gradient, Layout(tuple(range(gradient.ndim))))
 
 
 def _gradient_norms(grads: dict[str, Any], discriminator_grads: Params) -> Metrics:

@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,9 @@ from sflow_jax.models.layers import (
     UpsampleConv,
     average_pool_3x3,
     instance_norm,
+    max_pool_2x2,
     pad_to_multiple,
+    relu,
 )
 from tests.fast_jit import fast_jit
 from tests.random_weights import init_random
@@ -88,6 +91,36 @@ def test_instance_norm_has_float32_statistics_in_bfloat16():
     assert found.dtype == jnp.bfloat16
     expected = instance_norm(x.astype(jnp.float32))
     np.testing.assert_allclose(found.astype(jnp.float32), expected, atol=0.02)
+
+
+def test_instance_norm_has_the_gradient_of_the_definition():
+    means = jnp.array([0.0, 5, 100, 7])
+    x = jnp.asarray(np.random.RandomState(0).standard_normal((2, 5, 3, 4))) + means
+    cotangent = jnp.asarray(np.random.RandomState(1).standard_normal(x.shape))
+
+    def definition(x):
+        return (x - x.mean((1, 2), keepdims=True)) / jnp.sqrt(x.var((1, 2), keepdims=True) + 1e-5)
+
+    found, expected = (jax.vjp(f, x)[1](cotangent)[0] for f in (instance_norm, definition))
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+
+
+def test_relu_is_jax_own_with_its_gradient():
+    x = jnp.array([-2.0, -0.0, 0.0, 1e-30, 3.0])
+    cotangent = jnp.arange(1.0, 6)
+    for found, expected in zip(*(jax.vjp(f, x) for f in (relu, nn.relu)), strict=True):
+        found, expected = (y(cotangent)[0] if callable(y) else y for y in (found, expected))
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 7), (2, 3)])
+def test_max_pool_is_flax_own_with_its_gradient_among_equals(size):
+    x = integers(2, *size, 3) // 3  # many equal pixels
+    found, pullback = jax.vjp(max_pool_2x2, x)
+    expected, expected_pullback = jax.vjp(lambda x: nn.max_pool(x, (2, 2), (2, 2)), x)
+    np.testing.assert_array_equal(found, expected)
+    cotangent = integers(*expected.shape, seed=1)
+    np.testing.assert_array_equal(pullback(cotangent)[0], expected_pullback(cotangent)[0])
 
 
 @pytest.mark.parametrize("size", [(6, 8), (5, 7)])

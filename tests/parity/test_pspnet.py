@@ -179,8 +179,9 @@ def test_windows_of_equal_size_are_right_where_the_side_divides():
         )
 
 
-def test_nothing_is_multiplied_in_a_coarser_type():
+def test_nothing_is_multiplied_in_a_coarser_type(monkeypatch):
     """GPU and TPU would do so by default; no CPU shows the difference."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     images = jax.ShapeDtypeStruct((1, 9, 9, 3), jnp.float32)
     network = PSPNet(CLASSES, **SMALL)
     text = jax.jit(network.apply).lower(pspnet.random_variables(**SMALL), images).as_text()
