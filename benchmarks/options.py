@@ -12,23 +12,31 @@ Size = tuple[int, int, int]
 
 
 def add_shared(parser: argparse.ArgumentParser, name: str, sizes: str, batch_sizes: str) -> None:
-    """Adds the options of peers, sizes, types, repetitions and results.
+    """Adds the options of peers and repetitions, and those of `add_cases`."""
+    parser.add_argument("--pix2pixhd", type=pathlib.Path, metavar="CHECKOUT")
+    variants = list(pix2pixhd.VARIANTS)
+    parser.add_argument("--variants", type=words, default=variants, metavar="A,B,A+B")
+    parser.add_argument("--torch_threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--num_measurements", type=int, default=5)
+    add_cases(parser, name, sizes, batch_sizes, "float32")
+
+
+def add_cases(
+    parser: argparse.ArgumentParser, name: str, sizes: str, batch_sizes: str, dtype: str
+) -> None:
+    """Adds the options of sizes, types and results.
 
     Args:
         parser: gets the options.
         name: of the JSON file, by default.
         sizes: by default.
         batch_sizes: by default.
+        dtype: by default.
     """
-    parser.add_argument("--pix2pixhd", type=pathlib.Path, metavar="CHECKOUT")
-    variants = list(pix2pixhd.VARIANTS)
-    parser.add_argument("--variants", type=words, default=variants, metavar="A,B,A+B")
-    parser.add_argument("--torch_threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--sizes", type=_sizes, default=_sizes(sizes), metavar="WxH:NGF,...")
     parser.add_argument("--batch_sizes", type=_integers, default=_integers(batch_sizes))
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default=dtype)
     parser.add_argument("--set", type=_changes, default={}, metavar="FIELD=VALUE,...")
-    parser.add_argument("--num_measurements", type=int, default=5)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
     parser.add_argument("--name", default=name, help="of the JSON file")
 

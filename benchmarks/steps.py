@@ -26,8 +26,8 @@ NUM_CLASSES = 35
 
 _PLACE = re.compile(r'%(\S+) = .*metadata={op_name="([^"]*)"')
 
-# Stage B from the first step: DNED's edges reach the generator.
-_SCHEDULE = Schedule(1000, 0, 0, 1000, 2000, 2000)
+SCHEDULE = Schedule(1000, 0, 0, 1000, 2000, 2000)
+"""Stage B from the first step: DNED's edges reach the generator."""
 
 
 class NoDNED(nn.Module):
@@ -90,6 +90,18 @@ def random_batch(config: ml_collections.ConfigDict, batch_size: int) -> dict[str
     return batch
 
 
+def make_networks(
+    config: ml_collections.ConfigDict,
+) -> tuple[Networks, PerceptualNetwork | None]:
+    """The networks of a config, with a perceptual one of random weights where it has a share."""
+    networks = create_networks(config, NUM_CLASSES)
+    if config.loss.perceptual == 0:
+        return Networks(networks.generator, NoDNED(), networks.discriminator, NUM_CLASSES), None
+    dtype = jnp.dtype(config.train.compute_dtype)
+    network = VGG19Features(normalize=config.loss.perceptual_input, dtype=dtype)
+    return networks, PerceptualNetwork(network.apply, _random_vgg19(network))
+
+
 class OurStep:
     """A compiled train step with its state.
 
@@ -104,11 +116,11 @@ class OurStep:
 
     def __init__(self, config: ml_collections.ConfigDict, batch: Mapping[str, np.ndarray]):
         before = _memory("bytes_in_use")
-        networks, perceptual = _networks(config)
+        networks, perceptual = make_networks(config)
         self._perceptual_params = jax.device_put(perceptual.params if perceptual else {})
         self._batch = jax.device_put(dict(batch))
-        self._state = create_state(networks, config, _SCHEDULE)
-        step = make_train_step(networks, perceptual, _SCHEDULE, config, axis_name=None)
+        self._state = create_state(networks, config, SCHEDULE)
+        step = make_train_step(networks, perceptual, SCHEDULE, config, axis_name=None)
         start = time.perf_counter()
         arguments = (self._state, self._perceptual_params, self._batch)
         lowered = jax.jit(step, donate_argnums=0).lower(*arguments)
@@ -142,15 +154,6 @@ def repeat(function: Callable[[], Any], times: int) -> Callable[[], Any]:
         return result
 
     return repeated
-
-
-def _networks(config: ml_collections.ConfigDict) -> tuple[Networks, PerceptualNetwork | None]:
-    networks = create_networks(config, NUM_CLASSES)
-    if config.loss.perceptual == 0:
-        return Networks(networks.generator, NoDNED(), networks.discriminator, NUM_CLASSES), None
-    dtype = jnp.dtype(config.train.compute_dtype)
-    network = VGG19Features(normalize=config.loss.perceptual_input, dtype=dtype)
-    return networks, PerceptualNetwork(network.apply, _random_vgg19(network))
 
 
 def _random_vgg19(network: VGG19Features) -> Batch:
