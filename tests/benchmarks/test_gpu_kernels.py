@@ -22,7 +22,7 @@ ENTRY %main (x: f32[4,2], k: bf16[8], m: pred[16]) -> f32[4,2] {
   %fusion.1 = f32[4,2]{1,0} fusion(%x, /*index=1*/%k), kind=kLoop, calls=%fused_add
   %conv.2 = (bf16[8]{0}, u8[0]{0}) custom-call(%k, %m), custom_call_target="__cudnn$convForward"
   %start = (s32[], f32[4,2]{1,0}) tuple(%zero, %fusion.1)
-  %loop = (s32[], f32[4,2]{1,0}) while(%start), body=%body, backend_config={"known_trip_count":{"n":"3"}}
+  %loop = (s32[], f32[4,2]{1,0}) while(%start), body=%body, config={"known_trip_count":{"n":"3"}}
   ROOT %end = f32[4,2]{1,0} get-tuple-element(%loop), index=1
 }
 """
