@@ -1,35 +1,43 @@
-"""What XLA plans for the train step on a GPU that need not be there.
+"""What XLA plans for training and sampling on a GPU that need not be there.
 
     pip install "jax[cuda12]==$(python -c 'import jax; print(jax.__version__)')"
     python -m benchmarks.gpu_plan [--gpu H200] [--sizes 512x256:64] [--batch_sizes 1,8]
-        [--rows image,video] [--set generator.remat=True] [--output DIR]
+        [--rows image,video,sample] [--set generator.remat=True] [--output DIR]
 
-The step is compiled ahead of time for the GPU, as training compiles it there, but for the choice
-among cuDNN's algorithms, which needs the device; their working memory is not part of the plan.
-Columns: memory of the state with the batch, and of what is temporary; kernels that a step starts,
-and those of them that are convolutions of cuDNN; gigabytes that all of them read and write, with
-nothing from the cache. 'estimate' is no measurement: the convolutions at `--peak_tflops` and every
-other kernel at `--bandwidth` (TB/s), one after the other, without what it takes to start them. A
-real step takes longer.
+The train step and the translation of frames are compiled ahead of time, as they would be on the
+GPU, but for the choice among cuDNN's algorithms, which needs the device; their working memory is
+not part of the plan. Columns: memory of the state with the batch, and of what is temporary; kernels
+that a call starts, and those of them that are convolutions of cuDNN; gigabytes that all of them
+read and write, with nothing from the cache. 'estimate' is no measurement: the convolutions at
+`--peak_tflops` and every other kernel at `--bandwidth` (TB/s), one after the other, without what it
+takes to start them. A real call takes longer.
 """
 
 import argparse
 import itertools
 import os
 import unittest.mock
+from collections.abc import Callable, Sequence
+from typing import Any
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # what computes here; the GPU is only compiled for
 
 import jax
+import ml_collections
 from jax.experimental import topologies
 
 from benchmarks import gpu_kernels, measure, steps
 from benchmarks import options as options_lib
+from sflow_jax.inference import make_translate
+from sflow_jax.models.flops import forward_flops
 from sflow_jax.training.flops import step_flops
-from sflow_jax.training.state import initial_state
+from sflow_jax.training.state import init_params, initial_state
 from sflow_jax.training.step import make_train_step
 
-ROWS = ("image", "video")
+# In the words of the other tables.
+_ROWS = {"image": "step, image", "video": "step, pair of frames", "sample": "sampling"}
+
+Program = tuple[jax.stages.Lowered, float]
 
 # Memory in GB and its bandwidth in TB/s, by NVIDIA's data sheets; the rest is the same chip.
 _GPUS = {"H100": (80, 3.35), "H200": (141, 4.8)}
@@ -67,7 +75,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options_lib.add_cases(parser, "gpu_plan", "512x256:64", batch_sizes="1,8", dtype="bfloat16")
-    parser.add_argument("--rows", type=options_lib.words, default=list(ROWS), metavar="A,B")
+    parser.add_argument("--rows", type=options_lib.words, default=list(_ROWS), metavar="A,B")
     parser.add_argument("--gpu", choices=list(_GPUS), default="H200")
     parser.add_argument("--peak_tflops", type=float, default=790)
     parser.add_argument("--bandwidth", type=float, default=4.3, help="TB/s")
@@ -85,9 +93,10 @@ def main() -> None:
     ):
         config = steps.make_config(*size, options.dtype, options.set)
         config = steps.as_video(config) if kind == "video" else config
+        lower = lower_translation if kind == "sample" else lower_step
+        plan = describe(lower(config, batch_size, device), options.peak_tflops, options.bandwidth)
         shared = options_lib.columns(options, size, batch_size)
-        plan = describe(config, batch_size, device, options.peak_tflops, options.bandwidth)
-        rows.append({"step": f"S-Flow GAN, {kind}", "gpu": options.gpu, **shared, **plan})
+        rows.append({"program": _ROWS[kind], "gpu": options.gpu, **shared, **plan})
     measure.report(options.name, rows, options.output)
 
 
@@ -103,44 +112,61 @@ def find_device(name: str) -> jax.Device:
     return topology.devices[0]
 
 
-def describe(
-    config, batch_size: int, device: jax.Device, peak_tflops: float, bandwidth: float
-) -> dict[str, object]:
-    """The columns of one step."""
+def lower_step(config: ml_collections.ConfigDict, batch_size: int, device: jax.Device) -> Program:
+    """The train step, lowered, and its TFLOP counted by hand."""
     networks, perceptual = steps.make_networks(config)
-    batch = jax.tree.map(jax.api_util.shaped_abstractify, steps.random_batch(config, batch_size))
-    state = jax.eval_shape(lambda: initial_state(networks, config, steps.SCHEDULE))
     step = make_train_step(networks, perceptual, steps.SCHEDULE, config, axis_name=None)
+    state = jax.eval_shape(lambda: initial_state(networks, config, steps.SCHEDULE))
+    params = jax.eval_shape(lambda: perceptual.params if perceptual else {})
     placement = jax.sharding.SingleDeviceSharding(device)
     jitted = jax.jit(step, donate_argnums=0, in_shardings=placement)
-    params = jax.eval_shape(lambda: perceptual.params if perceptual else {})
+    lowered = _lower(jitted, state, params, steps.random_batch(config, batch_size))
+    by_hand = step_flops(networks, perceptual, config, (config.data.height, config.data.width))
+    return lowered, sum(by_hand.values()) * batch_size * config.data.frames / 1e12
+
+
+def lower_translation(
+    config: ml_collections.ConfigDict, batch_size: int, device: jax.Device
+) -> Program:
+    """The translation of frames as sampling runs it, lowered, and its TFLOP counted by hand."""
+    networks, _ = steps.make_networks(config)
+    params = jax.eval_shape(lambda: init_params(networks, config)[0])
+    batch = steps.random_batch(config, batch_size)
+    frames = params, batch["label"][:, 0], batch["image"][:, 0]
+    translate = make_translate(networks, config)
+    placement = jax.sharding.SingleDeviceSharding(device)
+    lowered = _lower(jax.jit(translate.__wrapped__, in_shardings=placement), *frames)
+    return lowered, forward_flops(translate.__wrapped__, *frames) / 1e12
+
+
+def _lower(function: Callable, *arguments: Any) -> jax.stages.Lowered:
     # The layers choose their forms by the platform that JAX computes on.
     with unittest.mock.patch("jax.default_backend", return_value="gpu"):
-        lowered = jitted.lower(state, params, batch)
+        return function.lower(*arguments)
+
+
+def describe(program: Program, peak_tflops: float, bandwidth: float) -> dict[str, object]:
+    """The columns of one program."""
+    lowered, tflop = program
     compiled = lowered.compile()
     memory = compiled.memory_analysis()
     kernels = gpu_kernels.parse(compiled.as_text())
-    num_images = batch_size * config.data.frames
-    by_hand = step_flops(networks, perceptual, config, (config.data.height, config.data.width))
-    tflop = sum(by_hand.values()) * num_images / 1e12
-    moved = {
-        is_convolution: sum(
-            kernel.num_bytes * kernel.num_calls
-            for kernel in kernels
-            if kernel.is_convolution == is_convolution
-        )
-        for is_convolution in (False, True)
-    }
-    seconds = tflop / peak_tflops + moved[False] / (bandwidth * 1e12)
+    convolutions = [kernel for kernel in kernels if kernel.is_convolution]
+    others = [kernel for kernel in kernels if not kernel.is_convolution]
+    seconds = tflop / peak_tflops + _gigabytes(others) / (1e3 * bandwidth)
     return {
-        "state GiB": round(memory.argument_size_in_bytes / 2**30, 2),
+        "arguments GiB": round(memory.argument_size_in_bytes / 2**30, 2),
         "temporary GiB": round(memory.temp_size_in_bytes / 2**30, 2),
         "kernels": sum(kernel.num_calls for kernel in kernels),
-        "convolutions": sum(kernel.num_calls for kernel in kernels if kernel.is_convolution),
-        "GB moved": round(sum(moved.values()) / 1e9, 1),
+        "convolutions": sum(kernel.num_calls for kernel in convolutions),
+        "GB moved": round(_gigabytes(kernels), 1),
         "TFLOP": round(tflop, 2),
         "estimate": f"{1e3 * seconds:.1f} ms, {tflop / seconds / peak_tflops:.0%} of the limit",
     }
+
+
+def _gigabytes(kernels: Sequence[gpu_kernels.Kernel]) -> float:
+    return sum(kernel.num_bytes * kernel.num_calls for kernel in kernels) / 1e9
 
 
 if __name__ == "__main__":

@@ -123,7 +123,24 @@ def average_pool_3x3(x: jax.Array) -> jax.Array:
 
 def reflect_pad(x: jax.Array, size: int) -> jax.Array:
     """Pads height and width of [B, H, W, C] by `size` on every side, the border not repeated."""
-    return jnp.pad(x, ((0, 0), (size, size), (size, size), (0, 0)), mode="reflect")
+    return _reflect(_reflect(x, size, 1), size, 2)
+
+
+def _reflect(x: jax.Array, size: int, axis: int) -> jax.Array:
+    # As a sum of padded parts it is computed together with what comes before, both axes at once;
+    # what `jnp.pad` concatenates is written to memory for each axis.
+    length = x.shape[axis]
+    before = jax.lax.slice_in_dim(x, 1, size + 1, axis=axis)
+    behind = jax.lax.slice_in_dim(x, length - size - 1, length - 1, axis=axis)
+    parts = ((jnp.flip(before, axis), 0), (x, size), (jnp.flip(behind, axis), size + length))
+    return sum(_place(part, start, length + 2 * size, axis) for part, start in parts)
+
+
+def _place(x: jax.Array, start: int, length: int, axis: int) -> jax.Array:
+    """Surrounds `x` with zeros."""
+    padding = [(0, 0)] * x.ndim
+    padding[axis] = (start, length - start - x.shape[axis])
+    return jnp.pad(x, padding)
 
 
 def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:

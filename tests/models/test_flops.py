@@ -68,3 +68,11 @@ def test_other_methods_and_transformations_are_counted_once():
 def test_networks_of_the_paper(module, channels, tera):
     inputs = [images(1, 256, 512, number) for number in channels]
     assert count(module, *inputs) / 1e12 == pytest.approx(tera, rel=0.06)
+
+
+def test_a_function_that_was_traced_before_is_counted_again():
+    module = nn.Dense(7)
+    initialise = module.init
+    jax.eval_shape(initialise, jax.random.key(0), images(3, 5))
+    for _ in range(2):
+        assert forward_flops(initialise, jax.random.key(0), images(3, 5)) == 2 * 3 * 5 * 7
