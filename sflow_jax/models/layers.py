@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sflow_jax.models import convolution
 
@@ -117,8 +118,16 @@ def _first_largest(first: jax.Array, second: jax.Array) -> jax.Array:
 
 def average_pool_3x3(x: jax.Array) -> jax.Array:
     """Halves [B, H, W, C] by 3x3 averages at stride 2, padding not counted in the average."""
-    padding = ((1, 1), (1, 1))
-    return nn.avg_pool(x, (3, 3), (2, 2), padding, count_include_pad=False)
+    # Not `nn.avg_pool`, whose counts XLA takes seconds to work out for large images.
+    counts = np.multiply.outer(*(_pixels_in_windows(side) for side in x.shape[1:3]))
+    sums = nn.pool(x, 0.0, jax.lax.add, (3, 3), (2, 2), ((1, 1), (1, 1)))
+    return sums / counts[..., None].astype(x.dtype)
+
+
+def _pixels_in_windows(side: int) -> np.ndarray:
+    """How many pixels each window along a side holds; window i begins at pixel 2 i - 1."""
+    starts = np.arange(-1, side, 2)[: (side + 1) // 2]
+    return np.minimum(starts + 3, side) - np.maximum(starts, 0)
 
 
 def reflect_pad(x: jax.Array, size: int) -> jax.Array:
