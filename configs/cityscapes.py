@@ -6,6 +6,7 @@
 DIR holds `leftImg8bit` and `gtFine` as the dataset's own archives unpack. VGG19's weights are
 needed once: python -m sflow_jax.pretrained.weights get vgg19.
 
+On a GPU or TPU add --config.train.compute_dtype=bfloat16: parameters and norms stay float32.
 768x384 trains without another change: --config.data.width=768 --config.data.height=384.
 """
 

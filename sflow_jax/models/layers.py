@@ -58,8 +58,11 @@ def _has_fast_form(kernel: jax.Array, strides: Sequence[int], options: dict[str,
 Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def instance_norm(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
     """Normalises every channel of every example over its pixels, without affine parameters.
+
+    Two passes over memory, and two for the gradient, which keeps `x` in its own type.
 
     Args:
         x: [B, H, W, C] of any float type; the statistics are computed in float32.
@@ -68,20 +71,38 @@ def instance_norm(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
     Returns:
         An array of the shape and type of `x`.
     """
-    values = x.astype(jnp.float32)
-    # Both moments in one pass over memory. Where the mean is large they would cancel out, so that a
-    # pixel is taken off before.
-    height, width = x.shape[1:3]
-    values -= jax.lax.stop_gradient(values[:, height // 2, width // 2][:, None, None])
+    return _norm_forward(x, epsilon)[0]
+
+
+def _norm_forward(x: jax.Array, epsilon: float) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    # Both moments in one pass. Where the mean is large they would cancel out, so that about the
+    # mean, that of a few pixels, is taken off before.
+    rows, columns = (max(1, side // 8) for side in x.shape[1:3])
+    offset = x[:, ::rows, ::columns].astype(jnp.float32).mean((1, 2), keepdims=True)
+    values = x.astype(jnp.float32) - offset
     mean = values.mean((1, 2), keepdims=True)
     variance = jnp.square(values).mean((1, 2), keepdims=True) - jnp.square(mean)
     scale = jax.lax.rsqrt(jnp.maximum(variance, 0) + epsilon)
-    return ((values - mean) * scale).astype(x.dtype)
+    return ((values - mean) * scale).astype(x.dtype), (x, offset, mean, scale)
+
+
+def _norm_backward(
+    epsilon: float, kept: tuple[jax.Array, ...], cotangent: jax.Array
+) -> tuple[jax.Array]:
+    x, offset, mean, scale = kept
+    normed = ((x.astype(jnp.float32) - offset) - mean) * scale
+    cotangent = cotangent.astype(jnp.float32)
+    along = (cotangent * normed).mean((1, 2), keepdims=True)
+    centred = cotangent - cotangent.mean((1, 2), keepdims=True)
+    return ((scale * (centred - along * normed)).astype(x.dtype),)
+
+
+instance_norm.defvjp(_norm_forward, _norm_backward)
 
 
 @jax.custom_vjp
 def relu(x: jax.Array) -> jax.Array:
-    """`jax.nn.relu` whose gradient looks at its result instead of its input.
+    """`jax.nn.relu` whose gradient, in reverse mode only, looks at its result instead of its input.
 
     The input need not be kept then, and a GPU's library computes both with the convolution.
     """

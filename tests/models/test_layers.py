@@ -84,6 +84,15 @@ def test_instance_norm_is_per_example_and_channel_with_the_biased_variance():
     np.testing.assert_array_equal(found[..., 3], 0)  # a flat channel
 
 
+def test_instance_norm_is_exact_with_an_outlier_anywhere():
+    random = np.random.RandomState(0)
+    x = random.standard_normal((1, 32, 48, 4))
+    for channel, place in enumerate([(0, 0), (16, 24), (4, 6), (31, 47)]):
+        x[0, *place, channel] = 100
+    expected = (x - x.mean((1, 2))) / np.sqrt(x.var((1, 2)) + 1e-5)
+    np.testing.assert_allclose(instance_norm(x.astype(np.float32)), expected, rtol=1e-5, atol=1e-5)
+
+
 def test_instance_norm_has_float32_statistics_in_bfloat16():
     x = (np.random.RandomState(0).standard_normal((1, 64, 64, 1)) + 100).astype(np.float32)
     x = jnp.asarray(x, jnp.bfloat16)
