@@ -14,7 +14,7 @@ peak memory is that of its rows:
   flow operator is what eq. 8 and the mask cost, with the gradient, timed alone.
 
 Batches lie on the device already. A measurement is of several steps (`--steps`), the first of which
-finds the caches full of the other program's data; on a GPU they are waited for once, as in training.
+finds the caches full of the other program's data; on a GPU they are waited for together.
 GFLOP are those of our convolutions, counted by hand, with gradients to the inputs of first layers
 although most of them are not needed (3 to 4 %), and for comparison all of our step as XLA counts it
 before it optimises (the body of a loop once: on a CPU that leaves out up to a tenth). TFLOP/s and
