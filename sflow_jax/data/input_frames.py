@@ -9,6 +9,7 @@ or any tree of such folders, such as `SEQUENCE/{label,cg,image}` or an exported 
 
 import concurrent.futures
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -209,18 +210,20 @@ def read_batches(
         batch_sizes: B for each size of frames, the same for all batches of a size.
         class_table: the meaning of the label maps.
     """
-    for size, batch_size in batch_sizes.items():
-        same_size = [frame for frame in frames if frame.size == size]
-        for start in range(0, len(same_size), batch_size):
-            some = same_size[start : start + batch_size]
-            label = [images.read_label_map(frame.label, class_table) for frame in some]
-            edge_image = [_read_edge_image(frame) for frame in some]
-            padding = batch_size - len(some)
-            yield InputBatch(
-                some,
-                np.stack(label + label[-1:] * padding),
-                np.stack(edge_image + edge_image[-1:] * padding),
-            )
+    read_label_map = functools.partial(images.read_label_map, class_table=class_table)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for size, batch_size in batch_sizes.items():
+            same_size = [frame for frame in frames if frame.size == size]
+            for start in range(0, len(same_size), batch_size):
+                some = same_size[start : start + batch_size]
+                label = list(pool.map(read_label_map, [frame.label for frame in some]))
+                edge_image = list(pool.map(_read_edge_image, some))
+                padding = batch_size - len(some)
+                yield InputBatch(
+                    some,
+                    np.stack(label + label[-1:] * padding),
+                    np.stack(edge_image + edge_image[-1:] * padding),
+                )
 
 
 def _read_edge_image(frame: InputFrame) -> np.ndarray:

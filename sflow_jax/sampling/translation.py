@@ -1,6 +1,7 @@
 """From frames to PNG files."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -27,33 +28,36 @@ def translate_missing(sampling: Sampling) -> None:
     missing = [frame for frame in sampling.frames if not sampling.is_done(frame)]
     total = len(sampling.frames)
     model = sampling.model
-    with tqdm.tqdm(
+    progress = tqdm.tqdm(
         total=total,
         initial=total - len(missing),
         desc="sampling",
         unit="frame",
         bar_format=_BAR_FORMAT,
-    ) as bar:
+    )
+    with progress as bar, ThreadPoolExecutor() as pool:
         # Results are fetched one step late: the device computes while files are read and written.
         waiting = None
         for batch in input_frames.read_batches(missing, sampling.batch_sizes, model.class_table):
             for variant, weights in enumerate(sampling.weights):
                 pictures = model.translate(batch.label, batch.edge_image, weights)["picture"]
                 if waiting:
-                    _write(sampling, *waiting, bar)
+                    _write(pool, sampling, *waiting, bar)
                 waiting = batch.frames, variant, pictures
         if waiting:
-            _write(sampling, *waiting, bar)
+            _write(pool, sampling, *waiting, bar)
 
 
 def _write(
+    pool: ThreadPoolExecutor,
     sampling: Sampling,
     frames: Sequence[InputFrame],
     variant: int,
     pictures: jax.Array,
     bar: tqdm.tqdm,
 ) -> None:
-    for frame, picture in zip(frames, np.asarray(pictures), strict=False):
-        write_png(sampling.paths(frame)[variant], picture)
+    paths = [sampling.paths(frame)[variant] for frame in frames]
+    # Compressing a picture takes longer than translating it on a GPU.
+    list(pool.map(write_png, paths, np.asarray(pictures)))
     if variant == len(sampling.weights) - 1:
         bar.update(len(frames))
