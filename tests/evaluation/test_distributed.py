@@ -104,7 +104,8 @@ def test_processes_share_the_split(workdir, tmp_path):
     alone, together = (json.loads((output / "metrics.json").read_text()) for output in outputs)
     assert together["num_examples"] == alone["num_examples"] == 2
     for name, row in alone["rows"].items():
-        assert together["rows"][name]["l1"] == pytest.approx(row["l1"], abs=1e-6)
+        # A single image and a batch of two round some bytes of the pictures in another direction.
+        assert together["rows"][name]["l1"] == pytest.approx(row["l1"], abs=1e-5)
 
 
 def test_without_other_processes_it_is_one_line():
