@@ -31,7 +31,7 @@ from benchmarks import options as options_lib
 from sflow_jax.inference import make_translate
 from sflow_jax.models.flops import forward_flops
 from sflow_jax.training.flops import step_flops
-from sflow_jax.training.state import init_params, initial_state
+from sflow_jax.training.state import create_networks, init_params, initial_state
 from sflow_jax.training.step import make_train_step
 
 # In the words of the other tables.
@@ -75,7 +75,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options_lib.add_cases(parser, "gpu_plan", "512x256:64", batch_sizes="1,8", dtype="bfloat16")
-    parser.add_argument("--rows", type=options_lib.words, default=list(_ROWS), metavar="A,B")
+    options_lib.add_rows(parser, tuple(_ROWS))
     parser.add_argument("--gpu", choices=list(_GPUS), default="H200")
     parser.add_argument("--peak_tflops", type=float, default=790)
     parser.add_argument("--bandwidth", type=float, default=4.3, help="TB/s")
@@ -117,7 +117,7 @@ def lower_step(config: ml_collections.ConfigDict, batch_size: int, device: jax.D
     networks, perceptual = steps.make_networks(config)
     step = make_train_step(networks, perceptual, steps.SCHEDULE, config, axis_name=None)
     state = jax.eval_shape(lambda: initial_state(networks, config, steps.SCHEDULE))
-    params = jax.eval_shape(lambda: perceptual.params if perceptual else {})
+    params = perceptual.params if perceptual else {}
     placement = jax.sharding.SingleDeviceSharding(device)
     jitted = jax.jit(step, donate_argnums=0, in_shardings=placement)
     lowered = _lower(jitted, state, params, steps.random_batch(config, batch_size))
@@ -129,7 +129,7 @@ def lower_translation(
     config: ml_collections.ConfigDict, batch_size: int, device: jax.Device
 ) -> Program:
     """The translation of frames as sampling runs it, lowered, and its TFLOP counted by hand."""
-    networks, _ = steps.make_networks(config)
+    networks = create_networks(config, steps.NUM_CLASSES)
     params = jax.eval_shape(lambda: init_params(networks, config)[0])
     batch = steps.random_batch(config, batch_size)
     frames = params, batch["label"][:, 0], batch["image"][:, 0]

@@ -4,6 +4,7 @@ import argparse
 import ast
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import pix2pixhd
@@ -39,6 +40,18 @@ def add_cases(
     parser.add_argument("--set", type=_changes, default={}, metavar="FIELD=VALUE,...")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
     parser.add_argument("--name", default=name, help="of the JSON file")
+
+
+def add_rows(parser: argparse.ArgumentParser, rows: Sequence[str]) -> None:
+    """Adds `--rows`: some of `rows`, all by default; others are refused before any work."""
+
+    def some(text: str) -> list[str]:
+        found = words(text)
+        if unknown := set(found) - set(rows):
+            raise argparse.ArgumentTypeError(f"found {unknown.pop()!r}, expected some of {rows}")
+        return found
+
+    parser.add_argument("--rows", type=some, default=list(rows), metavar="A,B")
 
 
 def words(text: str) -> list[str]:

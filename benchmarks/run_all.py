@@ -92,7 +92,7 @@ def _commands(options: argparse.Namespace) -> list[list[str]]:
     commands = []
     for line in _CPU if _platform() == "cpu" else _GPU:
         name, *arguments = line.split()
-        if options.pix2pixhd and "--variants" in line:
+        if options.pix2pixhd and "--variants" in line:  # what of PyTorch to run beside ours
             arguments.append(f"--pix2pixhd={options.pix2pixhd}")
         if options.peak_tflops and name in _WITH_PEAK:
             arguments.append(f"--peak_tflops={options.peak_tflops}")

@@ -56,7 +56,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options_lib.add_shared(parser, "train_step", _SIZES, batch_sizes="1")
-    parser.add_argument("--rows", type=options_lib.words, default=list(ROWS), metavar="A,B")
+    options_lib.add_rows(parser, ROWS)
     parser.add_argument("--steps", type=int, help="per measurement; 3 on a CPU, 10 otherwise")
     parser.add_argument("--peak_tflops", type=float, help="the device's limit, for a share of it")
     parser.add_argument("--case", help=argparse.SUPPRESS)

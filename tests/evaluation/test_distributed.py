@@ -103,9 +103,10 @@ def test_processes_share_the_split(workdir, tmp_path):
         assert share in error
     alone, together = (json.loads((output / "metrics.json").read_text()) for output in outputs)
     assert together["num_examples"] == alone["num_examples"] == 2
+    # A picture alone and one in a batch of two may round a byte in another direction.
+    two_bytes = 2 * (2 / 255) / (2 * 32 * 40 * 3)
     for name, row in alone["rows"].items():
-        # A single image and a batch of two round some bytes of the pictures in another direction.
-        assert together["rows"][name]["l1"] == pytest.approx(row["l1"], abs=1e-5)
+        assert together["rows"][name]["l1"] == pytest.approx(row["l1"], abs=two_bytes)
 
 
 def test_without_other_processes_it_is_one_line():
