@@ -12,6 +12,7 @@ from sflow_jax.errors import InputError
 from sflow_jax.training.state import TrainState
 
 CHECKPOINT_FOLDER = "checkpoints"
+_LONGEST_REASON = 300  # characters of Orbax's messages, which may list every parameter
 
 
 class Checkpoints:
@@ -65,13 +66,19 @@ class Checkpoints:
 
         Returns:
             The saved state.
+
+        Raises:
+            InputError: the checkpoint is damaged, or of other networks.
         """
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(target),
             data=grain.checkpoint.CheckpointRestore(iterator),
         )
-        return self._manager.restore(self.latest_step, args=items)["state"]
+        try:
+            return self._manager.restore(self.latest_step, args=items)["state"]
+        except Exception as error:  # whatever Orbax and Grain raise where it is damaged
+            raise _unusable(self._manager.directory / str(self.latest_step), error) from error
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
@@ -118,8 +125,14 @@ def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -
         )
         try:
             restored = manager.restore(step, args=ocp.args.Composite(state=restore))
-        except Exception as error:  # whatever a damaged checkpoint makes Orbax raise
-            raise InputError(
-                f"{workdir}: {error}; expected a whole checkpoint of the run in config.json"
-            ) from error
+        except Exception as error:  # whatever Orbax raises where it is damaged
+            raise _unusable(folder / str(step), error) from error
     return dict(restored["state"]), step
+
+
+def _unusable(checkpoint: pathlib.Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(
+        f"{checkpoint}: found {reason[:_LONGEST_REASON]}; expected a whole checkpoint of the "
+        "networks that config.json describes, written by this version"
+    )
