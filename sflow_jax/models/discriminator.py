@@ -42,17 +42,19 @@ class PatchDiscriminator(nn.Module):
         features = []
         for layer in range(self.num_layers + 2):
             is_last = layer == self.num_layers + 1
+            is_normed = layer > 0 and not is_last
             conv = Conv(
                 1 if is_last else min(self.width * 2**layer, MAX_FEATURES),
                 (4, 4),
                 strides=2 if layer < self.num_layers else 1,
                 padding=2,
+                use_bias=not is_normed,
                 dtype=self.dtype,
                 kernel_init=INITIALIZER,
                 name=f"conv_{layer}",
             )
             x = conv(x)
-            if layer > 0 and not is_last:
+            if is_normed:
                 x = instance_norm(x)
             if not is_last:
                 x = nn.leaky_relu(x, 0.2)

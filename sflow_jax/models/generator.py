@@ -43,6 +43,7 @@ class HalvingConv(nn.Module):
             (3, 3),
             strides=2,
             padding=1,
+            use_bias=False,
             dtype=self.dtype,
             kernel_init=INITIALIZER,
         )
@@ -104,7 +105,8 @@ class GlobalTrunk(nn.Module):
 
 def to_image(features: jax.Array, dtype: Any) -> jax.Array:
     """The last layer of both generators: [B, H, W, C] to float32 RGB [B, H, W, 3] in [-1, 1]."""
-    return jnp.tanh(ReflectConv(3, 7, dtype, name="to_image")(features).astype(jnp.float32))
+    conv = ReflectConv(3, 7, dtype, use_bias=True, name="to_image")
+    return jnp.tanh(conv(features).astype(jnp.float32))
 
 
 class GlobalGenerator(nn.Module):

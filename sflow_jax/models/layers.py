@@ -1,7 +1,8 @@
 """Layers that the generator, the discriminators and their baselines share.
 
 All tensors are [B, H, W, C]. Parameters and norm statistics stay float32; `dtype` is the type that
-the convolutions compute in.
+the convolutions compute in. Where instance norm follows, they have no bias, unlike the reference's:
+it would be subtracted again with the mean, and its gradient is 0 but for rounding.
 """
 
 import functools
@@ -134,7 +135,8 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
 
 
 def _first_largest(first: jax.Array, second: jax.Array) -> jax.Array:
-    return jnp.where(second > first, second, first)
+    # What is not a number is the largest, wherever it stands.
+    return jnp.where((second > first) | (second != second), second, first)
 
 
 def average_pool_3x3(x: jax.Array) -> jax.Array:
@@ -191,11 +193,13 @@ class ReflectConv(nn.Module):
         features: output channels.
         kernel_size: side of the odd, square kernel.
         dtype: type of the computation.
+        use_bias: whether the result has a bias.
     """
 
     features: int
     kernel_size: int
     dtype: Any = jnp.float32
+    use_bias: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -203,13 +207,20 @@ class ReflectConv(nn.Module):
         x = reflect_pad(x, self.kernel_size // 2)
         kernel = (self.kernel_size, self.kernel_size)
         conv = Conv(
-            self.features, kernel, padding="VALID", dtype=self.dtype, kernel_init=INITIALIZER
+            self.features,
+            kernel,
+            padding="VALID",
+            use_bias=self.use_bias,
+            dtype=self.dtype,
+            kernel_init=INITIALIZER,
         )
         return conv(x)
 
 
 class UpsampleConv(nn.Module):
     """Transposed convolution: kernel 3, stride 2, padding 1, output padding 1 in torch's terms.
+
+    It has no bias, as instance norm follows.
 
     Attributes:
         features: output channels.
@@ -224,11 +235,10 @@ class UpsampleConv(nn.Module):
         """Maps [B, H, W, C] to [B, 2H, 2W, features]."""
         height, width, channels = x.shape[1:]
         kernel = self.param("kernel", INITIALIZER, (3, 3, channels, self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         kernel = kernel.transpose(0, 1, 3, 2)  # of the convolution that it transposes
         size, padding = (2 * height, 2 * width), ((1, 1), (1, 1))
-        return convolution.convolve_transposed(x, kernel, 2, padding, size) + bias
+        return convolution.convolve_transposed(x, kernel, 2, padding, size)
 
 
 class ResidualBlock(nn.Module):

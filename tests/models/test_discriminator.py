@@ -63,9 +63,9 @@ def test_widths_and_sizes_of_the_features(num_layers, limits):
 
 
 def test_parameter_count_of_the_default():
-    """35 classes and an image into 64 channels; kernels of 4x4."""
+    """35 classes and an image into 64 channels; kernels of 4x4; no bias where a norm follows."""
     widths = (38, 64, 128, 256, 512, 1)
-    expected = sum(16 * a * b + b for a, b in itertools.pairwise(widths))
+    expected = sum(16 * a * b for a, b in itertools.pairwise(widths)) + 64 + 1
     condition, image = jnp.zeros((1, 64, 64, 35)), jnp.zeros((1, 64, 64, 3))
     for num_scales in (1, 3):
         module = MultiScaleDiscriminator(num_scales)

@@ -54,7 +54,7 @@ def test_examples_do_not_influence_each_other(generate, params):
     assert np.abs(whole[1] - whole[0]).mean() > 0.1
 
 
-def test_every_parameter_matters_but_biases_that_instance_norm_removes(generator, params):
+def test_every_parameter_matters(generator, params):
     condition = noise(1, 16, 24, 6)
 
     @fast_jit
@@ -64,11 +64,7 @@ def test_every_parameter_matters_but_biases_that_instance_norm_removes(generator
         )
 
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients(params)):
-        name = jax.tree_util.keystr(path)
-        if name.endswith("['bias']") and "to_image" not in name:
-            np.testing.assert_allclose(gradient, 0, atol=1e-3, err_msg=name)
-        else:
-            assert np.abs(gradient).max() > 1e-2, name
+        assert np.abs(gradient).max() > 1e-2, jax.tree_util.keystr(path)
 
 
 def test_bfloat16_keeps_float32_parameters_and_output_and_stays_close(generator, generate, params):
@@ -99,7 +95,7 @@ def count(module, channels):
 
 
 def convolution(kernel, inputs, outputs):
-    return kernel * kernel * inputs * outputs + outputs
+    return kernel * kernel * inputs * outputs
 
 
 def test_remat_computes_the_blocks_again_and_the_same_gradients(generator, params):
@@ -129,18 +125,20 @@ def test_parameter_count_of_the_default_global_generator():
         + 9 * 2 * convolution(3, 512, 512)
         + sum(convolution(3, b, a) for a, b in halvings)
         + convolution(7, 64, 3)
+        + 3
     )
-    assert count(GlobalGenerator(), 36) == expected == 45_696_835
+    assert count(GlobalGenerator(), 36) == expected == 45_686_211
 
 
 def test_parameter_count_of_the_default_local_enhancer():
     """A global trunk of 64 channels without its last layer, and the enhancer of 32 around it."""
-    trunk = 45_696_835 - convolution(7, 64, 3)
+    trunk = 45_686_211 - convolution(7, 64, 3) - 3
     enhancer = (
         convolution(7, 36, 32)
         + convolution(3, 32, 64)
         + 3 * 2 * convolution(3, 64, 64)
         + convolution(3, 64, 32)
         + convolution(7, 32, 3)
+        + 3
     )
     assert count(LocalEnhancer(), 36) == trunk + enhancer

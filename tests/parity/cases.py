@@ -118,18 +118,11 @@ def summaries(tree):
     return {path: summary(flat[path]) for path in sorted(flat)}
 
 
-def relative_updates(before, after, gradients, learning_rate):
-    """By how much parameters moved, in learning rates, where the reference's gradient is not 0.
-
-    Instance norm removes the bias before it, whose gradient is therefore 0 but for rounding, which
-    the first step of Adam blows up to a whole learning rate: no two programs agree on that.
-    """
-    flat = [traverse_util.flatten_dict(tree, sep="/") for tree in (before, after, gradients)]
-    return {
-        path: (np.asarray(flat[1][path], np.float64) - values) / learning_rate
-        for path, values in flat[0].items()
-        if np.abs(flat[2][path]).max() > 1e-10
-    }
+def relative_updates(before, after, learning_rate):
+    """By how much parameters moved, in learning rates."""
+    return jax.tree.map(
+        lambda old, new: (np.asarray(new, np.float64) - old) / learning_rate, before, after
+    )
 
 
 def first_gradients(optimizer_state, beta1):

@@ -42,7 +42,7 @@ def _step_values(reference, step):
         ("discriminator", step.state.discriminator_params),
     ):
         gradients, after = result[player]["gradients"], result[player]["params"]
-        updates = cases.relative_updates(before, after, gradients, rate)
+        updates = cases.relative_updates(before, after, rate)
         values[player] = {
             "gradients": cases.summaries(gradients),
             "updates": cases.summaries(updates),

@@ -102,14 +102,23 @@ def to_reference(params, names):
     return tensors
 
 
-def from_reference(tensors, names):
-    """The reference's tensors (parameters or gradients of them) as our parameters."""
-    params = {}
-    for layer, name in names.items():
-        weight = np.asarray(tensors[f"{name}.weight"])
-        params[f"{layer}/kernel"] = np.transpose(weight, np.argsort(_axes(layer)))
-        params[f"{layer}/bias"] = np.asarray(tensors[f"{name}.bias"])
-    return {"params": traverse_util.unflatten_dict(params, sep="/")}
+def from_reference(tensors, names, params):
+    """The reference's tensors (parameters or gradients of them) in the structure of ours.
+
+    Args:
+        tensors: by the reference's keys.
+        names: its names of our layers.
+        params: ours, which have no bias where instance norm follows.
+    """
+    found = {}
+    for path in traverse_util.flatten_dict(params["params"], sep="/"):
+        layer, _, kind = path.rpartition("/")
+        if kind == "kernel":
+            weight = np.asarray(tensors[f"{names[layer]}.weight"])
+            found[path] = np.transpose(weight, np.argsort(_axes(layer)))
+        else:
+            found[path] = np.asarray(tensors[f"{names[layer]}.bias"])
+    return {"params": traverse_util.unflatten_dict(found, sep="/")}
 
 
 def _axes(layer):
@@ -119,14 +128,22 @@ def _axes(layer):
 
 
 def load(torch_module, params, names):
-    """Gives a reference's module our parameters, in the type that the module has."""
+    """Gives a reference's module our parameters, in the type that the module has.
+
+    The biases that we do not have are 0.5: it must not matter.
+    """
     import torch
 
     tensors = {
         key: torch.from_numpy(np.ascontiguousarray(values))
         for key, values in to_reference(params, names).items()
     }
-    torch_module.load_state_dict(tensors)
+    biases = {
+        key: torch.full_like(tensor, 0.5)
+        for key, tensor in torch_module.state_dict().items()
+        if key.endswith(".bias")
+    }
+    torch_module.load_state_dict(biases | tensors)
     return torch_module
 
 
@@ -221,8 +238,8 @@ def training_step(reference, step):
         model.optimizer_D.step()
         return {
             "losses": {name: value.item() for name, value in losses.items()},
-            "generator": _outcome(model.netG, names),
-            "discriminator": _outcome(model.netD, discriminator),
+            "generator": _outcome(model.netG, names, step.state.params["generator"]),
+            "discriminator": _outcome(model.netD, discriminator, step.state.discriminator_params),
         }
 
 
@@ -281,11 +298,11 @@ def _create_model(reference, config, num_classes):
     return model
 
 
-def _outcome(module, names):
+def _outcome(module, names, params):
     parameters = dict(module.named_parameters())
     gradients = {key: tensor.grad.numpy() for key, tensor in parameters.items()}
-    params = {key: tensor.detach().numpy() for key, tensor in parameters.items()}
+    updated = {key: tensor.detach().numpy() for key, tensor in parameters.items()}
     return {
-        "gradients": from_reference(gradients, names),
-        "params": from_reference(params, names),
+        "gradients": from_reference(gradients, names, params),
+        "params": from_reference(updated, names, params),
     }

@@ -179,12 +179,9 @@ def test_golden_optimisation_step(golden, name):
     rate = step.config.optimizer.learning_rate
     for player, (before, gradients, after) in players(step, state).items():
         compare(cases.summaries(gradients), expected[player]["gradients"], atol=TOLERANCE)
-        known = expected[player]["updates"]
-        updates = cases.relative_updates(before, after, gradients, rate)
-        assert len(known) > len(updates) / 2
-        found = {path: cases.summary(updates[path]) for path in known}
+        updates = cases.summaries(cases.relative_updates(before, after, rate))
         # A float32 parameter near 1 resolves its update of 2e-4 to 3e-4 of it.
-        compare(found, known, atol=1e-3)
+        compare(updates, expected[player]["updates"], atol=1e-3)
 
 
 def test_feature_matching_weightings_agree_for_the_default_discriminator():

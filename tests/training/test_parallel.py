@@ -107,8 +107,8 @@ def networks_of(trace, config):
 def test_gradients_and_parameters_agree_after_a_step(config, runs, network):
     """Gradients to rounding, parameters wherever the gradient is more than rounding.
 
-    Adam's first step is the sign of the gradient, whatever its size: where instance norm removes a
-    bias, or a ReLU is dead, the sign is noise.
+    Adam's first step is the sign of the gradient, whatever its size: where a ReLU is almost dead,
+    the sign is noise.
     """
     found, expected = (networks_of(trace, config)[network] for trace in runs)
     largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected["gradients"]))
