@@ -64,7 +64,7 @@ def main() -> None:
     )
     parser.add_argument("--pix2pixhd", type=pathlib.Path, metavar="CHECKOUT")
     parser.add_argument("--pytorch_fid", type=pathlib.Path, metavar="CHECKOUT")
-    parser.add_argument("--peak_tflops", type=float, help="the device's limit, for a share of it")
+    parser.add_argument("--peak_tflops", type=float, help="the device's limit; measured by default")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
     options = parser.parse_args()

@@ -19,8 +19,9 @@ GFLOP are those of our convolutions, counted by hand, with gradients to the inpu
 although most of them are not needed (3 to 4 %), and for comparison all of our step as XLA counts it
 before it optimises (the body of a loop once: on a CPU that leaves out up to a tenth). TFLOP/s and
 the share of the limit come from the count by hand, for PyTorch from the same one, so that they
-compare useful work. `--set` changes fields of the config, such as `--set generator.kind=local`. The
-table is written again after each size.
+compare useful work. The limit is what a product of large matrices of that type reaches, measured
+before, unless `--peak_tflops` names another. `--set` changes fields of the config, such as
+`--set generator.kind=local`. The table is written again after each size.
 """
 
 import argparse
@@ -42,6 +43,7 @@ import jax.numpy as jnp
 from benchmarks import measure, pix2pixhd, steps
 from benchmarks import options as options_lib
 from sflow_jax.training.scene import Scene, to_float
+from sflow_jax.training.utilisation import matrix_limit
 from sflow_jax.training.video import flow_terms
 
 ROWS = ("pair", "image", "video")
@@ -58,7 +60,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     options_lib.add_shared(parser, "train_step", _SIZES, batch_sizes="1")
     options_lib.add_rows(parser, ROWS)
     parser.add_argument("--steps", type=int, help="per measurement; 3 on a CPU, 10 otherwise")
-    parser.add_argument("--peak_tflops", type=float, help="the device's limit, for a share of it")
+    parser.add_argument("--peak_tflops", type=float, help="the device's limit; measured by default")
     parser.add_argument("--case", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -87,6 +89,7 @@ def measure_case(
     """The rows of one kind ('pair' or 'ours'), of one size (height, width, channels) and batch."""
     config = steps.make_config(*size, options.dtype, options.set)
     options.steps = options.steps or (3 if jax.default_backend() == "cpu" else 10)
+    options.peak_tflops = options.peak_tflops or matrix_limit(options.dtype) / 1e12
     measure_kind = _measure_pair if kind == "pair" else _measure_ours
     rows = measure_kind(options, config, batch_size)
     shared = options_lib.columns(options, size, batch_size)
@@ -230,17 +233,16 @@ def _row(
     num_images: int,
 ) -> Row:
     tflops = step.gflop_per_image * num_images / 1e3 / timing.median
-    row = {
+    return {
         "step": name,
         "time": timing,
         "images/s": round(num_images / timing.median, 2),
         "GFLOP/image": round(step.gflop_per_image, 1),
         "by XLA": round(step.xla_gflop_per_image, 1),
         "TFLOP/s": round(tflops, 3),
+        "limit": round(options.peak_tflops, 3),
+        "of the limit": f"{tflops / options.peak_tflops:.1%}",
     }
-    if options.peak_tflops:
-        row["of the limit"] = f"{tflops / options.peak_tflops:.1%}"
-    return row
 
 
 def _beside(ratio: float, other: str) -> str:

@@ -48,6 +48,8 @@ def _parse_flags(arguments: list[str]) -> list[str]:
             flags.FLAGS.config.to_dict()  # a file that failed to load says so at its first use
     except OSError as error:
         raise InputError(f"--config: {' '.join(str(error).split())}") from error
+    except (NameError, SyntaxError, ImportError) as error:
+        raise InputError(f"--config: {error}; expected Python as in configs/") from error
     except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
         # An unknown field comes as 'Key "x" does not exist ...' from the locked config.
         message = _one_line(str(error.args[0] if error.args else error))

@@ -12,7 +12,9 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run; a run that it already holds is continued."
 )
 _DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Print networks, parameters, FLOPs, memory and steps, and train nothing."
+    "dry_run",
+    False,
+    "Print networks, parameters, FLOPs, memory, speed and steps, and train nothing.",
 )
 
 

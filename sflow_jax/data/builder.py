@@ -68,6 +68,8 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
         )
         try:
             super().__init__(data_dir=data_dir, config=config, file_format=FILE_FORMAT)
+        except ImportError:  # of a library of its own, which tells nothing about the dataset
+            raise
         except Exception as error:  # whatever its reader raises where it is there but damaged
             raise damaged(self.data_path, error) from error
 

@@ -1,14 +1,19 @@
-"""Describes a run without training it: networks, parameters, FLOPs, memory and steps."""
+"""Describes a run without training it: networks, parameters, FLOPs, memory, speed and steps."""
+
+import statistics
 
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 from clu import parameter_overview
 
+from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.training.flops import step_flops
 from sflow_jax.training.loop import Run, set_up
 from sflow_jax.training.scene import batch_keys
-from sflow_jax.training.state import TrainState, initial_state
+from sflow_jax.training.state import TrainState, create_state, describe_state
+from sflow_jax.training.utilisation import matrix_limit, time_calls
 
 
 def describe(config: ml_collections.ConfigDict) -> str:
@@ -22,12 +27,12 @@ def describe(config: ml_collections.ConfigDict) -> str:
         InputError: what training would report before its first step.
     """
     run = set_up(config)
-    state = jax.eval_shape(lambda: initial_state(run.networks, run.config, run.schedule))
+    state = describe_state(run.networks, run.config, run.schedule)
     parts = [
         _describe_params("generator", state.params["generator"]),
         _describe_params("DNED", state.params["dned"]),
         _describe_params("discriminators", state.discriminator_params),
-        _describe_step(run, state),
+        _describe_step(run),
         _describe_schedule(run),
     ]
     return "\n\n".join(parts)
@@ -38,35 +43,66 @@ def _describe_params(name: str, params: dict) -> str:
     return f"{name}\n{table}"
 
 
-def _describe_step(run: Run, state: TrainState) -> str:
-    data, batch_size = run.config.data, run.config.train.batch_size
-    schema = run.dataset.schema
-    batch = {
-        key: jax.ShapeDtypeStruct(
-            (batch_size, *schema.shape(key)), jnp.float16 if key == "flow" else jnp.uint8
-        )
-        for key in batch_keys(data.frames)
-    }
-    step = jax.jit(run.device_step(axis_name=None), donate_argnums=0)
-    lowered = step.lower(state, run.perceptual_params, batch)
-    # Of what is compiled, XLA counts nothing on a GPU: convolutions are calls of a library there.
-    flops = lowered.cost_analysis()["flops"] / (batch_size * data.frames)
-    memory = lowered.compile().memory_analysis()
-    total = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-    examples = f"{batch_size}{' pairs of' if data.frames == 2 else ' x'}"
-    by_hand = step_flops(
-        run.networks, run.perceptual_network, run.config, (schema.height, schema.width)
+def _describe_step(run: Run) -> str:
+    """Compiles the step of one device, and times it with a batch of the dataset."""
+    batch = _first_batch(run)
+    state = describe_state(run.networks, run.config, run.schedule)
+    lowered = jax.jit(run.device_step(axis_name=None), donate_argnums=0).lower(
+        state, run.perceptual_params, batch
     )
+    step = lowered.compile()
+    memory = step.memory_analysis()
+    total = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    data, options = run.config.data, run.config.train
+    height, width = run.dataset.schema.height, run.dataset.schema.width
+    by_hand = step_flops(run.networks, run.perceptual_network, run.config, (height, width))
     shares = ", ".join(f"{name} {count / 1e9:,.1f}" for name, count in by_hand.items())
+    num_images = options.batch_size * data.frames
+    # Of what is compiled, XLA counts nothing on a GPU: convolutions are calls of a library there.
+    by_xla = lowered.cost_analysis()["flops"] / num_images
+    examples = f"{options.batch_size}{' pairs of' if data.frames == 2 else ' x'}"
     return (
-        f"one step on one device, {examples} {schema.width}x{schema.height}, "
-        f"{run.config.train.compute_dtype}\n"
+        f"one step on one device, {examples} {width}x{height}, {options.compute_dtype}\n"
         f"  {sum(by_hand.values()) / 1e9:,.1f} GFLOP per image (the layers, forward and backward, "
         f"counted by hand: {shares})\n"
-        f"  {flops / 1e9:,.1f} GFLOP per image (all that the step does, counted by XLA)\n"
+        f"  {by_xla / 1e9:,.1f} GFLOP per image (all that the step does, counted by XLA)\n"
         f"  {total / 2**20:,.0f} MiB of device memory "
         f"({memory.argument_size_in_bytes / 2**20:,.0f} state and batch, "
-        f"{memory.temp_size_in_bytes / 2**20:,.0f} temporary)"
+        f"{memory.temp_size_in_bytes / 2**20:,.0f} temporary)\n"
+        f"  {_describe_speed(run, step, batch, num_images * sum(by_hand.values()))}"
+    )
+
+
+def _first_batch(run: Run) -> dict[str, np.ndarray]:
+    options = run.config.train
+    iterator = train_iterator(
+        run.dataset.source("train"), batch_size=options.batch_size, seed=run.config.seed
+    )
+    batch = next(iterator)
+    return {key: batch[key] for key in batch_keys(run.config.data.frames)}
+
+
+def _describe_speed(run: Run, step: jax.stages.Compiled, batch: dict, flops: int) -> str:
+    try:
+        state = create_state(run.networks, run.config, run.schedule)
+        perceptual_params, batch = jax.device_put((run.perceptual_params, batch))
+
+        def train_once() -> TrainState:
+            nonlocal state
+            state, _ = step(state, perceptual_params, batch)
+            return state
+
+        seconds = statistics.median(time_calls(train_once, 3))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return "not timed: it does not fit into the memory of this device"
+    dtype = jnp.dtype(run.config.train.compute_dtype)
+    limit = matrix_limit(dtype)
+    return (
+        f"{1e3 * seconds:,.0f} ms: {flops / seconds / 1e12:,.3g} TFLOP/s by hand, "
+        f"{flops / seconds / limit:.0%} of what a product of large {dtype} matrices reaches here "
+        f"({limit / 1e12:,.3g})"
     )
 
 
