@@ -14,6 +14,8 @@ VALID, ONE, TWO = (((side, side), (side, side)) for side in range(3))
 CASES = [  # height, width, kernel, stride, padding
     (9, 11, (7, 7), 1, VALID),  # the first and last layer of the generator, already padded
     (7, 9, (3, 3), 1, VALID),  # residual blocks
+    (9, 10, (3, 3), 2, VALID),  # Inception's halvings, of both parities
+    (7, 9, (3, 3), 2, VALID),
     (8, 10, (3, 3), 2, ONE),  # halvings
     (9, 11, (3, 3), 2, ONE),
     (9, 12, (4, 4), 2, TWO),  # the discriminator's strided layers
