@@ -25,7 +25,10 @@ def use(folder: pathlib.Path) -> None:
     parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not os.access(parent, os.W_OK):
         return
-    jax.config.update("jax_compilation_cache_dir", str(folder / FOLDER / _processor()))
+    jax.config.update("jax_compilation_cache_dir", str(folder.resolve() / FOLDER / _processor()))
+    # XLA's own caches, of a GPU only, would make the path a part of every key: a run that is moved
+    # would be compiled again.
+    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
 
 

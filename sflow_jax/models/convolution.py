@@ -10,7 +10,9 @@ What XLA's own forms cost is in docs/performance.md; in short (jaxlib 0.10):
   layer: padding first avoids that;
 - on a CPU the kernel gradient of a large image moves all of it through memory several times: in
   blocks of a few rows it is a product of matrices that fit into the cache;
-- on a CPU the input gradient of stride 2 multiplies by as many zeros as pixels: see `_subpixel`.
+- on a CPU the input gradient of stride 2 multiplies by as many zeros as pixels: see `_subpixel`;
+- on a CPU the input gradient of a layer with few pixels is bound by turning its kernel round in
+  memory: a product of matrices takes the kernel as it lies.
 
 All images are [B, H, W, C], all kernels [kh, kw, C, O].
 """
@@ -27,6 +29,9 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # Below this work and this number of pixels everything is in the cache anyway.
 _LARGE_MULTIPLICATIONS = 2**30
 _LARGE_PIXELS = 2**12
+# With so few pixels for each feature, and numbers in their patches, the kernel is the larger part.
+_DEEP_PIXELS = 4
+_DEEP_PATCHES = 2**21
 _BLOCK_PIXELS = 512  # of the output, per block of a kernel gradient
 
 
@@ -102,6 +107,8 @@ def input_gradient(
     cotangent: jax.Array, kernel: jax.Array, stride: int, padding: Padding, size: tuple[int, int]
 ) -> jax.Array:
     """The gradient of `convolve` to its input of `size`, [B, *size, C]."""
+    if _on_cpu() and _is_deep(cotangent, kernel.shape):
+        return _input_gradient_by_patches(cotangent, kernel, stride, padding, size)
     fills_phases = all(side % stride == 0 for side in kernel.shape[:2])
     if _on_cpu() and stride > 1 and (fills_phases or _is_large(cotangent, kernel.shape)):
         return _subpixel(cotangent, kernel, stride, padding, size)
@@ -141,6 +148,42 @@ def _is_large(output: jax.Array, kernel_shape: tuple[int, ...]) -> bool:
     height, width, channels, features = kernel_shape
     multiplications = pixels * height * width * channels * features
     return pixels >= _LARGE_PIXELS and multiplications >= _LARGE_MULTIPLICATIONS
+
+
+def _is_deep(output: jax.Array, kernel_shape: tuple[int, ...]) -> bool:
+    pixels = output.shape[0] * output.shape[1] * output.shape[2]
+    height, width, channels, features = kernel_shape
+    patches = pixels * height * width * channels
+    return pixels <= _DEEP_PIXELS * features and patches <= _DEEP_PATCHES
+
+
+def _patches(
+    x: jax.Array, kernel_size: tuple[int, int], stride: int, padding: Padding
+) -> jax.Array:
+    """What each output pixel sees, [B * h * w, kh * kw * C], in the kernel's order."""
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    rows, columns = (
+        (side - length) // stride * stride + 1
+        for side, length in zip(x.shape[1:3], kernel_size, strict=True)
+    )
+    taps = [
+        x[:, i : i + rows : stride, j : j + columns : stride]
+        for i in range(kernel_size[0])
+        for j in range(kernel_size[1])
+    ]
+    patches = jnp.concatenate(taps, axis=-1)
+    return patches.reshape(-1, patches.shape[-1])
+
+
+def _input_gradient_by_patches(
+    cotangent: jax.Array, kernel: jax.Array, stride: int, padding: Padding, size: tuple[int, int]
+) -> jax.Array:
+    """The input gradient as a product with the kernel as it lies in memory, and sums of pixels."""
+    height, width, channels, features = kernel.shape
+    x = jax.ShapeDtypeStruct((cotangent.shape[0], *size, channels), cotangent.dtype)
+    to_patches = cotangent.reshape(-1, features) @ kernel.reshape(-1, features).T
+    read = functools.partial(_patches, kernel_size=(height, width), stride=stride, padding=padding)
+    return jax.linear_transpose(read, x)(to_patches)[0]
 
 
 def _subpixel(

@@ -38,9 +38,14 @@ def plain(x, kernel, stride, padding):
     )
 
 
-@pytest.fixture(params=["small", "large", "gpu"])
+@pytest.fixture(params=["deep", "small", "large", "gpu"])
 def form(request, monkeypatch):
-    """On a CPU everything as if it were small or large, in blocks that do not divide the rows."""
+    """On a CPU everything as if it were deep (as it is at these sizes), or small, or large.
+
+    Blocks do not divide the rows.
+    """
+    if request.param != "deep":
+        monkeypatch.setattr(convolution, "_DEEP_PATCHES", 0)
     if request.param == "gpu":
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     if request.param == "large":
