@@ -12,7 +12,6 @@ import argparse
 import importlib
 import json
 import os
-import pathlib
 import resource
 import statistics
 import subprocess
@@ -25,6 +24,7 @@ import jax
 import numpy as np
 
 from benchmarks import measure
+from benchmarks import options as options_lib
 from sflow_jax.metrics.feature_statistics import FeatureExtractor
 from sflow_jax.metrics.frechet import GaussianStream, frechet_distance
 from sflow_jax.metrics.inception_input import PROTOCOLS
@@ -37,13 +37,18 @@ _DIMENSIONS, _NUM_VECTORS = 2048, 4096
 def main() -> None:
     """Runs both programs and prints their rows, or one of them and prints its row as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pytorch_fid", required=True, type=pathlib.Path, metavar="CHECKOUT")
+    parser.add_argument(
+        "--pytorch_fid",
+        required=True,
+        type=options_lib.pytorch_fid_checkout,
+        metavar="CHECKOUT",
+    )
     parser.add_argument("--num_images", type=int, default=64)
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--height", type=int, default=256)
     parser.add_argument("--width", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
+    options_lib.add_output(parser)
     parser.add_argument("--program", choices=_PROGRAMS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.program:

@@ -16,7 +16,6 @@ the device hide behind the step: the next batch is sent while a step runs.
 import argparse
 import itertools
 import math
-import pathlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +25,7 @@ import ml_collections
 from absl import flags
 
 from benchmarks import measure
+from benchmarks import options as options_lib
 from configs import streets
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.data.prepared import ExampleSource
@@ -48,8 +48,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, choices=(1, 2), default=1)
     parser.add_argument("--workers", default="0", help="numbers of reading processes")
     parser.add_argument("--num_steps", type=int, default=5, help="per measurement of training")
-    parser.add_argument("--num_measurements", type=int, default=5)
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
+    parser.add_argument("--num_measurements", type=options_lib.several, default=5)
+    options_lib.add_output(parser)
     options = parser.parse_args()
     flags.FLAGS(["input_pipeline"])  # Grain's processes ask for its flags, which are absl's
     rows = []

@@ -9,12 +9,13 @@ import pathlib
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
-_PACKAGES = ("jax", "jaxlib", "flax", "numpy", "opencv-python-headless")
+_PACKAGES = ("jax", "jaxlib", "flax", "numpy", "opencv-python-headless", "torch")
 _LEAST_SECONDS = 0.05  # of a measurement, so that the clock's own cost does not count
 
 
@@ -81,9 +82,18 @@ def describe_machine() -> dict[str, object]:
         "cores": len(os.sched_getaffinity(0)),
         "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": {name: version for name in _PACKAGES if (version := _version(name))},
         "commit": commit,
+        "load": os.getloadavg()[0],  # of the last minute, this program's own included
     }
+
+
+def _version(package: str) -> str | None:
+    """None where it is not installed."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def report(name: str, rows: Sequence[Mapping[str, object]], output: pathlib.Path) -> None:
@@ -96,7 +106,7 @@ def report(name: str, rows: Sequence[Mapping[str, object]], output: pathlib.Path
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
     output.mkdir(parents=True, exist_ok=True)
     path = output / f"{name}.json"
-    record = {"machine": machine, "rows": [dict(row) for row in rows]}
+    record = {"machine": machine, "command": sys.argv[1:], "rows": [dict(row) for row in rows]}
     path.write_text(json.dumps(record, indent=2, default=dataclasses.asdict) + "\n")
     print(path)
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import measure
+from benchmarks import options as options_lib
 from sflow_jax.data.flow import FARNEBACK
 from sflow_jax.data.streets import render_clip
 from sflow_jax.ops.optical_flow import farneback
@@ -42,7 +43,7 @@ def main() -> None:
     """Measures agreement on every kind of picture, then speed at every size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sequence", type=pathlib.Path)
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
+    options_lib.add_output(parser)
     options = parser.parse_args()
     rows = [
         _agreement(name, pairs, parameters)

@@ -2,23 +2,27 @@
 
 import argparse
 import ast
+import importlib.util
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import pix2pixhd
+from benchmarks import pix2pixhd, steps
+from sflow_jax import configuration
+from sflow_jax.errors import InputError
 
 Size = tuple[int, int, int]
 
 
 def add_shared(parser: argparse.ArgumentParser, name: str, sizes: str, batch_sizes: str) -> None:
     """Adds the options of peers and repetitions, and those of `add_cases`."""
-    parser.add_argument("--pix2pixhd", type=pathlib.Path, metavar="CHECKOUT")
+    parser.add_argument("--pix2pixhd", type=pix2pixhd_checkout, metavar="CHECKOUT")
     variants = list(pix2pixhd.VARIANTS)
-    parser.add_argument("--variants", type=words, default=variants, metavar="A,B,A+B")
+    parser.add_argument("--variants", type=_variants, default=variants, metavar="A,B,A+B")
     parser.add_argument("--torch_threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--num_measurements", type=int, default=5)
+    parser.add_argument("--num_measurements", type=several, default=5)
     add_cases(parser, name, sizes, batch_sizes, "float32")
 
 
@@ -38,8 +42,14 @@ def add_cases(
     parser.add_argument("--batch_sizes", type=_integers, default=_integers(batch_sizes))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default=dtype)
     parser.add_argument("--set", type=_changes, default={}, metavar="FIELD=VALUE,...")
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
+    add_output(parser)
     parser.add_argument("--name", default=name, help="of the JSON file")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Adds `--output`, the folder of the results."""
+    default = pathlib.Path("benchmarks/results")
+    parser.add_argument("--output", type=_folder, default=default, metavar="DIR")
 
 
 def add_rows(parser: argparse.ArgumentParser, rows: Sequence[str]) -> None:
@@ -52,6 +62,24 @@ def add_rows(parser: argparse.ArgumentParser, rows: Sequence[str]) -> None:
         return found
 
     parser.add_argument("--rows", type=some, default=list(rows), metavar="A,B")
+
+
+def pix2pixhd_checkout(text: str) -> pathlib.Path:
+    """A checkout of NVIDIA/pix2pixHD, beside a PyTorch that can run it."""
+    return _checkout(text, "models/pix2pixHD_model.py")
+
+
+def pytorch_fid_checkout(text: str) -> pathlib.Path:
+    """A checkout of mseitzer/pytorch-fid, beside a PyTorch that can run it."""
+    return _checkout(text, "src/pytorch_fid/inception.py")
+
+
+def _checkout(text: str, file: str) -> pathlib.Path:
+    if not (pathlib.Path(text) / file).is_file():
+        raise argparse.ArgumentTypeError(f"found no {file} in {text}")
+    if importlib.util.find_spec("torch") is None:
+        raise argparse.ArgumentTypeError("PyTorch is not installed")
+    return pathlib.Path(text)
 
 
 def words(text: str) -> list[str]:
@@ -73,27 +101,57 @@ def columns(options: argparse.Namespace, size: Size, batch_size: int) -> dict[st
     return shared
 
 
+def _variants(text: str) -> list[str]:
+    variants = words(text)
+    if unknown := {word for item in variants for word in item.split("+")} - {*pix2pixhd.VARIANTS}:
+        expected = ", ".join(pix2pixhd.VARIANTS)
+        raise argparse.ArgumentTypeError(f"found {unknown.pop()!r}, expected {expected}")
+    return variants
+
+
+def several(text: str) -> int:
+    """At least two measurements."""
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected at least 2, for the quartiles")
+    return int(text)
+
+
+def _folder(text: str) -> pathlib.Path:
+    path = pathlib.Path(text)
+    parent = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"found {parent}, expected a folder that can be written")
+    return path
+
+
 def _integers(text: str) -> list[int]:
-    return [int(item) for item in text.split(",")]
+    items = text.split(",")
+    if not all(item.isdecimal() and int(item) for item in items):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected numbers such as 1,8")
+    return [int(item) for item in items]
 
 
 def _sizes(text: str) -> list[Size]:
     """'512x256:64' as height, width and channels."""
-    sizes = []
-    for item in text.split(","):
-        size, _, channels = item.partition(":")
-        width, _, height = size.partition("x")
-        sizes.append((int(height), int(width), int(channels)))
-    return sizes
+    found = [re.fullmatch(r"([1-9]\d*)x([1-9]\d*):([1-9]\d*)", item) for item in text.split(",")]
+    if not all(found):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected WxH:NGF such as 512x256:64")
+    return [(int(match[2]), int(match[1]), int(match[3])) for match in found]
 
 
 def _changes(text: str) -> dict[str, Any]:
     pairs = (item.partition("=") for item in text.split(","))
-    return {field: _value(value) for field, _, value in pairs}
+    changes = {field: _value(value) for field, _, value in pairs}
+    try:
+        configuration.check(steps.make_config(256, 512, 64, "float32", changes))
+    except (InputError, AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise argparse.ArgumentTypeError(f"found {text!r}: {reason}") from error
+    return changes
 
 
 def _value(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except ValueError:
+    except (ValueError, SyntaxError):
         return text  # a word

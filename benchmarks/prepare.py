@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from benchmarks import measure
+from benchmarks import options as options_lib
 from sflow_jax.data import builder as builder_lib
 from sflow_jax.data import example, images
 from sflow_jax.data.folder import CLASSES_FILE, Folder
@@ -32,8 +33,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--num_examples", type=int, default=8, help="per measurement")
-    parser.add_argument("--num_measurements", type=int, default=5)
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
+    parser.add_argument("--num_measurements", type=options_lib.several, default=5)
+    options_lib.add_output(parser)
     options = parser.parse_args()
     cv2.setNumThreads(1)  # as in the processes that build a dataset
     with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,6 @@ their `--help`. TensorFlow is not needed.
 
 import argparse
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -20,6 +19,8 @@ import time
 
 # A process that holds the GPU's memory would starve those that it starts.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+from benchmarks import options as options_lib
 
 _PAIR_ON_GPU = "--rows=pair --variants=eager,channels_last+compile"
 _LOCAL = "--set=generator.kind=local,discriminator.width=64,dned.width=64"
@@ -62,11 +63,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pix2pixhd", type=pathlib.Path, metavar="CHECKOUT")
-    parser.add_argument("--pytorch_fid", type=pathlib.Path, metavar="CHECKOUT")
+    parser.add_argument("--pix2pixhd", type=options_lib.pix2pixhd_checkout, metavar="CHECKOUT")
+    parser.add_argument("--pytorch_fid", type=options_lib.pytorch_fid_checkout, metavar="CHECKOUT")
     parser.add_argument("--peak_tflops", type=float, help="the device's limit; measured by default")
     parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
+    options_lib.add_output(parser)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as compiled:
         # What one of them compiled, the others need not.

@@ -20,6 +20,7 @@ import tempfile
 import time
 
 from benchmarks import measure
+from benchmarks import options as options_lib
 
 _COMMANDS = ("main", "sample", "evaluate", "segmenter", "prepare")
 _NUM_IMPORTS = 3
@@ -40,7 +41,7 @@ def main() -> None:
     )
     parser.add_argument("--config", default="configs/streets.py")
     parser.add_argument("--num_measurements", type=int, default=3)
-    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("benchmarks/results"))
+    options_lib.add_output(parser)
     options = parser.parse_args()
     rows = [_measure_help(command, options.num_measurements) for command in _COMMANDS]
     rows.append(_measure_error(options.num_measurements))

@@ -123,6 +123,8 @@ def _measure_pair(options: argparse.Namespace, config, batch_size: int) -> list[
     ours = steps.OurStep(config, batch)
     peers = _start_peers(options, config, batch) if options.pix2pixhd else {}
     functions = {"ours": ours} | {name: peer.function for name, peer in peers.items()}
+    if options.pix2pixhd and not peers:
+        raise SystemExit("no variant of PyTorch ran beside ours")
     timings = _time(options, functions)
     rows = [_our_row(options, "pix2pixHD, ours", ours, timings["ours"], batch_size)]
     rows[0] |= {"beside": _beside(1, "ours")}
