@@ -42,7 +42,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", default="128x64:32,512x256:64")
+    default_sizes = options_lib.parse_sizes("128x64:32,512x256:64")
+    parser.add_argument("--sizes", type=options_lib.parse_sizes, default=default_sizes)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--batch_size", type=int, default=1, help="per device")
     parser.add_argument("--frames", type=int, choices=(1, 2), default=1)
@@ -54,20 +55,21 @@ def main() -> None:
     flags.FLAGS(["input_pipeline"])  # Grain's processes ask for its flags, which are absl's
     rows = []
     with tempfile.TemporaryDirectory() as data_dir:
-        for size in options.sizes.split(","):
+        for size in options.sizes:
             rows += _measure_size(_config(options, size, data_dir), options)
     measure.report("input_pipeline", rows, options.output)
 
 
-def _config(options: argparse.Namespace, size: str, data_dir: str) -> ml_collections.ConfigDict:
-    size, _, channels = size.partition(":")
-    width, _, height = size.partition("x")
+def _config(
+    options: argparse.Namespace, size: options_lib.Size, data_dir: str
+) -> ml_collections.ConfigDict:
+    height, width, channels = size
     config = streets.get_config()
     config.data.data_dir, config.data.frames = data_dir, options.frames
-    config.data.height, config.data.width = int(height), int(width)
+    config.data.height, config.data.width = height, width
     config.data.num_train = _NUM_EXAMPLES
     config.data.num_validation = config.data.num_test = 1
-    config.generator.width = config.discriminator.width = config.dned.width = int(channels)
+    config.generator.width = config.discriminator.width = config.dned.width = channels
     config.generator.num_downsamplings, config.generator.num_blocks = 3, 9
     config.init_from = "none"
     config.loss.perceptual = 0.0

@@ -38,7 +38,9 @@ def add_cases(
         batch_sizes: by default.
         dtype: by default.
     """
-    parser.add_argument("--sizes", type=_sizes, default=_sizes(sizes), metavar="WxH:NGF,...")
+    parser.add_argument(
+        "--sizes", type=parse_sizes, default=parse_sizes(sizes), metavar="WxH:NGF,..."
+    )
     parser.add_argument("--batch_sizes", type=_integers, default=_integers(batch_sizes))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default=dtype)
     parser.add_argument("--set", type=_changes, default={}, metavar="FIELD=VALUE,...")
@@ -131,7 +133,7 @@ def _integers(text: str) -> list[int]:
     return [int(item) for item in items]
 
 
-def _sizes(text: str) -> list[Size]:
+def parse_sizes(text: str) -> list[Size]:
     """'512x256:64' as height, width and channels."""
     found = [re.fullmatch(r"([1-9]\d*)x([1-9]\d*):([1-9]\d*)", item) for item in text.split(",")]
     if not all(found):

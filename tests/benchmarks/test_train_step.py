@@ -42,6 +42,7 @@ def test_rows_of_ours_relate_time_work_and_images(options):
         "time": measure.Timing(0.08, 0.005, 0.5),
         "images/s": 25.0,
         "TFLOP/s": 0.05,
+        "limit": 1.0,
         "of the limit": "5.0%",
         "beside": "-",
     }
@@ -52,6 +53,7 @@ def test_rows_of_ours_relate_time_work_and_images(options):
         "time": measure.Timing(0.2, 0.005, 0.5),
         "images/s": 20.0,  # two frames of each pair
         "TFLOP/s": 0.04,
+        "limit": 1.0,
         "of the limit": "4.0%",
         "beside": "2.50 x image, flow 5.0% of it",
     }
