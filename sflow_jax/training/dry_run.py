@@ -65,7 +65,7 @@ def _describe_step(run: Run) -> str:
         f"one step on one device, {examples} {width}x{height}, {options.compute_dtype}\n"
         f"  {sum(by_hand.values()) / 1e9:,.1f} GFLOP per image (the layers, forward and backward, "
         f"counted by hand: {shares})\n"
-        f"  {by_xla / 1e9:,.1f} GFLOP per image (all that the step does, counted by XLA)\n"
+        f"  {by_xla / 1e9:,.1f} GFLOP per image (all of the step, loops once, counted by XLA)\n"
         f"  {total / 2**20:,.0f} MiB of device memory "
         f"({memory.argument_size_in_bytes / 2**20:,.0f} state and batch, "
         f"{memory.temp_size_in_bytes / 2**20:,.0f} temporary)\n"
