@@ -37,7 +37,9 @@ def test_a_second_process_does_not_compile_again(tmp_path):
     workdir = tmp_path / "new/run"
     assert start(workdir) == 0
     assert start(workdir) > 0
-    [processor] = (workdir / compilation_cache.FOLDER).iterdir()
+    moved = workdir.rename(tmp_path / "moved")
+    assert start(moved) > 0
+    [processor] = (moved / compilation_cache.FOLDER).iterdir()
     assert any(processor.iterdir())
 
 
