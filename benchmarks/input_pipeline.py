@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, choices=(1, 2), default=1)
     parser.add_argument("--workers", default="0", help="numbers of reading processes")
     parser.add_argument("--num_steps", type=int, default=5, help="per measurement of training")
-    parser.add_argument("--num_measurements", type=options_lib.several, default=5)
+    parser.add_argument("--num_measurements", type=options_lib.at_least(2), default=5)
     options_lib.add_output(parser)
     options = parser.parse_args()
     flags.FLAGS(["input_pipeline"])  # Grain's processes ask for its flags, which are absl's

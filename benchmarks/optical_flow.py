@@ -42,7 +42,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 def main() -> None:
     """Measures agreement on every kind of picture, then speed at every size."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sequence", type=pathlib.Path)
+    parser.add_argument("--sequence", type=options_lib.existing)
     options_lib.add_output(parser)
     options = parser.parse_args()
     rows = [

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import pix2pixhd, steps
@@ -22,7 +22,7 @@ def add_shared(parser: argparse.ArgumentParser, name: str, sizes: str, batch_siz
     variants = list(pix2pixhd.VARIANTS)
     parser.add_argument("--variants", type=_variants, default=variants, metavar="A,B,A+B")
     parser.add_argument("--torch_threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--num_measurements", type=several, default=5)
+    parser.add_argument("--num_measurements", type=at_least(2), default=5)
     add_cases(parser, name, sizes, batch_sizes, "float32")
 
 
@@ -111,11 +111,22 @@ def _variants(text: str) -> list[str]:
     return variants
 
 
-def several(text: str) -> int:
-    """At least two measurements."""
-    if not text.isdecimal() or int(text) < 2:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected at least 2, for the quartiles")
-    return int(text)
+def at_least(smallest: int) -> Callable[[str], int]:
+    """The type of a whole number; quartiles, for instance, need two measurements."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < smallest:
+            raise argparse.ArgumentTypeError(f"found {text!r}, expected at least {smallest}")
+        return int(text)
+
+    return parse
+
+
+def existing(text: str) -> pathlib.Path:
+    """The type of a file or folder that is read."""
+    if not pathlib.Path(text).exists():
+        raise argparse.ArgumentTypeError(f"{text}: not found")
+    return pathlib.Path(text)
 
 
 def _folder(text: str) -> pathlib.Path:

@@ -32,8 +32,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--num_examples", type=int, default=8, help="per measurement")
-    parser.add_argument("--num_measurements", type=options_lib.several, default=5)
+    parser.add_argument(
+        "--num_examples", type=options_lib.at_least(1), default=8, help="per measurement"
+    )
+    parser.add_argument("--num_measurements", type=options_lib.at_least(2), default=5)
     options_lib.add_output(parser)
     options = parser.parse_args()
     cv2.setNumThreads(1)  # as in the processes that build a dataset

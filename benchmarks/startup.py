@@ -39,14 +39,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", default="configs/streets.py")
-    parser.add_argument("--num_measurements", type=int, default=3)
+    parser.add_argument("--config", type=_config_file, default="configs/streets.py")
+    parser.add_argument("--num_measurements", type=options_lib.at_least(1), default=3)
     options_lib.add_output(parser)
     options = parser.parse_args()
     rows = [_measure_help(command, options.num_measurements) for command in _COMMANDS]
     rows.append(_measure_error(options.num_measurements))
     rows += _measure_training(options.config, options.num_measurements)
     measure.report("startup", rows, options.output)
+
+
+def _config_file(text: str) -> str:
+    options_lib.existing(text.partition(":")[0])  # what follows is an argument of the config
+    return text
 
 
 def _command(name: str, *arguments: str) -> list[str]:
