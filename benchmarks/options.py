@@ -11,7 +11,8 @@ from typing import Any
 
 from benchmarks import pix2pixhd, steps
 from sflow_jax import configuration
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, one_line
+from sflow_jax.files import nearest_existing
 
 Size = tuple[int, int, int]
 
@@ -58,9 +59,8 @@ def add_rows(parser: argparse.ArgumentParser, rows: Sequence[str]) -> None:
     """Adds `--rows`: some of `rows`, all by default; others are refused before any work."""
 
     def some(text: str) -> list[str]:
-        found = words(text)
-        if unknown := set(found) - set(rows):
-            raise argparse.ArgumentTypeError(f"found {unknown.pop()!r}, expected some of {rows}")
+        found = text.split(",")
+        _refuse_unknown(found, rows)
         return found
 
     parser.add_argument("--rows", type=some, default=list(rows), metavar="A,B")
@@ -84,11 +84,6 @@ def _checkout(text: str, file: str) -> pathlib.Path:
     return pathlib.Path(text)
 
 
-def words(text: str) -> list[str]:
-    """'a,b' as a list."""
-    return text.split(",")
-
-
 def columns(options: argparse.Namespace, size: Size, batch_size: int) -> dict[str, object]:
     """What the rows of one case have in common: size, width, batch size and type."""
     height, width, channels = size
@@ -104,11 +99,15 @@ def columns(options: argparse.Namespace, size: Size, batch_size: int) -> dict[st
 
 
 def _variants(text: str) -> list[str]:
-    variants = words(text)
-    if unknown := {word for item in variants for word in item.split("+")} - {*pix2pixhd.VARIANTS}:
-        expected = ", ".join(pix2pixhd.VARIANTS)
-        raise argparse.ArgumentTypeError(f"found {unknown.pop()!r}, expected {expected}")
+    variants = text.split(",")
+    _refuse_unknown([word for item in variants for word in item.split("+")], pix2pixhd.VARIANTS)
     return variants
+
+
+def _refuse_unknown(found: Sequence[str], known: Sequence[str]) -> None:
+    if unknown := [word for word in found if word not in known]:
+        expected = f"some of {', '.join(known)}"
+        raise argparse.ArgumentTypeError(f"found {unknown[0]!r}, expected {expected}")
 
 
 def at_least(smallest: int) -> Callable[[str], int]:
@@ -131,17 +130,14 @@ def existing(text: str) -> pathlib.Path:
 
 def _folder(text: str) -> pathlib.Path:
     path = pathlib.Path(text)
-    parent = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    parent = nearest_existing(path)
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"found {parent}, expected a folder that can be written")
     return path
 
 
 def _integers(text: str) -> list[int]:
-    items = text.split(",")
-    if not all(item.isdecimal() and int(item) for item in items):
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected numbers such as 1,8")
-    return [int(item) for item in items]
+    return [at_least(1)(item) for item in text.split(",")]
 
 
 def parse_sizes(text: str) -> list[Size]:
@@ -158,8 +154,7 @@ def _changes(text: str) -> dict[str, Any]:
     try:
         configuration.check(steps.make_config(256, 512, 64, "float32", changes))
     except (InputError, AttributeError, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise argparse.ArgumentTypeError(f"found {text!r}: {reason}") from error
+        raise argparse.ArgumentTypeError(f"found {text!r}: {one_line(error)}") from error
     return changes
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from sflow_jax.errors import InputError, TrainingError
+from sflow_jax.errors import InputError, TrainingError, one_line
 
 _OBJECTS_PER_SEARCH = 500_000  # Python's own is 700
 
@@ -47,7 +47,7 @@ def _parse_flags(arguments: list[str]) -> list[str]:
         if "config" in flags.FLAGS and flags.FLAGS.config is not None:
             flags.FLAGS.config.to_dict()  # a file that failed to load says so at its first use
     except OSError as error:
-        raise InputError(f"--config: {' '.join(str(error).split())}") from error
+        raise InputError(f"--config: {one_line(error)}") from error
     except (NameError, SyntaxError, ImportError) as error:
         raise InputError(f"--config: {error}; expected Python as in configs/") from error
     except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:

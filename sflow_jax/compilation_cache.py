@@ -7,6 +7,8 @@ import platform
 
 import jax
 
+from sflow_jax.files import nearest_existing
+
 FOLDER = "compiled"
 _LEAST_SECONDS = 0.2  # of compiling; what is faster is not kept
 
@@ -22,10 +24,9 @@ def use(folder: pathlib.Path) -> None:
     """
     if jax.config.jax_compilation_cache_dir is not None:
         return
-    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not os.access(parent, os.W_OK):
+    if not os.access(nearest_existing(folder), os.W_OK):
         return
-    jax.config.update("jax_compilation_cache_dir", str(folder.resolve() / FOLDER / _processor()))
+    jax.config.update("jax_compilation_cache_dir", str(folder / FOLDER / _processor()))
     # XLA's own caches, of a GPU only, would make the path a part of every key: a run that is moved
     # would be compiled again.
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")

@@ -9,6 +9,11 @@ class InputError(ValueError):
     """
 
 
+def one_line(error: Exception) -> str:
+    """The message of a library's error, which may have several lines, for one of ours."""
+    return " ".join(str(error).split())
+
+
 class TrainingError(RuntimeError):
     """A run that cannot go on, such as one with a non-finite loss.
 

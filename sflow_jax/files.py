@@ -1,6 +1,11 @@
-"""Files that appear whole or not at all, so that a kill never leaves half of one."""
+"""Where files can be written, and files that a kill never leaves half of."""
 
 import pathlib
+
+
+def nearest_existing(path: pathlib.Path) -> pathlib.Path:
+    """The path itself, or the folder in which making it would begin."""
+    return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
 
 
 def write_whole(path: pathlib.Path, content: bytes | str) -> None:

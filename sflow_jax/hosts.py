@@ -7,7 +7,7 @@ import numpy as np
 import safetensors.numpy
 from jax.experimental import multihost_utils
 
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, one_line
 
 
 def initialise() -> None:
@@ -21,9 +21,9 @@ def initialise() -> None:
     try:
         jax.distributed.initialize()
     except (ValueError, RuntimeError) as error:
-        message = " ".join(str(error).split())
         raise InputError(
-            f"--distributed: found {message!r}, expected SLURM, Open MPI, Kubernetes or a Cloud TPU"
+            f"--distributed: found {one_line(error)!r}, "
+            "expected SLURM, Open MPI, Kubernetes or a Cloud TPU"
         ) from error
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sflow_jax.data.shards import Shard, write_shard
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -95,7 +95,7 @@ def _input_errors() -> Iterator[None]:
         message = usage.getvalue().strip().rpartition("error: ")[2]
         raise InputError(f"--beam_options: {message}") from error
     except (AttributeError, ImportError, RuntimeError, ValueError) as error:
-        raise InputError(f"--beam_options: {' '.join(str(error).split())}") from error
+        raise InputError(f"--beam_options: {one_line(error)}") from error
 
 
 def _check_written(shards: Sequence[Shard]) -> None:

@@ -8,7 +8,7 @@ import ml_collections
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy, save_decision_policy
 
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, one_line
 from sflow_jax.training.state import TrainState
 
 CHECKPOINT_FOLDER = "checkpoints"
@@ -131,8 +131,7 @@ def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -
 
 
 def _unusable(checkpoint: pathlib.Path, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())
     return InputError(
-        f"{checkpoint}: found {reason[:_LONGEST_REASON]}; expected a whole checkpoint of the "
-        "networks that config.json describes, written by this version"
+        f"{checkpoint}: found {one_line(error)[:_LONGEST_REASON]}; expected a whole checkpoint of "
+        "the networks that config.json describes, written by this version"
     )

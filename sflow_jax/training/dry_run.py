@@ -32,7 +32,7 @@ def describe(config: ml_collections.ConfigDict) -> str:
         _describe_params("generator", state.params["generator"]),
         _describe_params("DNED", state.params["dned"]),
         _describe_params("discriminators", state.discriminator_params),
-        _describe_step(run),
+        _describe_step(run, state),
         _describe_schedule(run),
     ]
     return "\n\n".join(parts)
@@ -43,10 +43,9 @@ def _describe_params(name: str, params: dict) -> str:
     return f"{name}\n{table}"
 
 
-def _describe_step(run: Run) -> str:
+def _describe_step(run: Run, state: TrainState) -> str:
     """Compiles the step of one device, and times it with a batch of the dataset."""
     batch = _first_batch(run)
-    state = describe_state(run.networks, run.config, run.schedule)
     lowered = jax.jit(run.device_step(axis_name=None), donate_argnums=0).lower(
         state, run.perceptual_params, batch
     )
