@@ -4,6 +4,9 @@ import hashlib
 import os
 import pathlib
 import platform
+import re
+import sys
+import warnings
 
 import jax
 
@@ -11,6 +14,7 @@ from sflow_jax.files import nearest_existing
 
 FOLDER = "compiled"
 _LEAST_SECONDS = 0.2  # of compiling; what is faster is not kept
+_UNREADABLE = re.compile("Error reading persistent compilation cache entry for '(?P<function>.+?)'")
 
 
 def use(folder: pathlib.Path) -> None:
@@ -26,11 +30,30 @@ def use(folder: pathlib.Path) -> None:
         return
     if not os.access(nearest_existing(folder), os.W_OK):
         return
-    jax.config.update("jax_compilation_cache_dir", str(folder / FOLDER / _processor()))
+    entries = folder / FOLDER / _processor()
+    jax.config.update("jax_compilation_cache_dir", str(entries))
     # XLA's own caches, of a GPU only, would make the path a part of every key: a run that is moved
     # would be compiled again.
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
+    _replace_unreadable(entries)
+
+
+def _replace_unreadable(entries: pathlib.Path) -> None:
+    """Deletes what JAX warns that it cannot read, such as what a full disk has cut off.
+
+    JAX compiles such a function but keeps the file as it is: each later start would compile again.
+    """
+    show = warnings.showwarning
+
+    def show_or_replace(message, category, *place, **options):
+        if not (found := _UNREADABLE.match(str(message))):
+            return show(message, category, *place, **options)
+        for entry in entries.glob(f"{found['function']}-*"):
+            entry.unlink(missing_ok=True)
+        print(f"{entries}: {found['function']} was damaged and is compiled again", file=sys.stderr)
+
+    warnings.showwarning = show_or_replace
 
 
 def _processor() -> str:

@@ -23,24 +23,38 @@ print(sum(hits))
 
 
 def start(folder, **variables):
-    """The number of functions that a new process finds compiled."""
+    """The number of functions that a new process finds compiled, and its messages."""
     environment = {key: value for key, value in os.environ.items() if "COMPILATION" not in key}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(folder)],
         cwd=PROJECT_ROOT, env=environment | variables, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+    return int(done.stdout), done.stderr
 
 
 def test_a_second_process_does_not_compile_again(tmp_path):
     workdir = tmp_path / "new/run"
-    assert start(workdir) == 0
-    assert start(workdir) > 0
+    assert start(workdir)[0] == 0
+    assert start(workdir)[0] > 0
     moved = workdir.rename(tmp_path / "moved")
-    assert start(moved) > 0
+    assert start(moved)[0] > 0
     [processor] = (moved / compilation_cache.FOLDER).iterdir()
     assert any(processor.iterdir())
+
+
+def test_a_damaged_file_is_written_again(tmp_path):
+    start(tmp_path)
+    entries = list((tmp_path / compilation_cache.FOLDER).rglob("jit_*"))
+    for entry in entries:
+        entry.write_bytes(entry.read_bytes()[:-100])
+    hits, messages = start(tmp_path)
+    assert hits == 0
+    assert messages.count("was damaged and is compiled again") == len(entries)
+    assert "Warning" not in messages
+    hits, messages = start(tmp_path)
+    assert hits == len(entries)
+    assert not messages
 
 
 def test_the_users_own_setting_goes_first(tmp_path):
