@@ -10,6 +10,8 @@ What XLA's own forms cost is in docs/performance.md; in short (jaxlib 0.10):
   layer: padding first avoids that;
 - on a CPU the kernel gradient of a large image moves all of it through memory several times: in
   blocks of a few rows it is a product of matrices that fit into the cache;
+- on a CPU the kernel gradient computes vectors of output features: a layer with few of them takes
+  the input's channels for that;
 - on a CPU the input gradient of stride 2 multiplies by as many zeros as pixels: see `_subpixel`;
 - on a CPU the input gradient of a layer with few pixels is bound by turning its kernel round in
   memory: a product of matrices takes the kernel as it lies.
@@ -32,6 +34,7 @@ _LARGE_PIXELS = 2**12
 # With so few pixels for each feature, and numbers in their patches, the kernel is the larger part.
 _DEEP_PIXELS = 4
 _DEEP_PATCHES = 2**21
+_FEW_FEATURES = 16  # less than a vector of a CPU
 _BLOCK_PIXELS = 512  # of the output, per block of a kernel gradient
 
 
@@ -124,6 +127,8 @@ def kernel_gradient(
     shape = (*kernel_size, x.shape[-1], cotangent.shape[-1])
     if _on_cpu() and _is_large(cotangent, shape):
         return _kernel_gradient_in_blocks(x, cotangent, kernel_size, stride, padding)
+    if _on_cpu() and stride == 1 and shape[-1] < min(_FEW_FEATURES, shape[-2]):
+        return _kernel_gradient_swapped(x, cotangent, kernel_size, padding)
     grows = cotangent.shape[1] > x.shape[1] or cotangent.shape[2] > x.shape[2]
     if _on_cpu() or grows:
         # The barrier keeps XLA from making the padding the convolution's own again.
@@ -258,6 +263,19 @@ def _kernel_gradient_in_blocks(
         for index, i in enumerate(taps):
             gradient[i] = total[:, :, index]
     return jnp.stack(gradient).astype(x.dtype)
+
+
+def _kernel_gradient_swapped(
+    x: jax.Array, cotangent: jax.Array, kernel_size: tuple[int, int], padding: Padding
+) -> jax.Array:
+    """The kernel gradient of stride 1 as that of a convolution from the output to the input.
+
+    The same pairs of pixels meet, at the opposite tap, and the input's channels are the features.
+    """
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    full = tuple((length - 1, length - 1) for length in kernel_size)
+    swapped = kernel_gradient(cotangent, x, kernel_size, 1, full)
+    return swapped[::-1, ::-1].swapaxes(2, 3)
 
 
 def _contract_pixels(first: jax.Array, second: jax.Array) -> jax.Array:

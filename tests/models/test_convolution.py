@@ -54,11 +54,12 @@ def form(request, monkeypatch):
         monkeypatch.setattr(convolution, "_BLOCK_PIXELS", 20)
 
 
+@pytest.mark.parametrize("features", [2, 5], ids=["fewer", "more"])
 @pytest.mark.parametrize(("height", "width", "kernel_size", "stride", "padding"), CASES)
 def test_convolution_and_gradients_are_the_plain_ones_bit_for_bit(
-    form, height, width, kernel_size, stride, padding
+    form, height, width, kernel_size, stride, padding, features
 ):
-    x, kernel = integers(2, height, width, 3), integers(*kernel_size, 3, 5, seed=1)
+    x, kernel = integers(2, height, width, 3), integers(*kernel_size, 3, features, seed=1)
 
     @fast_jit
     def compare(x, kernel):
