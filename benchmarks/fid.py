@@ -5,7 +5,9 @@
 Needs PyTorch and torchvision. Both programs get the same uint8 images, the same batch size and
 random weights (speed does not depend on their values), each in a process of its own: peak memory is
 that of the process, and on a GPU also that of the device. The images are in memory; reading files
-is not measured. The distance is that of Gaussians of 2048 dimensions from 4096 vectors.
+is not measured. The limit is what JAX's product of large float32 matrices reaches; the share of it
+is of the network's convolutions, counted by hand for 299x299 pixels. The distance is that of
+Gaussians of 2048 dimensions from 4096 vectors.
 """
 
 import argparse
@@ -28,10 +30,13 @@ from benchmarks import options as options_lib
 from sflow_jax.metrics.feature_statistics import FeatureExtractor
 from sflow_jax.metrics.frechet import GaussianStream, frechet_distance
 from sflow_jax.metrics.inception_input import PROTOCOLS
+from sflow_jax.models.flops import forward_flops
 from sflow_jax.pretrained import inception_v3
+from sflow_jax.training.utilisation import matrix_limit
 
 _PROGRAMS = ("ours", "pytorch-fid")
 _DIMENSIONS, _NUM_VECTORS = 2048, 4096
+_NETWORK_SIZE = (299, 299)  # both resize to it
 
 
 def main() -> None:
@@ -47,7 +52,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--height", type=int, default=256)
     parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=options_lib.at_least(2), default=5)
     options_lib.add_output(parser)
     parser.add_argument("--program", choices=_PROGRAMS, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -58,7 +63,8 @@ def main() -> None:
     rounds = [
         {name: _in_own_process(name, options) for name in _PROGRAMS} for _ in range(options.rounds)
     ]
-    rows = [_row(name, [results[name] for results in rounds], options) for name in _PROGRAMS]
+    limit = statistics.median(results["ours"]["limit"] for results in rounds)
+    rows = [_row(name, [results[name] for results in rounds], options, limit) for name in _PROGRAMS]
     measure.report("fid", rows, options.output)
 
 
@@ -73,19 +79,27 @@ def _in_own_process(program: str, options: argparse.Namespace) -> dict[str, floa
 
 
 def _row(
-    program: str, rounds: list[dict[str, float]], options: argparse.Namespace
+    program: str, rounds: list[dict[str, float]], options: argparse.Namespace, limit: float
 ) -> dict[str, object]:
+    timing = measure.summarise([result["features_seconds"] for result in rounds])
     median = {name: statistics.median(result[name] for result in rounds) for name in rounds[0]}
     return {
         "program": program,
         "images": f"{options.num_images} of {options.width}x{options.height}",
         "batch": options.batch_size,
-        "images/s": round(options.num_images / median["features_seconds"], 2),
+        "features": timing,
+        "images/s": round(options.num_images / timing.median, 2),
+        **measure.beside_limit(_gflop_per_image() * options.num_images, timing, limit),
         "peak GiB": round(median["peak"] / 2**30, 2),
         "peak GiB on the GPU": round(median["gpu_peak"] / 2**30, 2) or "-",
         "distance, s": round(median["distance_seconds"], 1),
         "distance": round(median["distance"], 6),
     }
+
+
+def _gflop_per_image() -> float:
+    image = jax.ShapeDtypeStruct((1, *_NETWORK_SIZE, 3), np.float32)
+    return forward_flops(inception_v3.features, _variables(), image) / 1e9
 
 
 def _measure(options: argparse.Namespace) -> dict[str, float]:
@@ -107,6 +121,8 @@ def _measure(options: argparse.Namespace) -> dict[str, float]:
         "gpu_peak": _gpu_peak(options.program),
         "distance_seconds": distance_seconds,
         "distance": value,
+        # After the rest, so that its matrices are not in the peak; of JAX for both.
+        "limit": matrix_limit("float32") / 1e12 if is_ours else 0.0,
     }
 
 
@@ -117,12 +133,15 @@ def _timed(function: Callable[[], object]) -> tuple[float, object]:
 
 
 def _our_extractor(images: np.ndarray, batch_size: int) -> Callable[[], object]:
+    protocol = PROTOCOLS["pytorch-fid"]
+    extractor = FeatureExtractor(inception_v3.features, _variables(), protocol, batch_size)
+    return lambda: list(extractor.stream([images]))
+
+
+def _variables() -> dict:
     shapes = inception_v3.conversion().shapes
     flat = {path: np.full(shape, 0.01, np.float32) for path, shape in shapes.items()}
-    variables = flax.traverse_util.unflatten_dict(flat, sep="/")
-    protocol = PROTOCOLS["pytorch-fid"]
-    extractor = FeatureExtractor(inception_v3.features, variables, protocol, batch_size)
-    return lambda: list(extractor.stream([images]))
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
 def _their_extractor(images: np.ndarray, batch_size: int) -> Callable[[], object]:

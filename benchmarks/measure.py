@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -59,12 +60,29 @@ def time_in_turn(
             for _ in range(calls[name]):
                 jax.block_until_ready(function())
             seconds[name].append((time.perf_counter() - start) / calls[name])
-    return {name: _summarise(values) for name, values in seconds.items()}
+    return {name: summarise(values) for name, values in seconds.items()}
 
 
-def _summarise(values: Sequence[float]) -> Timing:
+def summarise(values: Sequence[float]) -> Timing:
+    """Median and quartiles of two or more measurements in seconds."""
     lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
     return Timing(median, lower, upper)
+
+
+def beside_limit(gflop: float, timing: Timing, limit: float) -> dict[str, object]:
+    """The columns that tell how close a computation comes to what its device could do.
+
+    Args:
+        gflop: operations of the computation, counted by hand.
+        timing: of the computation.
+        limit: TFLOP/s that a product of large matrices reaches on the device.
+    """
+    tflops = gflop / 1e3 / timing.median
+    return {
+        "TFLOP/s": round(tflops, 3),
+        "limit": round(limit, 3),
+        "of the limit": f"{tflops / limit:.1%}",
+    }
 
 
 def describe_machine() -> dict[str, object]:
@@ -88,6 +106,12 @@ def describe_machine() -> dict[str, object]:
     }
 
 
+def print_failure(name: str, error: Exception) -> None:
+    """Says what was not measured, and the first line of why (compilers explain it in pages)."""
+    reason = str(error).strip().partition("\n")[0]
+    print(f"failed: {name}: {type(error).__name__}: {reason}", file=sys.stderr)
+
+
 def _version(package: str) -> str | None:
     """None where it is not installed."""
     try:
@@ -97,7 +121,10 @@ def _version(package: str) -> str | None:
 
 
 def report(name: str, rows: Sequence[Mapping[str, object]], output: pathlib.Path) -> None:
-    """Prints a table, one line per row, and writes it with the machine to OUTPUT/NAME.json."""
+    """Prints a table, one line per row, and writes it with the machine to OUTPUT/NAME.json.
+
+    Of the command's paths it keeps the last parts: where they lie is of no use to readers.
+    """
     machine = describe_machine()
     print(f"{machine['processor']}, {machine['cores']} cores; {machine['device']}")
     lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
@@ -106,9 +133,17 @@ def report(name: str, rows: Sequence[Mapping[str, object]], output: pathlib.Path
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
     output.mkdir(parents=True, exist_ok=True)
     path = output / f"{name}.json"
-    record = {"machine": machine, "command": sys.argv[1:], "rows": [dict(row) for row in rows]}
+    record = {
+        "machine": machine,
+        "command": _without_folders(sys.argv[1:]),
+        "rows": [dict(row) for row in rows],
+    }
     path.write_text(json.dumps(record, indent=2, default=dataclasses.asdict) + "\n")
     print(path)
+
+
+def _without_folders(arguments: Sequence[str]) -> list[str]:
+    return [re.sub(r"(^|=)/(?:[^=]*/)?", r"\1", argument) for argument in arguments]
 
 
 def _processor() -> str:

@@ -79,9 +79,14 @@ def pytorch_fid_checkout(text: str) -> pathlib.Path:
 def _checkout(text: str, file: str) -> pathlib.Path:
     if not (pathlib.Path(text) / file).is_file():
         raise argparse.ArgumentTypeError(f"found no {file} in {text}")
-    if importlib.util.find_spec("torch") is None:
+    if not has_pytorch():
         raise argparse.ArgumentTypeError("PyTorch is not installed")
     return pathlib.Path(text)
+
+
+def has_pytorch() -> bool:
+    """Whether PyTorch is there to measure beside."""
+    return importlib.util.find_spec("torch") is not None
 
 
 def columns(options: argparse.Namespace, size: Size, batch_size: int) -> dict[str, object]:

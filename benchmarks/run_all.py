@@ -43,6 +43,7 @@ _GPU = (
     "optical_flow",
     "prepare --num_examples=2",
     "startup --num_measurements=1",
+    "convolutions --sizes=512x256:64 --dtype=bfloat16",
 )
 _CPU = (
     "train_step --sizes=128x64:16 --variants=eager,channels_last",
@@ -53,6 +54,7 @@ _CPU = (
     "prepare --num_examples=2 --num_measurements=3",
     "startup --num_measurements=1",
     "optical_flow",
+    "convolutions --sizes=128x64:32",
 )
 _WITH_PEAK = ("train_step",)
 _LONGEST = 180  # seconds of one command, so that one that hangs does not take the time of all
@@ -95,6 +97,8 @@ def _commands(options: argparse.Namespace) -> list[list[str]]:
         name, *arguments = line.split()
         if options.pix2pixhd and "--variants" in line:  # what of PyTorch to run beside ours
             arguments.append(f"--pix2pixhd={options.pix2pixhd}")
+        if options.pix2pixhd and name == "convolutions":
+            arguments.append("--pytorch")
         if options.peak_tflops and name in _WITH_PEAK:
             arguments.append(f"--peak_tflops={options.peak_tflops}")
         commands.append([name, *arguments])

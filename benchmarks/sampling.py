@@ -10,17 +10,20 @@ PyTorch runs under autocast. All rows of a size and batch size take turns.
 
 Everything goes from uint8 arrays on the host to uint8 images on the host. A batch of one is waited
 for: the latency of a frame. Larger batches are fetched one late, so that a device computes while
-results travel. Weights are random: time does not depend on them.
+results travel. Weights are random: time does not depend on them. The limit is what a product of
+large matrices of that type reaches, measured before; the share of it is of the convolutions'
+operations, counted by hand.
 """
 
 import argparse
+import dataclasses
 import os
-import sys
 from collections.abc import Callable
 
 # PyTorch shares the GPU with JAX.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -30,12 +33,26 @@ from benchmarks import measure, pix2pixhd, steps
 from benchmarks import options as options_lib
 from configs import streets
 from sflow_jax.inference import make_translate
+from sflow_jax.models.flops import forward_flops
 from sflow_jax.training.state import create_networks, init_params
+from sflow_jax.training.utilisation import matrix_limit
 
 _BATCHES = 4  # per measurement where they are fetched one late
 
-Program = tuple[Callable[..., object], Callable[[object], np.ndarray]]
-"""Starts a batch of (label, edge_image), and fetches what that gives."""
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """Something that translates batches.
+
+    Attributes:
+        start: a batch of (label, edge_image).
+        fetch: what that gives, as an array on the host.
+        gflop: operations per frame, counted by hand.
+    """
+
+    start: Callable[..., object]
+    fetch: Callable[[object], np.ndarray]
+    gflop: float
 
 
 def main() -> None:
@@ -47,31 +64,50 @@ def main() -> None:
     options = parser.parse_args()
     if options.pix2pixhd:
         pix2pixhd.start(options.pix2pixhd, options.torch_threads)
+    limit = matrix_limit(options.dtype) / 1e12
     rows = []
     for batch_size in options.batch_sizes:
         for size in options.sizes:
             config = steps.make_config(*size, options.dtype, options.set)
-            rows += _measure(options, _programs(options, config), config, batch_size)
+            rows += _measure(options, _makers(options, config), config, batch_size, limit)
         config = streets.get_config()
         config.train.compute_dtype = options.dtype
-        rows += _measure(options, {"streets": _translate(config)}, config, batch_size)
+        makers = {"streets": lambda config=config: _translate(config)}
+        rows += _measure(options, makers, config, batch_size, limit)
     measure.report(options.name, rows, options.output)
 
 
-def _programs(options: argparse.Namespace, config: ml_collections.ConfigDict) -> dict[str, Program]:
-    programs = {"S-Flow GAN": _translate(config), "generator, ours": _our_generator(config)}
+def _makers(
+    options: argparse.Namespace, config: ml_collections.ConfigDict
+) -> dict[str, Callable[[], Program]]:
+    makers = {
+        "S-Flow GAN": lambda: _translate(config),
+        "generator, ours": lambda: _our_generator(config),
+    }
     for variant in options.variants if options.pix2pixhd else ():
-        start, fetch = pix2pixhd.make_generator(config, steps.NUM_CLASSES, variant)
         name = f"generator, PyTorch {pix2pixhd.version()} {variant}"
-        programs[name] = (lambda label, _, start=start: start(label)), fetch
-    return programs
+        makers[name] = lambda variant=variant: _their_generator(config, variant)
+    return makers
 
 
 def _translate(config: ml_collections.ConfigDict) -> Program:
     networks = create_networks(config, steps.NUM_CLASSES)
     params = jax.jit(lambda: init_params(networks, config)[0])()
     translate = make_translate(networks, config)
-    return lambda *arrays: translate(params, *jax.device_put(arrays))["picture"], np.asarray
+
+    def start(*arrays: np.ndarray) -> jax.Array:
+        return translate(params, *jax.device_put(arrays))["picture"]
+
+    gflop = _gflop(networks.generator, config, steps.NUM_CLASSES + 1)
+    gflop += _gflop(networks.dned, config, 3 if config.dned.input == "rgb" else 1)
+    return Program(start, np.asarray, gflop)
+
+
+def _gflop(network: nn.Module, config: ml_collections.ConfigDict, channels: int) -> float:
+    """Of one forward pass for one frame."""
+    shape = (1, config.data.height, config.data.width, channels)
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    return forward_flops(network.init, jax.random.key(0), x) / 1e9
 
 
 def _our_generator(config: ml_collections.ConfigDict) -> Program:
@@ -85,27 +121,37 @@ def _our_generator(config: ml_collections.ConfigDict) -> Program:
         label_map = jax.nn.one_hot(label[..., 0], steps.NUM_CLASSES)
         return jnp.round((generator.apply(params, label_map) + 1) * 127.5).astype(jnp.uint8)
 
-    return lambda label, _: generate(params, jax.device_put(label)), np.asarray
+    gflop = _gflop(generator, config, steps.NUM_CLASSES)
+    return Program(lambda label, _: generate(params, jax.device_put(label)), np.asarray, gflop)
+
+
+def _their_generator(config: ml_collections.ConfigDict, variant: str) -> Program:
+    start, fetch = pix2pixhd.make_generator(config, steps.NUM_CLASSES, variant)
+    generator = create_networks(steps.as_pix2pixhd(config), steps.NUM_CLASSES).generator
+    gflop = _gflop(generator, config, steps.NUM_CLASSES)  # the same network
+    return Program(lambda label, _: start(label), fetch, gflop)
 
 
 def _measure(
     options: argparse.Namespace,
-    programs: dict[str, Program],
+    makers: dict[str, Callable[[], Program]],
     config: ml_collections.ConfigDict,
     batch_size: int,
+    limit: float,
 ) -> list[dict[str, object]]:
     batch = steps.random_batch(config, batch_size)
     arrays = batch["label"][:, 0], batch["image"][:, 0]
     num_batches = 1 if batch_size == 1 else _BATCHES
-    functions = {}
-    for name, program in programs.items():
-        function = _in_turn(*program, arrays, num_batches)
+    programs, functions = {}, {}
+    for name, make in makers.items():
         try:
+            program = make()
+            function = _in_turn(program, arrays, num_batches)
             function()
-            functions[name] = function
         except Exception as error:  # whatever a compiler or a full memory raises
-            reason = str(error).strip().partition("\n")[0]
-            print(f"failed: {name}: {type(error).__name__}: {reason}", file=sys.stderr)
+            measure.print_failure(name, error)
+        else:
+            programs[name], functions[name] = program, function
     size = config.data.height, config.data.width, config.generator.width
     rows = []
     for name, timing in measure.time_in_turn(functions, options.num_measurements).items():
@@ -116,20 +162,22 @@ def _measure(
                 **options_lib.columns(options, size, batch_size),
                 "time of a batch": timing,
                 "frames/s": round(batch_size / timing.median, 2),
+                "GFLOP/frame": round(programs[name].gflop, 1),
+                **measure.beside_limit(programs[name].gflop * batch_size, timing, limit),
             }
         )
     return rows
 
 
 def _in_turn(
-    start: Callable, fetch: Callable, arrays: tuple[np.ndarray, np.ndarray], num_batches: int
+    program: Program, arrays: tuple[np.ndarray, np.ndarray], num_batches: int
 ) -> Callable[[], np.ndarray]:
     def run() -> np.ndarray:
-        waiting = start(*arrays)
+        waiting = program.start(*arrays)
         for _ in range(num_batches - 1):
-            waiting, done = start(*arrays), waiting
-            fetch(done)
-        return fetch(waiting)
+            waiting, done = program.start(*arrays), waiting
+            program.fetch(done)
+        return program.fetch(waiting)
 
     return run
 

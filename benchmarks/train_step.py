@@ -149,8 +149,7 @@ def _start_peers(options: argparse.Namespace, config, batch) -> dict[str, pix2pi
                 )
             )
         except Exception as error:  # whatever PyTorch's compiler or a full memory raises
-            reason = str(error).strip().partition("\n")[0]
-            print(f"failed: PyTorch {variant}: {type(error).__name__}: {reason}", file=sys.stderr)
+            measure.print_failure(f"PyTorch {variant}", error)
     return peers
 
 
@@ -234,16 +233,14 @@ def _row(
     step: steps.OurStep,
     num_images: int,
 ) -> Row:
-    tflops = step.gflop_per_image * num_images / 1e3 / timing.median
+    gflop = step.gflop_per_image * num_images
     return {
         "step": name,
         "time": timing,
         "images/s": round(num_images / timing.median, 2),
         "GFLOP/image": round(step.gflop_per_image, 1),
         "by XLA": round(step.xla_gflop_per_image, 1),
-        "TFLOP/s": round(tflops, 3),
-        "limit": round(options.peak_tflops, 3),
-        "of the limit": f"{tflops / options.peak_tflops:.1%}",
+        **measure.beside_limit(gflop, timing, options.peak_tflops),
     }
 
 
