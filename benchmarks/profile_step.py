@@ -1,13 +1,15 @@
-"""A profile of the train step: its ten most expensive operations.
+"""A profile of the train step: its ten most expensive kinds of operations.
 
     python -m benchmarks.profile_step [--sizes 512x256:64] [--dtype bfloat16] [--video]
         [--top 10] [--output DIR]
 
 The step is that of configs/cityscapes.py (with --video of configs/cityscapes_video.py), with random
 weights. JAX's profiler records a few steps; its trace is read here, TensorBoard is not needed.
-Operations carry the compiler's names, which say whether they were fused; `where` is the function
-or layer that they come from, where the compiler still knows it. Times are sums over all threads
-or streams, per step; what an operation spends in others that it calls is not counted as its own.
+Operations of one kind are those with the compiler's same word, the same shape of result and the
+same place in layers that differ in their numbers only, for which a * stands. `where` is the
+function or layer that they come from; of those that the compiler does not know it of any more, that
+of what uses their result. Times are sums over all threads or streams, per step; what an operation
+spends in others that it calls is not counted as its own.
 """
 
 import argparse
@@ -24,6 +26,25 @@ import jax
 
 from benchmarks import measure, steps
 from benchmarks import options as options_lib
+
+# Name, result, operands, and what follows them.
+_INSTRUCTION = re.compile(
+    r"^\s+(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) [\w-]+\((.*?)\)(.*)$", re.MULTILINE
+)
+_PLACE = re.compile(r'op_name="([^"]*)"')
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """Of a compiled program.
+
+    Attributes:
+        result: its type and shape, such as 'f32[1,64,128,32]'.
+        place: the function or layer that it comes from, '-' if unknown.
+    """
+
+    result: str
+    place: str
 
 
 @dataclasses.dataclass
@@ -51,7 +72,9 @@ def main() -> None:
     step = steps.OurStep(config, steps.random_batch(config, batch_size))
     costs = read_costs(_trace(step, options.num_steps))
     shared = options_lib.columns(options, size, batch_size)
-    rows = [shared | row for row in _rows(costs, step.places(), options)]
+    instructions = read_instructions(step.program())
+    rows = rows_of(costs, instructions, options.top, options.num_steps)
+    rows = [shared | row for row in rows]
     measure.report(options.name, rows, options.output)
 
 
@@ -99,28 +122,58 @@ def read_costs(events: Iterable[dict]) -> dict[str, _Cost]:
     return dict(costs)
 
 
-def _rows(
-    costs: dict[str, _Cost], places: dict[str, str], options: argparse.Namespace
+def read_instructions(text: str) -> dict[str, Instruction]:
+    """The instructions of a compiled program, by name, from its text (optimised HLO)."""
+    found, places, users = {}, {}, {}
+    for name, result, operands, rest in _INSTRUCTION.findall(text):
+        found[name] = re.sub(r"\{[^}]*\}|/\*[^*]*\*/", "", result)
+        if place := _PLACE.search(rest):
+            places[name] = re.sub(r"\bjit\(\w+\)/", "", place[1])
+        for operand in re.findall(r"%([\w.-]+)", operands):
+            users.setdefault(operand, name)
+
+    def place_of(name: str) -> str:
+        while name in users and name not in places:
+            name = users[name]  # of what comes later in the program: this ends
+        return places.get(name, "-")
+
+    return {name: Instruction(result, place_of(name)) for name, result in found.items()}
+
+
+def rows_of(
+    costs: dict[str, _Cost], instructions: dict[str, Instruction], top: int, num_steps: int
 ) -> list[dict[str, object]]:
+    """The `top` dearest kinds of operations, and all others as one row."""
+    kinds = collections.defaultdict(dict)
+    for name, cost in costs.items():
+        instruction = instructions.get(name, Instruction("-", "-"))
+        operation = re.sub(r"[.\d]+$", "", name)
+        kind = operation, instruction.result, re.sub(r"\d+", "*", instruction.place)
+        kinds[kind][name] = instruction.place, cost
     total = sum(cost.own for cost in costs.values())
-    ranked = sorted(costs.items(), key=lambda item: -item[1].own)
+    ranked = sorted(kinds.items(), key=lambda kind: -sum(cost.own for _, cost in kind[1].values()))
     rows = []
-    for name, cost in ranked[: options.top]:
-        rows.append(_row(name, places.get(name, "-"), cost.own, cost.calls, total, options))
-    others = [cost for _, cost in ranked[options.top :]]
-    own, calls = sum(cost.own for cost in others), sum(cost.calls for cost in others)
-    return [*rows, _row(f"{len(others)} others", "-", own, calls, total, options)]
+    for (operation, result, place), members in ranked[:top]:
+        places = {place for place, _ in members.values()}
+        where = places.pop() if len(places) == 1 else place
+        members = [cost for _, cost in members.values()]
+        rows.append(_row(operation, result, where, members, total, num_steps))
+    others = [cost for _, members in ranked[top:] for _, cost in members.values()]
+    return [*rows, _row("all others", "-", "-", others, total, num_steps)]
 
 
 def _row(
-    name: str, place: str, own: float, calls: int, total: float, options: argparse.Namespace
+    operation: str, result: str, where: str, costs: list[_Cost], total: float, num_steps: int
 ) -> dict[str, object]:
+    own = sum(cost.own for cost in costs)
     return {
-        "operation": name,
-        "ms per step": round(own / 1e3 / options.num_steps, 3),
+        "operation": operation,
+        "result": result,
+        "number": len(costs),
+        "ms per step": round(own / 1e3 / num_steps, 3),
         "of all": f"{own / total:.1%}",
-        "calls per step": round(calls / options.num_steps, 1),
-        "where": re.sub(r"\bjit\(\w+\)/", "", place),
+        "calls per step": round(sum(cost.calls for cost in costs) / num_steps, 1),
+        "where": where,
     }
 
 

@@ -1,6 +1,5 @@
 """Our train steps for measurements: compiled, with random weights, on a batch of noise."""
 
-import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,8 +22,6 @@ from sflow_jax.training.step import make_train_step
 
 NUM_CLASSES = 35
 """Of Cityscapes."""
-
-_PLACE = re.compile(r'%(\S+) = .*metadata={op_name="([^"]*)"')
 
 SCHEDULE = Schedule(1000, 0, 0, 1000, 2000, 2000)
 """Stage B from the first step: DNED's edges reach the generator."""
@@ -140,9 +137,9 @@ class OurStep:
         self._state, metrics = self._step(self._state, self._perceptual_params, self._batch)
         return self._state.step, metrics
 
-    def places(self) -> dict[str, str]:
-        """Where the compiled operations come from, by their names: functions and layers."""
-        return dict(_PLACE.findall(self._step.as_text()))
+    def program(self) -> str:
+        """What XLA made of the step, as text."""
+        return self._step.as_text()
 
 
 def repeat(function: Callable[[], Any], times: int) -> Callable[[], Any]:
