@@ -1,7 +1,7 @@
 """Single convolutions and their gradients: in our forms, in XLA's own, and PyTorch's.
 
-    python -m benchmarks.convolutions [--pytorch] [--sizes 256x128:32] [--dtype bfloat16]
-        [--output DIR]
+    python -m benchmarks.convolutions [--pytorch] [--sizes 256x128:32] [--batch_sizes 1]
+        [--dtype bfloat16] [--output DIR]
 
 The layers are those of S-Flow GAN's generator and discriminator at each size and width. `ours` is
 what `models.convolution` chooses on this platform, `XLA's own` a plain convolution (of the last
@@ -73,10 +73,10 @@ class Layer:
         pads = ((1, 2), (1, 2))  # of the image with zeros between its pixels
         return jax.lax.conv_transpose(x, kernel[::-1, ::-1], strides, pads)
 
-    def arrays(self, dtype: str) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def arrays(self, dtype: str, batch_size: int = 1) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Noise as input, kernel and gradient of the output."""
         shapes = (
-            (1, *self.size, self.channels),
+            (batch_size, *self.size, self.channels),
             (self.side, self.side, self.channels, self.features),
         )
         x, kernel = (
@@ -88,9 +88,9 @@ class Layer:
 
     def gflop(self, cotangent: jax.Array) -> float:
         """Of one operation; all three take the same number."""
-        pixels = self.size if self.is_transposed else cotangent.shape[1:3]
+        height, width = self.size if self.is_transposed else cotangent.shape[1:3]
         per_pixel = 2 * self.side**2 * self.channels * self.features
-        return pixels[0] * pixels[1] * per_pixel / 1e9
+        return len(cotangent) * height * width * per_pixel / 1e9
 
     @property
     def _pads(self) -> convolution.Padding:
@@ -131,17 +131,23 @@ def main() -> None:
     limit = matrix_limit(options.dtype) / 1e12
     rows = [
         row
+        for batch_size in options.batch_sizes
         for size in options.sizes
         for layer in layers(size)
-        for row in _measure(layer, options, size, limit)
+        for row in _measure(layer, options, size, batch_size, limit)
     ]
     measure.report(options.name, rows, options.output)
 
 
 def _measure(
-    layer: Layer, options: argparse.Namespace, size: options_lib.Size, limit: float
+    layer: Layer,
+    options: argparse.Namespace,
+    size: options_lib.Size,
+    batch_size: int,
+    limit: float,
 ) -> list[dict[str, object]]:
-    arrays = layer.arrays(options.dtype)
+    arrays = layer.arrays(options.dtype, batch_size)
+    gflop = layer.gflop(arrays[2])
     programs = {
         "ours": operations(layer.apply_ours, *arrays),
         "XLA's own": operations(layer.apply_plain, *arrays),
@@ -152,12 +158,11 @@ def _measure(
     for operation in OPERATIONS:
         functions = {name: program[operation] for name, program in programs.items()}
         timings = measure.time_in_turn(functions, options.num_measurements)
-        gflop = layer.gflop(arrays[2])
         rows.append(
             {
                 "layer": layer.name,
                 "operation": operation,
-                **options_lib.columns(options, size, 1),
+                **options_lib.columns(options, size, batch_size),
                 **timings,
                 "GFLOP": round(gflop, 2),
                 **measure.beside_limit(gflop, timings["ours"], limit),

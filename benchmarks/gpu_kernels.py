@@ -4,10 +4,11 @@ import dataclasses
 import math
 import re
 
+from benchmarks.hlo import Statement, read_statement
+
 _BYTES = {"pred": 1, "bf16": 2}  # others carry their bits in their names
 _ARRAY = re.compile(r"\b(pred|[bsuf]f?\d+)\[([\d,]*)\]")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*)$")
 _CALLED = re.compile(r"(?:body|to_apply|calls|branch_computations=\{)=?%?([\w.-]+)")
 _TRIPS = re.compile(r"known_trip_count\D+(\d+)")
 _FREE = {"parameter", "get-tuple-element", "tuple", "bitcast", "constant", "after-all"}
@@ -39,30 +40,30 @@ class Kernel:
 
 def parse(text: str) -> list[Kernel]:
     """Reads `compiled.as_text()`; a loop of unknown length counts once."""
-    computations, entry, instructions = {}, "", []
+    computations, entry, statements = {}, "", []
     for line in text.splitlines():
         if head := _COMPUTATION.match(line):
-            instructions = computations.setdefault(head[2], [])
+            statements = computations.setdefault(head[2], [])
             entry = head[2] if head[1] else entry
-        elif match := _INSTRUCTION.match(line):
-            instructions.append(match.groups())
+        elif statement := read_statement(line):
+            statements.append(statement)
     return _kernels(computations, entry, 1)
 
 
-def _kernels(computations: dict[str, list[tuple]], name: str, num_calls: int) -> list[Kernel]:
+def _kernels(computations: dict[str, list[Statement]], name: str, num_calls: int) -> list[Kernel]:
     kernels, num_bytes = [], {}
-    for instruction, shape, operation, rest in computations[name]:
-        num_bytes[instruction] = _num_bytes(shape)
-        if operation in _CONTROL:
-            trips = _TRIPS.search(rest)
+    for statement in computations[name]:
+        num_bytes[statement.name] = _num_bytes(statement.result)
+        if statement.operation in _CONTROL:
+            trips = _TRIPS.search(statement.rest)
             calls = num_calls * int(trips[1]) if trips else num_calls
-            kernels += _kernels(computations, _CALLED.search(rest)[1], calls)
-        elif operation not in _FREE:
-            operands = re.findall(r"%([\w.-]+)", rest.partition(")")[0])
-            moved = num_bytes[instruction] + sum(num_bytes.get(x, 0) for x in operands)
-            target = re.search(r'custom_call_target="([^"]+)"', rest)
-            kind = target[1] if target else operation
-            kernels.append(Kernel(instruction, kind, moved, num_calls))
+            kernels += _kernels(computations, _CALLED.search(statement.rest)[1], calls)
+        elif statement.operation not in _FREE:
+            read = sum(num_bytes.get(operand, 0) for operand in statement.operands)
+            target = re.search(r'custom_call_target="([^"]+)"', statement.rest)
+            kind = target[1] if target else statement.operation
+            moved = num_bytes[statement.name] + read
+            kernels.append(Kernel(statement.name, kind, moved, num_calls))
     return kernels
 
 

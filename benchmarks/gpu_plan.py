@@ -74,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options_lib.add_cases(parser, "gpu_plan", "512x256:64", batch_sizes="1,8", dtype="bfloat16")
+    options_lib.add_networks(parser, "gpu_plan", "512x256:64", batch_sizes="1,8", dtype="bfloat16")
     options_lib.add_rows(parser, tuple(_ROWS))
     parser.add_argument("--gpu", choices=list(_GPUS), default="H200")
     parser.add_argument("--peak_tflops", type=float, default=790)

@@ -18,13 +18,21 @@ Size = tuple[int, int, int]
 
 
 def add_shared(parser: argparse.ArgumentParser, name: str, sizes: str, batch_sizes: str) -> None:
-    """Adds the options of peers and repetitions, and those of `add_cases`."""
+    """Adds the options of peers and repetitions, and those of `add_networks`."""
     parser.add_argument("--pix2pixhd", type=pix2pixhd_checkout, metavar="CHECKOUT")
     variants = list(pix2pixhd.VARIANTS)
     parser.add_argument("--variants", type=_variants, default=variants, metavar="A,B,A+B")
     parser.add_argument("--torch_threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--num_measurements", type=at_least(2), default=5)
-    add_cases(parser, name, sizes, batch_sizes, "float32")
+    add_networks(parser, name, sizes, batch_sizes, "float32")
+
+
+def add_networks(
+    parser: argparse.ArgumentParser, name: str, sizes: str, batch_sizes: str, dtype: str
+) -> None:
+    """Adds the options of `add_cases`, with the same arguments, and changes of the config."""
+    add_cases(parser, name, sizes, batch_sizes, dtype)
+    parser.add_argument("--set", type=_changes, default={}, metavar="FIELD=VALUE,...")
 
 
 def add_cases(
@@ -44,7 +52,6 @@ def add_cases(
     )
     parser.add_argument("--batch_sizes", type=_integers, default=_integers(batch_sizes))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default=dtype)
-    parser.add_argument("--set", type=_changes, default={}, metavar="FIELD=VALUE,...")
     add_output(parser)
     parser.add_argument("--name", default=name, help="of the JSON file")
 
@@ -98,8 +105,8 @@ def columns(options: argparse.Namespace, size: Size, batch_size: int) -> dict[st
         "batch": batch_size,
         "type": options.dtype,
     }
-    if options.set:
-        shared["set"] = ", ".join(f"{field} {value}" for field, value in options.set.items())
+    if changes := vars(options).get("set"):  # of benchmarks that have a config
+        shared["set"] = ", ".join(f"{field} {value}" for field, value in changes.items())
     return shared
 
 

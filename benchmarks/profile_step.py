@@ -26,11 +26,8 @@ import jax
 
 from benchmarks import measure, steps
 from benchmarks import options as options_lib
+from benchmarks.hlo import read_statement
 
-# Name, result, operands, and what follows them.
-_INSTRUCTION = re.compile(
-    r"^\s+(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) [\w-]+\((.*?)\)(.*)$", re.MULTILINE
-)
 _PLACE = re.compile(r'op_name="([^"]*)"')
 
 
@@ -125,12 +122,12 @@ def read_costs(events: Iterable[dict]) -> dict[str, _Cost]:
 def read_instructions(text: str) -> dict[str, Instruction]:
     """The instructions of a compiled program, by name, from its text (optimised HLO)."""
     found, places, users = {}, {}, {}
-    for name, result, operands, rest in _INSTRUCTION.findall(text):
-        found[name] = re.sub(r"\{[^}]*\}|/\*[^*]*\*/", "", result)
-        if place := _PLACE.search(rest):
-            places[name] = re.sub(r"\bjit\(\w+\)/", "", place[1])
-        for operand in re.findall(r"%([\w.-]+)", operands):
-            users.setdefault(operand, name)
+    for statement in filter(None, map(read_statement, text.splitlines())):
+        found[statement.name] = re.sub(r"\{[^}]*\}|/\*[^*]*\*/", "", statement.result)
+        if place := _PLACE.search(statement.rest):
+            places[statement.name] = re.sub(r"\bjit\(\w+\)/", "", place[1])
+        for operand in statement.operands:
+            users.setdefault(operand, statement.name)
 
     def place_of(name: str) -> str:
         while name in users and name not in places:

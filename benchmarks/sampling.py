@@ -23,7 +23,6 @@ from collections.abc import Callable
 # PyTorch shares the GPU with JAX.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -33,8 +32,8 @@ from benchmarks import measure, pix2pixhd, steps
 from benchmarks import options as options_lib
 from configs import streets
 from sflow_jax.inference import make_translate
-from sflow_jax.models.flops import forward_flops
-from sflow_jax.training.state import create_networks, init_params
+from sflow_jax.training.flops import network_flops
+from sflow_jax.training.state import Networks, create_networks, init_params
 from sflow_jax.training.utilisation import matrix_limit
 
 _BATCHES = 4  # per measurement where they are fetched one late
@@ -98,21 +97,19 @@ def _translate(config: ml_collections.ConfigDict) -> Program:
     def start(*arrays: np.ndarray) -> jax.Array:
         return translate(params, *jax.device_put(arrays))["picture"]
 
-    gflop = _gflop(networks.generator, config, steps.NUM_CLASSES + 1)
-    gflop += _gflop(networks.dned, config, 3 if config.dned.input == "rgb" else 1)
-    return Program(start, np.asarray, gflop)
+    return Program(start, np.asarray, _gflop(networks, config, "generator", "DNED"))
 
 
-def _gflop(network: nn.Module, config: ml_collections.ConfigDict, channels: int) -> float:
-    """Of one forward pass for one frame."""
-    shape = (1, config.data.height, config.data.width, channels)
-    x = jax.ShapeDtypeStruct(shape, jnp.float32)
-    return forward_flops(network.init, jax.random.key(0), x) / 1e9
+def _gflop(networks: Networks, config: ml_collections.ConfigDict, *names: str) -> float:
+    """Of one forward pass of the named networks for one frame."""
+    counts = network_flops(networks, config, (config.data.height, config.data.width))
+    return sum(counts[name] for name in names) / 1e9
 
 
 def _our_generator(config: ml_collections.ConfigDict) -> Program:
     config = steps.as_pix2pixhd(config)
-    generator = create_networks(config, steps.NUM_CLASSES).generator
+    networks = create_networks(config, steps.NUM_CLASSES)
+    generator = networks.generator
     label_map = jnp.zeros((1, 64, 64, steps.NUM_CLASSES))
     params = jax.jit(generator.init)(jax.random.key(0), label_map)
 
@@ -121,14 +118,14 @@ def _our_generator(config: ml_collections.ConfigDict) -> Program:
         label_map = jax.nn.one_hot(label[..., 0], steps.NUM_CLASSES)
         return jnp.round((generator.apply(params, label_map) + 1) * 127.5).astype(jnp.uint8)
 
-    gflop = _gflop(generator, config, steps.NUM_CLASSES)
+    gflop = _gflop(networks, config, "generator")
     return Program(lambda label, _: generate(params, jax.device_put(label)), np.asarray, gflop)
 
 
 def _their_generator(config: ml_collections.ConfigDict, variant: str) -> Program:
     start, fetch = pix2pixhd.make_generator(config, steps.NUM_CLASSES, variant)
-    generator = create_networks(steps.as_pix2pixhd(config), steps.NUM_CLASSES).generator
-    gflop = _gflop(generator, config, steps.NUM_CLASSES)  # the same network
+    config = steps.as_pix2pixhd(config)  # ours is the same network
+    gflop = _gflop(create_networks(config, steps.NUM_CLASSES), config, "generator")
     return Program(lambda label, _: start(label), fetch, gflop)
 
 

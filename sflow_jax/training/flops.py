@@ -36,24 +36,34 @@ def step_flops(
         step, and without what `remat` computes again. Gradients to the inputs of first layers are
         counted although not all of them are needed.
     """
-    height, width = size
-
-    def images(channels: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((1, height, width, channels), jnp.float32)
-
-    key = jax.random.key(0)
-    sees_edges = config.generator.edges != "none"
-    condition = images(networks.num_classes + sees_edges)
-    seen = images(networks.num_classes + config.discriminator.sees_edges)
-    dned_input = images(3 if config.dned.input == "rgb" else 1)
+    forward = network_flops(networks, config, size)
     counts = {
-        "generator": _TRAINED * forward_flops(networks.generator.init, key, condition),
-        "DNED": _TRAINED * forward_flops(networks.dned.init, key, dned_input),
-        "discriminators": _DISCRIMINATED
-        * forward_flops(networks.discriminator.init, key, seen, images(3)),
+        "generator": _TRAINED * forward["generator"],
+        "DNED": _TRAINED * forward["DNED"],
+        "discriminators": _DISCRIMINATED * forward["discriminators"],
     }
     if perceptual_network is not None:
         counts["perceptual network"] = _FROZEN * forward_flops(
-            perceptual_network.features, perceptual_network.params, images(3)
+            perceptual_network.features, perceptual_network.params, _images(size, 3)
         )
     return counts
+
+
+def network_flops(
+    networks: Networks, config: ml_collections.ConfigDict, size: tuple[int, int]
+) -> dict[str, int]:
+    """Counts one forward pass of each network for one image of `size`, height and width."""
+    key = jax.random.key(0)
+    sees_edges = config.generator.edges != "none"
+    condition = _images(size, networks.num_classes + sees_edges)
+    seen = _images(size, networks.num_classes + config.discriminator.sees_edges)
+    dned_input = _images(size, 3 if config.dned.input == "rgb" else 1)
+    return {
+        "generator": forward_flops(networks.generator.init, key, condition),
+        "DNED": forward_flops(networks.dned.init, key, dned_input),
+        "discriminators": forward_flops(networks.discriminator.init, key, seen, _images(size, 3)),
+    }
+
+
+def _images(size: tuple[int, int], channels: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
