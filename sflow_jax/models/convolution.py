@@ -125,10 +125,10 @@ def kernel_gradient(
 ) -> jax.Array:
     """The gradient of `convolve` to its kernel, [kh, kw, C, O]."""
     shape = (*kernel_size, x.shape[-1], cotangent.shape[-1])
-    if _on_cpu() and _is_large(cotangent, shape):
-        return _kernel_gradient_in_blocks(x, cotangent, kernel_size, stride, padding)
     if _on_cpu() and stride == 1 and shape[-1] < min(_FEW_FEATURES, shape[-2]):
         return _kernel_gradient_swapped(x, cotangent, kernel_size, padding)
+    if _on_cpu() and _is_large(cotangent, shape):
+        return _kernel_gradient_in_blocks(x, cotangent, kernel_size, stride, padding)
     grows = cotangent.shape[1] > x.shape[1] or cotangent.shape[2] > x.shape[2]
     if _on_cpu() or grows:
         # The barrier keeps XLA from making the padding the convolution's own again.
