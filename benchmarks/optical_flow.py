@@ -1,6 +1,6 @@
 """Farneback's flow beside OpenCV's: agreement and pairs per second.
 
-    python -m benchmarks.optical_flow [--sequence FOLDER] [--output DIR]
+    python -m benchmarks.optical_flow [--sequence FOLDER] [--batch_sizes 1,8] [--output DIR]
 
 FOLDER holds consecutive frames as PNG files; they are compared at 512x256. OpenCV runs on the CPU
 and on all its cores; ours on JAX's default device. On a GPU the arrays are there already, as they
@@ -25,7 +25,6 @@ from sflow_jax.data.streets import render_clip
 from sflow_jax.ops.optical_flow import farneback
 
 _SIZES = ((64, 128), (128, 256), (256, 512), (512, 1024))
-_BATCH_SIZES = (1, 8)
 _PARAMETERS = (
     {},
     {"levels": 0},
@@ -43,6 +42,7 @@ def main() -> None:
     """Measures agreement on every kind of picture, then speed at every size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sequence", type=options_lib.existing)
+    parser.add_argument("--batch_sizes", type=options_lib.whole_numbers, default=[1, 8])
     options_lib.add_output(parser)
     options = parser.parse_args()
     rows = [
@@ -51,7 +51,7 @@ def main() -> None:
         for parameters in _PARAMETERS
     ]
     measure.report("optical_flow_agreement", rows, options.output)
-    rows = [_speed(size, batch) for size, batch in itertools.product(_SIZES, _BATCH_SIZES)]
+    rows = [_speed(size, batch) for size, batch in itertools.product(_SIZES, options.batch_sizes)]
     measure.report("optical_flow", rows, options.output)
 
 

@@ -50,7 +50,7 @@ def add_cases(
     parser.add_argument(
         "--sizes", type=parse_sizes, default=parse_sizes(sizes), metavar="WxH:NGF,..."
     )
-    parser.add_argument("--batch_sizes", type=_integers, default=_integers(batch_sizes))
+    parser.add_argument("--batch_sizes", type=whole_numbers, default=whole_numbers(batch_sizes))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default=dtype)
     add_output(parser)
     parser.add_argument("--name", default=name, help="of the JSON file")
@@ -148,7 +148,8 @@ def _folder(text: str) -> pathlib.Path:
     return path
 
 
-def _integers(text: str) -> list[int]:
+def whole_numbers(text: str) -> list[int]:
+    """The type of batch sizes, '1,8'."""
     return [at_least(1)(item) for item in text.split(",")]
 
 

@@ -53,7 +53,7 @@ _CPU = (
     "input_pipeline --sizes=128x64:16",
     "prepare --num_examples=2 --num_measurements=3",
     "startup --num_measurements=1",
-    "optical_flow",
+    "optical_flow --batch_sizes=1",
     "convolutions --sizes=128x64:32",
 )
 _WITH_PEAK = ("train_step",)

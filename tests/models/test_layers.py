@@ -153,6 +153,11 @@ def test_reflect_conv_sees_the_border_mirrored_and_not_repeated():
     np.testing.assert_allclose(found[0, 1, 2], expected, atol=1e-4)
 
 
+def test_multiples_are_not_padded():
+    x = integers(2, 16, 32, 3)
+    assert pad_to_multiple(x, 8) is x  # a border of no pixels has a gradient, and that a cost
+
+
 @pytest.mark.parametrize(
     ("size", "multiple", "expected"),
     [
