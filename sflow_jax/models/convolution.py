@@ -38,8 +38,10 @@ _FEW_FEATURES = 16  # less than a vector of a CPU
 _BLOCK_PIXELS = 512  # of the output, per block of a kernel gradient
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def convolve(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, num_constant: int = 0
+) -> jax.Array:
     """The convolution of neural networks, a correlation.
 
     Args:
@@ -47,6 +49,7 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> 
         kernel: [kh, kw, C, O] of the same type.
         stride: in both directions.
         padding: zeros before and behind, of the height and of the width.
+        num_constant: so many channels of `x`, the first ones, are data: their gradient is 0.
 
     Returns:
         [B, (H + padding - kh) // stride + 1, (W + padding - kw) // stride + 1, O].
@@ -57,14 +60,16 @@ def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> 
     return _plain(x, kernel, stride, padding)
 
 
-def _convolve_forward(x, kernel, stride, padding):
-    return convolve(x, kernel, stride, padding), (x, kernel)
+def _convolve_forward(x, kernel, stride, padding, num_constant):
+    return convolve(x, kernel, stride, padding, num_constant), (x, kernel)
 
 
-def _convolve_backward(stride, padding, inputs, cotangent):
+def _convolve_backward(stride, padding, num_constant, inputs, cotangent):
     x, kernel = inputs
+    size = x.shape[1:3]
+    gradient = input_gradient(cotangent, kernel[:, :, num_constant:], stride, padding, size)
     return (
-        input_gradient(cotangent, kernel, stride, padding, x.shape[1:3]),
+        jnp.pad(gradient, ((0, 0), (0, 0), (0, 0), (num_constant, 0))),
         kernel_gradient(x, cotangent, kernel.shape[:2], stride, padding),
     )
 

@@ -73,6 +73,12 @@ def residual_block(remat: bool, dtype: Any, name: str) -> nn.Module:
     return kind(dtype, name=name)
 
 
+def stem(x: jax.Array, features: int, dtype: Any, num_labels: int) -> jax.Array:
+    """The first layer of a trunk or enhancer: [B, H, W, C] to [B, H, W, features]."""
+    conv = ReflectConv(features, 7, dtype, num_constant=num_labels, name="stem")
+    return relu(instance_norm(conv(x)))
+
+
 class GlobalTrunk(nn.Module):
     """The global generator up to its last features: stem, halvings, residual blocks, doublings.
 
@@ -82,6 +88,7 @@ class GlobalTrunk(nn.Module):
         num_blocks: residual blocks at the lowest resolution.
         dtype: type of the computation.
         remat: computes the residual blocks again for the gradient.
+        num_labels: so many input channels, the first ones, are labels: their gradient is 0.
     """
 
     width: int
@@ -89,11 +96,12 @@ class GlobalTrunk(nn.Module):
     num_blocks: int
     dtype: Any = jnp.float32
     remat: bool = False
+    num_labels: int = 0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H, W, width]; H and W divide by 2**num_downsamplings."""
-        x = relu(instance_norm(ReflectConv(self.width, 7, self.dtype, name="stem")(x)))
+        x = stem(x, self.width, self.dtype, self.num_labels)
         for level in range(1, self.num_downsamplings + 1):
             x = HalvingConv(self.width * 2**level, self.dtype, name=f"down_{level}")(x)
         for block in range(self.num_blocks):
@@ -121,6 +129,8 @@ class GlobalGenerator(nn.Module):
         dtype: type of the computation; parameters and norm statistics are float32 in any case.
         remat: computes the residual blocks again for the gradient, to save memory; XLA undoes that
             on a CPU.
+        num_labels: so many channels of the condition, the first ones, are labels: data, for which
+            no gradient is computed. 0 computes that of all.
     """
 
     width: int = 64
@@ -128,6 +138,7 @@ class GlobalGenerator(nn.Module):
     num_blocks: int = 9
     dtype: Any = jnp.float32
     remat: bool = False
+    num_labels: int = 0
 
     @nn.compact
     def __call__(self, condition: jax.Array) -> jax.Array:
@@ -147,6 +158,7 @@ class GlobalGenerator(nn.Module):
             self.num_blocks,
             self.dtype,
             self.remat,
+            self.num_labels,
             name="trunk",
         )
         return to_image(trunk(x), self.dtype)[:, :height, :width]
@@ -166,6 +178,8 @@ class LocalEnhancer(nn.Module):
         dtype: type of the computation.
         remat: computes the residual blocks again for the gradient, to save memory; XLA undoes that
             on a CPU.
+        num_labels: so many channels of the condition, the first ones, are labels: data, for which
+            no gradient is computed. 0 computes that of all.
     """
 
     width: int = 32
@@ -174,6 +188,7 @@ class LocalEnhancer(nn.Module):
     num_local_blocks: int = 3
     dtype: Any = jnp.float32
     remat: bool = False
+    num_labels: int = 0
 
     @nn.compact
     def __call__(self, condition: jax.Array) -> jax.Array:
@@ -186,10 +201,11 @@ class LocalEnhancer(nn.Module):
             self.num_blocks,
             self.dtype,
             self.remat,
+            self.num_labels,
             name="trunk",
         )
         coarse = trunk(average_pool_3x3(x))
-        fine = relu(instance_norm(ReflectConv(self.width, 7, self.dtype, name="stem")(x)))
+        fine = stem(x, self.width, self.dtype, self.num_labels)
         x = coarse + HalvingConv(2 * self.width, self.dtype, name="down")(fine)
         for block in range(self.num_local_blocks):
             x = residual_block(self.remat, self.dtype, f"block_{block}")(x)

@@ -21,9 +21,17 @@ INITIALIZER = nn.initializers.normal(stddev=0.02)
 
 
 def convolve(
-    x: jax.Array, kernel: jax.Array, strides: Sequence[int], padding: Any, **options: Any
+    x: jax.Array,
+    kernel: jax.Array,
+    strides: Sequence[int],
+    padding: Any,
+    num_constant: int = 0,
+    **options: Any,
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated` for Flax's layers, in forms that XLA makes fast code of."""
+    """`jax.lax.conv_general_dilated` for Flax's layers, in forms that XLA makes fast code of.
+
+    The first `num_constant` channels of `x` are data: their gradient is 0.
+    """
     if isinstance(padding, str):
         padding = jax.lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:-2], strides, padding)
     padding = tuple(map(tuple, padding))
@@ -31,7 +39,7 @@ def convolve(
         x = x[:, *(slice(None, None, stride) for stride in strides)]
         return jnp.matmul(x, kernel.reshape(kernel.shape[-2:]), precision=options["precision"])
     if _has_fast_form(kernel, strides, options):
-        return convolution.convolve(x, kernel, strides[0], padding)
+        return convolution.convolve(x, kernel, strides[0], padding, num_constant)
     return jax.lax.conv_general_dilated(x, kernel, strides, padding, **options)
 
 
@@ -198,27 +206,33 @@ class ReflectConv(nn.Module):
         kernel_size: side of the odd, square kernel.
         dtype: type of the computation.
         use_bias: whether the result has a bias.
+        num_constant: so many input channels, the first ones, are data: their gradient is 0.
     """
 
     features: int
     kernel_size: int
     dtype: Any = jnp.float32
     use_bias: bool = False
+    num_constant: int = 0
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H, W, features]."""
-        x = reflect_pad(x, self.kernel_size // 2)
+        # Apart, so that the border of the others alone is reflected for the gradient.
+        constant, others = x[..., : self.num_constant], x[..., self.num_constant :]
+        parts = [jax.lax.stop_gradient(constant), others] if self.num_constant else [others]
+        parts = [reflect_pad(part, self.kernel_size // 2) for part in parts]
         kernel = (self.kernel_size, self.kernel_size)
-        conv = Conv(
+        conv = nn.Conv(
             self.features,
             kernel,
             padding="VALID",
             use_bias=self.use_bias,
             dtype=self.dtype,
             kernel_init=INITIALIZER,
+            conv_general_dilated=functools.partial(convolve, num_constant=self.num_constant),
         )
-        return conv(x)
+        return conv(jnp.concatenate(parts, -1))
 
 
 class UpsampleConv(nn.Module):

@@ -72,6 +72,7 @@ def create_networks(config: ml_collections.ConfigDict, num_classes: int) -> Netw
         "num_blocks": generator.num_blocks,
         "dtype": dtype,
         "remat": generator.get("remat", False),  # runs may be older than this option
+        "num_labels": 0 if generator.edges == "none" else num_classes,
     }
     return Networks(
         generator=LocalEnhancer(num_local_blocks=generator.num_local_blocks, **sizes)

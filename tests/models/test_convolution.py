@@ -73,6 +73,26 @@ def test_convolution_and_gradients_are_the_plain_ones_bit_for_bit(
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("case", [CASES[0], CASES[6]])
+def test_constant_channels_have_no_gradient(form, case):
+    height, width, kernel_size, stride, padding = case
+    x, kernel = integers(2, height, width, 5), integers(*kernel_size, 5, 4, seed=1)
+
+    def gradients(x, kernel, num_constant):
+        def apply(*arrays):
+            return convolution.convolve(*arrays, stride, padding, num_constant)
+
+        result, vjp = jax.vjp(apply, x, kernel)
+        return vjp(integers(*result.shape, seed=2))
+
+    compare = fast_jit(lambda *arrays: [gradients(*arrays, count) for count in (0, 3)])
+    (whole, whole_kernel), (found, found_kernel) = compare(x, kernel)
+    np.testing.assert_array_equal(found_kernel, whole_kernel)
+    np.testing.assert_array_equal(found[..., 3:], whole[..., 3:])
+    assert whole[..., :3].any()
+    assert not found[..., :3].any()
+
+
 @pytest.mark.parametrize("case", [CASES[2], CASES[3], CASES[4]])
 def test_transposed_convolution_and_gradients_are_the_plain_ones_bit_for_bit(form, case):
     height, width, kernel_size, stride, padding = case

@@ -67,6 +67,29 @@ def test_every_parameter_matters(generator, params):
         assert np.abs(gradient).max() > 1e-2, jax.tree_util.keystr(path)
 
 
+def test_labels_have_no_gradient_and_all_else_has_the_same(generator, params):
+    condition, factors = noise(1, 16, 24, 6), noise(1, 16, 24, 3)
+
+    @fast_jit
+    def gradients(params, condition):
+        def loss(generator):
+            return lambda *arguments: (generator.apply(*arguments) * factors).sum()
+
+        whole, without = (
+            jax.value_and_grad(loss(network), argnums=(0, 1))(params, condition)
+            for network in (generator, generator.clone(num_labels=5))
+        )
+        return whole, without
+
+    (value, whole), (other_value, without) = gradients(params, condition)
+    np.testing.assert_allclose(value, other_value, rtol=1e-5)
+    for expected, found in zip(*map(jax.tree.leaves, (whole[0], without[0])), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert np.abs(whole[1]).min() > 0
+    np.testing.assert_allclose(without[1][..., 5:], whole[1][..., 5:], rtol=1e-4, atol=1e-4)
+    assert not without[1][..., :5].any()
+
+
 def test_bfloat16_keeps_float32_parameters_and_output_and_stays_close(generator, generate, params):
     coarse = generator.clone(dtype=jnp.bfloat16)
     condition = noise(1, 16, 24, 6)
