@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks import measure, steps
 from benchmarks import options as options_lib
 from sflow_jax.models import convolution
-from sflow_jax.training.utilisation import matrix_limit
+from sflow_jax.training.utilization import matrix_limit
 
 OPERATIONS = ("forward", "input gradient", "kernel gradient")
 

@@ -32,7 +32,7 @@ from sflow_jax.metrics.frechet import GaussianStream, frechet_distance
 from sflow_jax.metrics.inception_input import PROTOCOLS
 from sflow_jax.models.flops import forward_flops
 from sflow_jax.pretrained import inception_v3
-from sflow_jax.training.utilisation import matrix_limit
+from sflow_jax.training.utilization import matrix_limit
 
 _PROGRAMS = ("ours", "pytorch-fid")
 _DIMENSIONS, _NUM_VECTORS = 2048, 4096
@@ -81,7 +81,7 @@ def _in_own_process(program: str, options: argparse.Namespace) -> dict[str, floa
 def _row(
     program: str, rounds: list[dict[str, float]], options: argparse.Namespace, limit: float
 ) -> dict[str, object]:
-    timing = measure.summarise([result["features_seconds"] for result in rounds])
+    timing = measure.summarize([result["features_seconds"] for result in rounds])
     median = {name: statistics.median(result[name] for result in rounds) for name in rounds[0]}
     return {
         "program": program,
@@ -148,7 +148,7 @@ def _their_extractor(images: np.ndarray, batch_size: int) -> Callable[[], object
     import torch
 
     module = importlib.import_module("pytorch_fid.inception")
-    # Their download is replaced by what torchvision initialises.
+    # Their download is replaced by what torchvision initializes.
     module.load_state_dict_from_url = lambda *_, **__: module._inception_v3(
         num_classes=1008, aux_logits=False, weights=None
     ).state_dict()

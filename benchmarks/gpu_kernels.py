@@ -1,4 +1,4 @@
-"""The kernels of a program that XLA compiled for a GPU, read from its text (optimised HLO)."""
+"""The kernels of a program that XLA compiled for a GPU, read from its text (optimized HLO)."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""The text that XLA prints of a program that it compiled (optimised HLO)."""
+"""The text that XLA prints of a program that it compiled (optimized HLO)."""
 
 import dataclasses
 import re

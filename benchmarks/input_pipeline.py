@@ -147,7 +147,7 @@ def _time_training(
 ) -> tuple[measure.Timing, measure.Timing]:
     """Seconds per step with a batch on the devices, and with batches from the pipeline."""
     num_devices, num_steps = jax.local_device_count(), options.num_steps
-    train_step = loop.parallelise(run.device_step())
+    train_step = loop.parallelize(run.device_step())
     iterator = train_iterator(source, batch_size=batch_size, seed=0)
     state = loop.replicate(create_state(run.networks, run.config, run.schedule))
     resident = loop.split_over_devices(next(iterator), num_devices)

@@ -60,10 +60,10 @@ def time_in_turn(
             for _ in range(calls[name]):
                 jax.block_until_ready(function())
             seconds[name].append((time.perf_counter() - start) / calls[name])
-    return {name: summarise(values) for name, values in seconds.items()}
+    return {name: summarize(values) for name, values in seconds.items()}
 
 
-def summarise(values: Sequence[float]) -> Timing:
+def summarize(values: Sequence[float]) -> Timing:
     """Median and quartiles of two or more measurements in seconds."""
     lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
     return Timing(median, lower, upper)

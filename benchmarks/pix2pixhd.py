@@ -1,4 +1,4 @@
-"""NVIDIA/pix2pixHD as a peer: its own networks, losses and optimisers, from a checkout.
+"""NVIDIA/pix2pixHD as a peer: its own networks, losses and optimizers, from a checkout.
 
 It needs PyTorch, which nothing else here imports. The training loop is that of its train.py, and
 every option that is not given here has its own default.

@@ -120,7 +120,7 @@ def read_costs(events: Iterable[dict]) -> dict[str, _Cost]:
 
 
 def read_instructions(text: str) -> dict[str, Instruction]:
-    """The instructions of a compiled program, by name, from its text (optimised HLO)."""
+    """The instructions of a compiled program, by name, from its text (optimized HLO)."""
     found, places, users = {}, {}, {}
     for statement in filter(None, map(read_statement, text.splitlines())):
         found[statement.name] = re.sub(r"\{[^}]*\}|/\*[^*]*\*/", "", statement.result)

@@ -34,7 +34,7 @@ from configs import streets
 from sflow_jax.inference import make_translate
 from sflow_jax.training.flops import network_flops
 from sflow_jax.training.state import Networks, create_networks, init_params
-from sflow_jax.training.utilisation import matrix_limit
+from sflow_jax.training.utilization import matrix_limit
 
 _BATCHES = 4  # per measurement where they are fetched one late
 

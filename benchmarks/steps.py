@@ -104,7 +104,7 @@ class OurStep:
 
     Attributes:
         gflop_per_image: the convolutions of a step, counted by hand.
-        xla_gflop_per_image: all operations of the step as XLA counts them before it optimises; the
+        xla_gflop_per_image: all operations of the step as XLA counts them before it optimizes; the
             body of a loop counts once.
         compile_seconds: of tracing and compiling.
         peak_bytes: of the device's memory: on a GPU as measured in its first step, beside what
@@ -154,7 +154,7 @@ def repeat(function: Callable[[], Any], times: int) -> Callable[[], Any]:
 
 
 def _random_vgg19(network: VGG19Features) -> Batch:
-    """He-initialised: time does not depend on the values."""
+    """He-initialized: time does not depend on the values."""
     random = np.random.default_rng(0)
     images = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), images)

@@ -17,7 +17,7 @@ Batches lie on the device already. A measurement is of several steps (`--steps`)
 finds the caches full of the other program's data; on a GPU they are waited for together.
 GFLOP are those of our convolutions, counted by hand, with gradients to the inputs of first layers
 although most of them are not needed (3 to 4 %), and for comparison all of our step as XLA counts it
-before it optimises (the body of a loop once: on a CPU that leaves out up to 28 %). TFLOP/s and
+before it optimizes (the body of a loop once: on a CPU that leaves out up to 28 %). TFLOP/s and
 the share of the limit come from the count by hand, for PyTorch from the same one, so that they
 compare useful work. The limit is what a product of large matrices of that type reaches, measured
 before, unless `--peak_tflops` names another. `--set` changes fields of the config, such as
@@ -42,8 +42,9 @@ import jax.numpy as jnp
 
 from benchmarks import measure, pix2pixhd, steps
 from benchmarks import options as options_lib
-from sflow_jax.training.scene import Scene, to_float
-from sflow_jax.training.utilisation import matrix_limit
+from sflow_jax.ops.pixels import to_float
+from sflow_jax.training.scene import Scene
+from sflow_jax.training.utilization import matrix_limit
 from sflow_jax.training.video import flow_terms
 
 ROWS = ("pair", "image", "video")

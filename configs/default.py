@@ -26,12 +26,12 @@ def get_config() -> config_dict.ConfigDict:
     data.worker_count = 0  # reading processes; 0 = threads in this process
 
     config.edges = edges = config_dict.ConfigDict()
-    edges.threshold = 0.1  # |Laplacian| of the grey image in [0, 1] above which a pixel is an edge
+    edges.threshold = 0.1  # |Laplacian| of the gray image in [0, 1] above which a pixel is an edge
     edges.quantile = config_dict.placeholder(float)  # e.g. 0.9: fix the edge density instead
 
     config.dned = dned = config_dict.ConfigDict()
     dned.width = 64  # channels of the first stage, as in HED
-    dned.input = "edges"  # edges | grey | rgb
+    dned.input = "edges"  # edges | gray | rgb
     dned.balanced = True  # class-balanced BCE, as in HED; False = plain BCE
     dned.stop_gradient = False  # True = no gradient from the generator into DNED
     dned.threshold_jitter = 1.0  # corruption of an edge input: threshold x or / up to 1 + jitter,
@@ -60,7 +60,7 @@ def get_config() -> config_dict.ConfigDict:
     loss.perceptual = 10.0  # lambda_2; 0 = off
     loss.perceptual_network = "vgg19"  # vgg19 | streets (features of the shipped segmenter)
     loss.perceptual_weights = "pix2pixhd"  # pix2pixhd (1/32 ... 1) | uniform (1/P, eq. 6)
-    loss.perceptual_input = "imagenet"  # of vgg19: imagenet (normalised) | raw (as pix2pixHD)
+    loss.perceptual_input = "imagenet"  # of vgg19: imagenet (normalized) | raw (as pix2pixHD)
     loss.dned = 1.0  # lambda_3
     loss.side_weights = (1.0,) * 6  # a_i of eq. 4, also the ensemble that the generator sees
 

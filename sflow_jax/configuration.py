@@ -16,7 +16,7 @@ CLASSES_FILE = "classes.json"
 _CHOICES = {
     "data.dataset": ("streets", "cityscapes", "synthia", "folder"),
     "data.frames": (1, 2),
-    "dned.input": ("edges", "grey", "rgb"),
+    "dned.input": ("edges", "gray", "rgb"),
     "generator.kind": ("global", "local"),
     "generator.edges": ("dned", "laplacian", "none"),
     "flow.loss": ("farneback", "warp", "both", "none"),

@@ -1,6 +1,6 @@
 """Batches spread over the devices of this host, for networks that are only applied.
 
-Training averages gradients and has its own way, `training.loop.parallelise`.
+Training averages gradients and has its own way, `training.loop.parallelize`.
 """
 
 import functools

@@ -37,7 +37,7 @@ from sflow_jax.evaluation.report import (
     METRICS_FILE,
     TABLE_FILE,
     describe,
-    summarise,
+    summarize,
     write_results,
 )
 from sflow_jax.evaluation.segmenters import PUBLISHED
@@ -58,7 +58,7 @@ _NUM_STEPS, _NUM_SEEDS = 1500, 3
 def main() -> None:
     """Runs the command that the flags describe."""
     if flags.FLAGS.distributed:
-        hosts.initialise()
+        hosts.initialize()
     workdir = flags.FLAGS.workdir
     compilation_cache.use(pathlib.Path(workdir) if workdir else cache_directory())
     if asks_for_folders(flags.FLAGS):
@@ -127,7 +127,7 @@ def _score_run(options: flags.FlagValues) -> None:
     num_examples, results = score(evaluation, options.limit)
     if not hosts.is_first():
         return  # all have the same results
-    summary, sentence = summarise(evaluation, results)
+    summary, sentence = summarize(evaluation, results)
     notes = describe(evaluation, num_examples)
     report = "\n".join([*notes, "", format_table(results), "", sentence]).rstrip() + "\n"
     model = evaluation.model

@@ -10,7 +10,7 @@ from jax.experimental import multihost_utils
 from sflow_jax.errors import InputError, one_line
 
 
-def initialise() -> None:
+def initialize() -> None:
     """Joins the processes that run the same command; call it before anything else of JAX.
 
     SLURM, Open MPI, Kubernetes and Cloud TPU are detected by JAX.

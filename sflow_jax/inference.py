@@ -14,9 +14,10 @@ from sflow_jax import configuration, devices
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.models.dned import combine
 from sflow_jax.ops.laplacian import laplacian_edges
+from sflow_jax.ops.pixels import to_float, to_uint8
 from sflow_jax.training.checkpoints import restore_parts
 from sflow_jax.training.run_record import RunRecord
-from sflow_jax.training.scene import dned_input, generator_condition, to_float
+from sflow_jax.training.scene import dned_input, generator_condition
 from sflow_jax.training.state import Networks, Params, create_networks, init_params
 
 Translate = Callable[..., dict[str, jax.Array]]
@@ -138,7 +139,7 @@ def make_translate(networks: Networks, config: ml_collections.ConfigDict) -> Tra
         - params are `{'generator': ..., 'dned': ...}`,
         - label is uint8 [B, H, W, 1], class ids,
         - edge_image is uint8 RGB [B, H, W, 3] whose edges guide the generator: a CG or a real
-          frame; a frame of one colour has no edges,
+          frame; a frame of one color has no edges,
         - weights are ensemble weights [6] or [B, 6] for DNED's side outputs, by default those of
           training (`loss.side_weights`),
         - share is the share of DNED's edges in the generator's edge map, 1 after training, less
@@ -170,7 +171,7 @@ def make_translate(networks: Networks, config: ml_collections.ConfigDict) -> Tra
         generated = networks.generator.apply(params["generator"], condition)
         return {
             "image": generated,
-            "picture": jnp.clip(jnp.rint((generated + 1) * 127.5), 0, 255).astype(jnp.uint8),
+            "picture": to_uint8(generated),
             "laplacian": laplacian,
             "edge_map": edge_map,
             "side_outputs": jnp.stack(side_outputs),

@@ -49,7 +49,7 @@ def _score_loss(scores: jax.Array, is_real: bool, form: str) -> jax.Array:
 def adversarial_discriminator(
     real: DiscriminatorOutput, fake: DiscriminatorOutput, form: str = "lsgan"
 ) -> tuple[jax.Array, jax.Array]:
-    """What the discriminators minimise in eqs. 2 and 3, summed over scales.
+    """What the discriminators minimize in eqs. 2 and 3, summed over scales.
 
     Args:
         real: outputs of D(s, x).
@@ -65,7 +65,7 @@ def adversarial_discriminator(
 
 
 def adversarial_generator(fake: DiscriminatorOutput, form: str = "lsgan") -> jax.Array:
-    """What the generator minimises in eqs. 2 and 3, summed over scales.
+    """What the generator minimizes in eqs. 2 and 3, summed over scales.
 
     For `bce` this is the non-saturating `-log D(s, G(s, e))`; for `hinge` it is `-D(s, G(s, e))`.
     """

@@ -1,4 +1,4 @@
-"""Pictures for people: label colours, edge maps, flow and captioned grids."""
+"""Pictures for people: label colors, edge maps, flow and captioned grids."""
 
 import pathlib
 from collections.abc import Sequence
@@ -17,21 +17,21 @@ _BACKGROUND = 255
 
 def edges_to_rgb(edge_map: np.ndarray) -> np.ndarray:
     """Draws an edge map [H, W, 1] in [0, 1] as uint8 RGB [H, W, 3], edges white."""
-    grey = np.rint(np.clip(edge_map, 0, 1) * 255).astype(np.uint8)
-    return np.repeat(grey, 3, axis=-1)
+    gray = np.rint(np.clip(edge_map, 0, 1) * 255).astype(np.uint8)
+    return np.repeat(gray, 3, axis=-1)
 
 
 def largest_motion(flow: np.ndarray) -> float:
-    """The motion, pixels, that is worth the full colour: the 99th percentile of [H, W, 2]."""
+    """The motion, pixels, that is worth the full color: the 99th percentile of [H, W, 2]."""
     return float(np.quantile(np.linalg.norm(flow.astype(np.float32), axis=-1), 0.99))
 
 
 def flow_to_rgb(flow: np.ndarray, largest: float) -> np.ndarray:
-    """Draws flow on the colour wheel: hue is its direction, white stands still.
+    """Draws flow on the color wheel: hue is its direction, white stands still.
 
     Args:
         flow: [H, W, 2], pixels, x first.
-        largest: pixels of motion that get the full colour; draw flows to be compared with one.
+        largest: pixels of motion that get the full color; draw flows to be compared with one.
 
     Returns:
         uint8 RGB [H, W, 3].

@@ -30,11 +30,11 @@ from sflow_jax.errors import InputError
 from sflow_jax.metrics import segmentation, semseg_protocol
 from sflow_jax.models.pspnet import BLOCKS, PSPNet
 from sflow_jax.models.segmenter import Segmenter
+from sflow_jax.ops.pixels import to_float
 from sflow_jax.pretrained import variables, weights
 from sflow_jax.training import pspnet as training_pspnet
 from sflow_jax.training import segmenter as training
 from sflow_jax.training.progress import Progress
-from sflow_jax.training.scene import to_float
 
 _EVAL_BATCH = 8
 
@@ -133,7 +133,7 @@ def _rounded(value: float) -> float | None:
 
 
 def check_trainable(prepared: prepare.PreparedDataset) -> None:
-    """Checks that a dataset can be learnt and scored.
+    """Checks that a dataset can be learned and scored.
 
     Raises:
         InputError: a split is empty or no class is scored.
@@ -242,7 +242,7 @@ def _define_flags() -> None:
     cli.define_config_flag()
     flags.DEFINE_string("output", None, "File of the weights, NAME.safetensors.")
     flags.DEFINE_integer("seed", 0, "Of the initial weights, the data's order and variations.")
-    flags.DEFINE_integer("num_steps", 1500, "Optimisation steps.", lower_bound=1)
+    flags.DEFINE_integer("num_steps", 1500, "Optimization steps.", lower_bound=1)
     flags.DEFINE_integer("batch_pixels", 2**17, "Pixels per step.", lower_bound=1)
     flags.DEFINE_enum("network", "segmenter", ["segmenter", "pspnet"], "What is trained.")
     flags.DEFINE_integer("width", 64, "PSPNet's channels, 64 as published.", lower_bound=1)

@@ -20,7 +20,7 @@ from sflow_jax.errors import InputError
 _QUALITY = 18  # x264's constant rate factor: hard to tell from the frames
 _SHORTEST_BAR = 2  # seconds; no progress bar for less
 
-# Every player shows the colours right that are converted, and tagged, as those of HD video.
+# Every player shows the colors right that are converted, and tagged, as those of HD video.
 _COLORS = (
     "scale=flags=accurate_rnd+full_chroma_int:out_color_matrix=bt709:out_range=tv,"
     "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"

@@ -8,13 +8,13 @@ from flax import traverse_util
 
 from sflow_jax.training.state import TrainState, create_optimizers, init_params
 
-# Grey levels of 8-bit images are multiples of 0.001 / 255; a threshold half-way between two of them
+# Gray levels of 8-bit images are multiples of 0.001 / 255; a threshold half-way between two of them
 # keeps rounding from deciding about a pixel. It marks a fifth of the pixels of `random_batch`.
 EDGE_THRESHOLD = 255.0005 / 255
 
 
 def random_params(shapes, seed=0):
-    """He-initialised parameters of a tree of shapes, each drawn from its path and the seed.
+    """He-initialized parameters of a tree of shapes, each drawn from its path and the seed.
 
     RandomState never changes its stream, so golden values outlive releases of NumPy and JAX.
     """

@@ -11,7 +11,7 @@ from sflow_jax.errors import InputError
 from sflow_jax.evaluation import evaluation as evaluation_lib
 from sflow_jax.evaluation.evaluation import score, set_up
 from sflow_jax.evaluation.examples import draw_examples
-from sflow_jax.evaluation.report import describe, summarise, write_results
+from sflow_jax.evaluation.report import describe, summarize, write_results
 from sflow_jax.evaluation.rows import make_rows
 from sflow_jax.evaluation.segmenters import NamedSegmenter
 from tests.as_bytes import to_uint8
@@ -32,7 +32,7 @@ def dataset_config(folder, with_cg=True, **changes):
     for split, seeds in (("train", [0]), ("test", range(100, 100 + NUM_TEST))):
         for seed in seeds:
             arrays = random_frame(seed)
-            # Real images in the classes' colours; a segmenter by colour is right about them.
+            # Real images in the classes' colors; a segmenter by color is right about them.
             arrays["image"] = TABLE.colorize(arrays["label"][..., 0])
             if not with_cg:
                 del arrays["cg"]
@@ -55,21 +55,21 @@ def model(workdir):
     return restore_fast(workdir)
 
 
-def segment_by_colour(pictures):
-    """The scored class of the nearest colour."""
-    colours = np.array([c.color for c in TABLE.classes if c.eval_id is not None])
-    distances = np.abs(pictures[..., None, :].astype(int) - colours).sum(-1)
+def segment_by_color(pictures):
+    """The scored class of the nearest color."""
+    colors = np.array([c.color for c in TABLE.classes if c.eval_id is not None])
+    distances = np.abs(pictures[..., None, :].astype(int) - colors).sum(-1)
     return distances.argmin(-1)
 
 
-BY_COLOUR = NamedSegmenter("the nearest colour", segment_by_colour)
+BY_COLOR = NamedSegmenter("the nearest color", segment_by_color)
 
 
 @pytest.fixture
 def evaluation(workdir, model, monkeypatch):
     monkeypatch.setattr(evaluation_lib, "restore_model", lambda *_: model)
     monkeypatch.setattr(evaluation_lib, "batch_size_for", lambda *_: 2)  # the last batch is padded
-    monkeypatch.setattr(evaluation_lib, "load_segmenter", lambda *_: BY_COLOUR)
+    monkeypatch.setattr(evaluation_lib, "load_segmenter", lambda *_: BY_COLOR)
     return set_up(workdir)
 
 
@@ -97,7 +97,7 @@ def test_scores_are_those_of_the_pictures_that_sampling_writes(evaluation, model
         l1 = np.abs(row / 127.5 - real[:count] / 127.5).mean()
         assert result["l1"] == pytest.approx(l1, abs=1e-4)
         true_ids = TABLE.eval_lookup[label[:count, ..., 0]]
-        correct = (segment_by_colour(row) == true_ids).sum()
+        correct = (segment_by_color(row) == true_ids).sum()
         assert result["pixel_accuracy"] == pytest.approx(
             correct / (true_ids != 255).sum(), abs=1e-3
         )
@@ -114,7 +114,7 @@ def test_the_oracle_is_perfect_for_a_perfect_segmenter(evaluation):
     assert oracle["l1"] == 0
     assert oracle["mean_iou"] == oracle["pixel_accuracy"] == 1
     assert oracle["class_iou"] == {"road": 1, "car": 1, "sky": 1}
-    numbers, sentence = summarise(evaluation, results)
+    numbers, sentence = summarize(evaluation, results)
     share = results["DNED edges"]["mean_iou"]
     assert numbers == {"mean_iou_share_of_oracle": share}
     assert sentence == f"mIoU of fakes (DNED edges) is {100 * share:.1f} % of the oracle"
@@ -123,7 +123,7 @@ def test_the_oracle_is_perfect_for_a_perfect_segmenter(evaluation):
 @pytest.mark.parametrize("oracle", [0.0, float("nan")])
 def test_there_is_no_share_of_an_oracle_that_finds_nothing(evaluation, oracle):
     rows = {name: {"mean_iou": 0.1} for name in evaluation.rows}
-    assert summarise(evaluation, rows | {"Oracle (real images)": {"mean_iou": oracle}}) == ({}, "")
+    assert summarize(evaluation, rows | {"Oracle (real images)": {"mean_iou": oracle}}) == ({}, "")
 
 
 def test_the_examples_show_every_row_and_what_the_segmenter_sees(evaluation):
@@ -138,8 +138,8 @@ def test_the_examples_show_every_row_and_what_the_segmenter_sees(evaluation):
         np.testing.assert_array_equal(cells[5], example["image"][0])
         is_scored = example["label"][0, ..., 0] != 0
         np.testing.assert_array_equal(cells[6][is_scored], cells[5][is_scored])
-        seen = segment_by_colour(cells[2])
-        np.testing.assert_array_equal(segment_by_colour(cells[7]), seen)
+        seen = segment_by_color(cells[2])
+        np.testing.assert_array_equal(segment_by_color(cells[7]), seen)
 
 
 @pytest.mark.parametrize(

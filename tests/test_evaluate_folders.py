@@ -34,7 +34,7 @@ def write_images(folder, count, seed=0, size=(6, 10)):
 
 
 def mean_of_corners(variables, prepared):
-    """Six features of an image: the colours of two corners."""
+    """Six features of an image: the colors of two corners."""
     corners = [prepared[:, :20, :20].mean((1, 2)), prepared[:, -20:, -20:].mean((1, 2))]
     return jnp.concatenate(corners, -1) * variables
 

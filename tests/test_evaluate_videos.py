@@ -41,7 +41,7 @@ def write_videos(folder, lengths=(LENGTH,) * 3, seed=0, size=(6, 10)):
 
 
 def features(clips):
-    """Brightness of the first, the third and the last frame, and two colours."""
+    """Brightness of the first, the third and the last frame, and two colors."""
     frames, colors = clips.mean((2, 3, 4)), clips.mean((1, 2, 3))
     columns = frames[:, 0], frames[:, 2], frames[:, -1], colors[:, 1], colors[:, 2]
     return (jnp if isinstance(clips, jnp.ndarray) else np).stack(columns, -1)

@@ -13,7 +13,7 @@ HEIGHT, WIDTH = 37, 51
 
 
 def frame(index, height=HEIGHT, width=WIDTH):
-    """A smooth pattern that moves by three pixels per frame, so that neighbours differ."""
+    """A smooth pattern that moves by three pixels per frame, so that neighbors differ."""
     rows, columns = np.mgrid[0:height, 0:width]
     waves = [np.sin((columns + 3 * index) / 9), np.cos(rows / 15), np.sin((rows - index) / 12)]
     return np.stack([128 + 100 * wave for wave in waves], -1).astype(np.uint8)
@@ -33,7 +33,7 @@ def test_a_video_of_odd_size_shows_the_frames_themselves(tmp_path):
     assert decoded.shape == (9, HEIGHT + 1, WIDTH + 1, 3)
     for index in range(9):
         errors = [difference(decoded[index, :HEIGHT, :WIDTH], other) for other in frames]
-        assert errors[index] < 4  # of 255: colours have half the resolution
+        assert errors[index] < 4  # of 255: colors have half the resolution
         assert min(errors[:index] + errors[index + 1 :]) > 8
     # One pixel more at the end of each side, which repeats the last one.
     assert difference(decoded[:, -1, :WIDTH], np.array(frames)[:, -1]) < 4
@@ -41,7 +41,7 @@ def test_a_video_of_odd_size_shows_the_frames_themselves(tmp_path):
     assert os.listdir(path.parent) == ["clip.mp4"]
 
 
-def test_colours_are_shown_as_they_are(tmp_path):
+def test_colors_are_shown_as_they_are(tmp_path):
     colors = np.uint8([[255, 0, 0], [0, 255, 0], [0, 0, 255], [128, 64, 128], [255, 255, 255]])
     frames = [np.full((32, 32, 3), color) for color in colors]
     video.encode(tmp_path / "clip.mp4", frames, 5, 15)

@@ -21,7 +21,7 @@ class Schema:
         label: uint8 [T, H, W, 1], class ids.
         instance: uint16 [T, H, W, 1], class id * 1000 + number for a counted object, else class id.
         cg: uint8 [T, H, W, 3], the simulator's image, RGB.
-        depth: float16 [T, H, W, 1], metres.
+        depth: float16 [T, H, W, 1], meters.
         flow: float16 [H, W, 2], OpenCV's Farneback flow from frame 0 to 1 in pixels, x first.
         exact_flow: float16 [H, W, 2], the simulator's flow from frame 0 to 1 in pixels, x first.
         occlusion: uint8 [H, W, 1], 1 where what frame 0 shows is hidden or outside in frame 1.

@@ -25,5 +25,5 @@ def farneback_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     Returns:
         float32 [H, W, 2], pixels from the first frame to the second, x first.
     """
-    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (first, second)]
-    return cv2.calcOpticalFlowFarneback(*grey, None, **FARNEBACK, flags=0)
+    gray = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (first, second)]
+    return cv2.calcOpticalFlowFarneback(*gray, None, **FARNEBACK, flags=0)

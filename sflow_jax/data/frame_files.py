@@ -17,7 +17,7 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
     """Prepares examples from PNG files.
 
     Images are resized straight to the training size, even where that changes the aspect ratio, and
-    never cropped: colours by averaging, label and instance maps to the nearest pixel.
+    never cropped: colors by averaging, label and instance maps to the nearest pixel.
     """
 
     def __init__(

@@ -2,13 +2,13 @@
 
 Files are refused rather than converted where a conversion could change the meaning of a pixel:
 
-- A label map has one 8-bit value per pixel, the class id: a grey PNG, or one with a palette, whose
-  indices are the ids (the palette's colours are ignored). RGB-coloured label maps, 16-bit ones and
-  grey ones of fewer than 8 bits are refused.
-- An instance map is a grey PNG of 8 or 16 bits.
+- A label map has one 8-bit value per pixel, the class id: a gray PNG, or one with a palette, whose
+  indices are the ids (the palette's colors are ignored). RGB-colored label maps, 16-bit ones and
+  gray ones of fewer than 8 bits are refused.
+- An instance map is a gray PNG of 8 or 16 bits.
 - An annotation, as SYNTHIA has it, is an RGB PNG of 16 bits: class ids in red, instance numbers in
-  green. Its copy in colours, of 8 bits, is refused.
-- A colour image has 8 bits per channel; grey becomes RGB and an alpha channel is dropped.
+  green. Its copy in colors, of 8 bits, is refused.
+- A color image has 8 bits per channel; gray becomes RGB and an alpha channel is dropped.
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ from sflow_jax.errors import InputError
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LAST_CHUNK = b"\x00\x00\x00\x00IEND\xaeB`\x82"
-_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
+_GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGBA = 0, 2, 3, 4, 6
 _COLOR_NAMES = {
-    _GREY: "grey",
+    _GRAY: "gray",
     _RGB: "RGB",
     _PALETTE: "palette",
-    _GREY_ALPHA: "grey with alpha",
+    _GRAY_ALPHA: "gray with alpha",
     _RGBA: "RGBA",
 }
 _MOST_IDS_SHOWN = 5
@@ -40,7 +40,7 @@ _MOST_INSTANCES = 999  # of a class, so that class id * 1000 + number tells them
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What the first bytes of a PNG say: size in pixels, bits per channel, PNG colour type."""
+    """What the first bytes of a PNG say: size in pixels, bits per channel, PNG color type."""
 
     width: int
     height: int
@@ -48,7 +48,7 @@ class Header:
     color_type: int
 
     def __str__(self) -> str:
-        kind = _COLOR_NAMES.get(self.color_type, f"colour type {self.color_type}")
+        kind = _COLOR_NAMES.get(self.color_type, f"color type {self.color_type}")
         return f"{self.width}x{self.height} {kind} PNG with {self.bit_depth} bits"
 
 
@@ -70,7 +70,7 @@ def check_header(path: pathlib.Path, key: str) -> Header:
 
 
 def read_color(path: pathlib.Path) -> np.ndarray:
-    """Reads a colour image.
+    """Reads a color image.
 
     Returns:
         uint8 [H, W, 3], RGB.
@@ -142,14 +142,14 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def resize_color(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes a colour image [H, W, 3] by averaging (OpenCV's INTER_AREA)."""
+    """Resizes a color image [H, W, 3] by averaging (OpenCV's INTER_AREA)."""
     if image.shape[:2] == (height, width):
         return image
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def resize_map(ids: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes a label or instance map [H, W, 1]: each pixel takes the id at its own centre."""
+    """Resizes a label or instance map [H, W, 1]: each pixel takes the id at its own center."""
     rows = ((np.arange(height) + 0.5) * ids.shape[0] / height).astype(int)
     columns = ((np.arange(width) + 0.5) * ids.shape[1] / width).astype(int)
     return ids[rows[:, None], columns]
@@ -160,13 +160,13 @@ def _violation(header: Header, key: str) -> str:
     if key in ("image", "cg"):
         return "8 bits per channel" if header.bit_depth > 8 else ""
     if key == "instance":
-        fits = header.color_type == _GREY and header.bit_depth >= 8
-        return "" if fits else "a grey PNG of 8 or 16 bits with instance ids"
+        fits = header.color_type == _GRAY and header.bit_depth >= 8
+        return "" if fits else "a gray PNG of 8 or 16 bits with instance ids"
     if key == "annotation":
         fits = (header.color_type, header.bit_depth) == (_RGB, 16)
         return "" if fits else "an RGB PNG of 16 bits: class ids in red, instance numbers in green"
-    fits = header.color_type == _PALETTE or (header.color_type, header.bit_depth) == (_GREY, 8)
-    return "" if fits else "one 8-bit class id per pixel (a grey or palette PNG)"
+    fits = header.color_type == _PALETTE or (header.color_type, header.bit_depth) == (_GRAY, 8)
+    return "" if fits else "one 8-bit class id per pixel (a gray or palette PNG)"
 
 
 def _read_header(path: pathlib.Path) -> Header:
@@ -219,7 +219,7 @@ def _decode_rgb(path: pathlib.Path, flags: int) -> np.ndarray:
 
 
 def _read_map(path: pathlib.Path) -> np.ndarray:
-    """Reads a grey or palette PNG as [H, W]; OpenCV would turn the palette into colours."""
+    """Reads a gray or palette PNG as [H, W]; OpenCV would turn the palette into colors."""
     content = _read_intact(path)
     try:
         with Image.open(io.BytesIO(content)) as image:

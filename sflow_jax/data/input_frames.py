@@ -227,7 +227,7 @@ def read_batches(
 
 
 def _read_edge_image(frame: InputFrame) -> np.ndarray:
-    # An image of one colour has no edges.
+    # An image of one color has no edges.
     return images.read_color(frame.edges) if frame.edges else np.zeros((*frame.size, 3), np.uint8)
 
 

@@ -81,7 +81,7 @@ class ClassTable:
         return known
 
     def colorize(self, label_map: np.ndarray) -> np.ndarray:
-        """Draws label maps in the colours of their classes.
+        """Draws label maps in the colors of their classes.
 
         Args:
             label_map: uint8 [..., H, W], ids.
@@ -185,7 +185,7 @@ def _table(name: str, rows: list[tuple]) -> ClassTable:
     return ClassTable(name, tuple(LabelClass(*row) for row in rows))
 
 
-# Ids, names and colours of the Cityscapes dataset. Id 34 stands for its licence plate (-1, which
+# Ids, names and colors of the Cityscapes dataset. Id 34 stands for its license plate (-1, which
 # no label map can hold), so that a label map has the 35 channels that the literature counts.
 CITYSCAPES = _table(
     "cityscapes",
@@ -238,7 +238,7 @@ STREETS = ClassTable(
     ),
 )
 
-# Ids, names and colours of SYNTHIA's video sequences, from the readme that comes with them.
+# Ids, names and colors of SYNTHIA's video sequences, from the readme that comes with them.
 SYNTHIA = _table(
     "synthia",
     [

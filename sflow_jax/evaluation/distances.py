@@ -20,9 +20,9 @@ from sflow_jax.metrics.feature_statistics import (
 from sflow_jax.metrics.frechet import frechet_distance
 from sflow_jax.metrics.inception_input import Protocol
 from sflow_jax.metrics.picture_scores import Result
+from sflow_jax.ops.pixels import to_float
 from sflow_jax.pretrained import streets_segmenter
 from sflow_jax.pretrained.weights import cache_directory
-from sflow_jax.training.scene import to_float
 
 FEWEST = 2  # images that have a covariance
 FEWEST_KEPT = 4  # images that precision and recall can be computed of

@@ -3,7 +3,7 @@
 The same network is trained with the same label maps, steps and seeds on real frames, on the
 simulator's CG frames, on the generator's translations of them and on those together with the real
 ones, and each is scored on real frames of a split that no training has seen. Labels and real frames
-of the training split are those that the generator learnt from, as in the paper.
+of the training split are those that the generator learned from, as in the paper.
 """
 
 import dataclasses
@@ -26,9 +26,9 @@ from sflow_jax.files import write_whole
 from sflow_jax.inference import batch_size_for
 from sflow_jax.metrics.picture_scores import Result, Segmentation
 from sflow_jax.models.segmenter import Segmenter
+from sflow_jax.ops.pixels import to_float
 from sflow_jax.training import segmenter
 from sflow_jax.training.progress import Progress
-from sflow_jax.training.scene import to_float
 
 REAL, CG, GENERATED = "real frames", "CG frames", "generated frames"
 MIXED = "generated and real frames"

@@ -33,7 +33,7 @@ class Images(Folder):
         """Reads the headers of all files.
 
         Raises:
-            InputError: a file is no colour PNG, is truncated or has another size than the first.
+            InputError: a file is no color PNG, is truncated or has another size than the first.
         """
         headers = ((path, check_header(path, "image")) for path in self.paths)
         sizes = ((path, (header.width, header.height)) for path, header in headers)
@@ -45,7 +45,7 @@ class Images(Folder):
         """Reads uint8 RGB [N, H, W, 3], N at most `batch_size`, with a progress bar.
 
         Raises:
-            InputError: a file is missing, damaged or no colour PNG.
+            InputError: a file is missing, damaged or no color PNG.
         """
         paths = own_share(self.paths)
         with tqdm.tqdm(total=len(paths), desc=self.name, unit="image") as bar:

@@ -50,7 +50,7 @@ def describe(evaluation: Evaluation, num_examples: int) -> list[str]:
     return [*lines, *evaluation.missing]
 
 
-def summarise(evaluation: Evaluation, results: dict[str, Result]) -> tuple[dict, str]:
+def summarize(evaluation: Evaluation, results: dict[str, Result]) -> tuple[dict, str]:
     """The model beside the oracle: as numbers for the record, and as a sentence."""
     if not evaluation.predict:
         return {}, ""

@@ -22,9 +22,9 @@ def make_rows(model: TrainedModel, has_cg: bool) -> dict[str, Draw]:
     def generated(share: float, with_edges: bool = True) -> Draw:
         def draw(batch: dict) -> np.ndarray:
             edge_image = batch["cg" if has_cg else "image"]
-            # An image of one colour has no edges.
+            # An image of one color has no edges.
             edge_image = edge_image if with_edges else np.zeros_like(edge_image)
-            # Every frame by itself: the generator knows nothing of its neighbours.
+            # Every frame by itself: the generator knows nothing of its neighbors.
             frames = [
                 np.asarray(model.translate(label, image, share=share)["picture"])
                 for label, image in zip(

@@ -14,8 +14,8 @@ from sflow_jax.errors import InputError
 from sflow_jax.metrics import semseg_protocol
 from sflow_jax.metrics.picture_scores import Predict
 from sflow_jax.models.pspnet import BLOCKS, PSPNet
+from sflow_jax.ops.pixels import to_float
 from sflow_jax.pretrained import pspnet, streets_segmenter
-from sflow_jax.training.scene import to_float
 
 PUBLISHED = {f"pspnet{layers}": layers for layers in BLOCKS}
 

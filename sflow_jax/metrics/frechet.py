@@ -8,7 +8,7 @@ Time-Scale Update Rule Converge to a Local Nash Equilibrium" (2017).
 A covariance is kept as a factor F with C = F F^T. Then tr((C_1 C_2)^(1/2)) is the nuclear norm of
 F_1^T F_2, its sum of singular values: real however rank-deficient the covariances are, without an
 epsilon on their diagonals, and with errors of the rounding and not of its square root. From n
-features below their dimension d, the centred features themselves are a factor: F_1^T F_2 is n x m
+features below their dimension d, the centered features themselves are a factor: F_1^T F_2 is n x m
 and no d x d matrix is ever made.
 """
 

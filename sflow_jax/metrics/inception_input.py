@@ -2,7 +2,7 @@
 
 | protocol       | resize to 299x299                                      | range           |
 | -------------- | ------------------------------------------------------ | --------------- |
-| pytorch-fid    | bilinear, half-pixel centres, not antialiased          | 2 x / 255 - 1   |
+| pytorch-fid    | bilinear, half-pixel centers, not antialiased          | 2 x / 255 - 1   |
 | torch-fidelity | bilinear of TensorFlow 1: source = index * in / out    | (x - 128) / 128 |
 | clean-fid      | Pillow's bicubic, antialiased, each channel in float32 | (x - 128) / 128 |
 
@@ -41,7 +41,7 @@ class Protocol:
 
 
 def resize_bilinear(images: jax.Array, height: int, width: int) -> jax.Array:
-    """Bilinear resize of [B, H, W, C] with half-pixel centres and without antialiasing.
+    """Bilinear resize of [B, H, W, C] with half-pixel centers and without antialiasing.
 
     PyTorch's `interpolate(mode='bilinear', align_corners=False)`.
     """

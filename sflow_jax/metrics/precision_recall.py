@@ -2,7 +2,7 @@
 
 Kynkäänniemi et al., "Improved Precision and Recall Metric for Assessing Generative Models" (2019):
 a set of images fills the union of balls around its features, each as large as the distance to the
-k-th nearest neighbour within the set. Precision is the share of generated images inside the real
+k-th nearest neighbor within the set. Precision is the share of generated images inside the real
 ones' balls, recall the share of real images inside the generated ones'.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from sflow_jax.errors import InputError
 
-_NEIGHBOURS = 3
+_NEIGHBORS = 3
 _BLOCK_ELEMENTS = 2**24  # of a distance matrix at a time: 128 MiB
 
 
@@ -26,7 +26,7 @@ class PrecisionRecall:
 
 
 def precision_recall(
-    real: np.ndarray, fake: np.ndarray, neighbours: int = _NEIGHBOURS
+    real: np.ndarray, fake: np.ndarray, neighbors: int = _NEIGHBORS
 ) -> PrecisionRecall:
     """Precision and recall.
 
@@ -34,16 +34,16 @@ def precision_recall(
         real: features of real images [N, d].
         fake: features of generated images [M, d]. Both shares depend on N and M: compare only
             values from equal numbers of images.
-        neighbours: k.
+        neighbors: k.
 
     Raises:
         InputError: a set has no more than k features.
     """
     real, fake = (np.asarray(features, np.float64) for features in (real, fake))
     for kind, features in (("real", real), ("generated", fake)):
-        if len(features) <= neighbours:
-            raise InputError(f"found {len(features)} {kind} images, expected over {neighbours}")
-    real_radii, fake_radii = _radii(real, neighbours), _radii(fake, neighbours)
+        if len(features) <= neighbors:
+            raise InputError(f"found {len(features)} {kind} images, expected over {neighbors}")
+    real_radii, fake_radii = _radii(real, neighbors), _radii(fake, neighbors)
     fake_inside = np.zeros(len(fake), bool)
     real_inside = []
     for rows, distances in _distance_blocks(real, fake):
@@ -52,10 +52,10 @@ def precision_recall(
     return PrecisionRecall(float(fake_inside.mean()), float(np.concatenate(real_inside).mean()))
 
 
-def _radii(features: np.ndarray, neighbours: int) -> np.ndarray:
-    """Squared distance of each vector to its k-th neighbour; the nearest of all is itself."""
+def _radii(features: np.ndarray, neighbors: int) -> np.ndarray:
+    """Squared distance of each vector to its k-th neighbor; the nearest of all is itself."""
     blocks = _distance_blocks(features, features)
-    parts = [np.partition(distances, neighbours, 1)[:, neighbours] for _, distances in blocks]
+    parts = [np.partition(distances, neighbors, 1)[:, neighbors] for _, distances in blocks]
     return np.concatenate(parts)
 
 

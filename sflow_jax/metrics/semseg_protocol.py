@@ -1,7 +1,7 @@
 """How the authors of PSPNet label a test image, as a function of any network.
 
 The protocol of hszhao/semseg, tool/test.py, with the settings of its Cityscapes configuration: the
-long side is resized, a window slides over the image, every window is labelled together with its
+long side is resized, a window slides over the image, every window is labeled together with its
 mirror image, and class probabilities are averaged where windows overlap. Labels of a whole set are
 scored from their confusion matrix: `metrics.segmentation`.
 """
@@ -54,7 +54,7 @@ def probabilities(logits: Logits, image: np.ndarray, protocol: Protocol) -> np.n
     Memory holds the classes of one image and one window, however many there are.
 
     Args:
-        logits: maps normalised images [2, crop, crop, 3], a window and its mirror image, to logits
+        logits: maps normalized images [2, crop, crop, 3], a window and its mirror image, to logits
             [2, crop, crop, C]; best jitted, for it is called with this shape only.
         image: RGB [H, W, 3] in [0, 255], uint8 or float.
         protocol: the settings.
@@ -65,7 +65,7 @@ def probabilities(logits: Logits, image: np.ndarray, protocol: Protocol) -> np.n
     height, width = image.shape[:2]
     total = 0
     for scale in protocol.scales:
-        # Resized in float, as there: rounding to grey levels would give other scores.
+        # Resized in float, as there: rounding to gray levels would give other scores.
         resized = cv2.resize(image.astype(np.float32), _scaled_size(height, width, scale, protocol))
         found = _slide(logits, resized, protocol)
         total += cv2.resize(found, (width, height))

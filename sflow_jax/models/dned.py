@@ -73,7 +73,7 @@ def combine(side_outputs: Sequence[jax.Array], weights: jax.Array | None = None)
 
     Args:
         side_outputs: N logits [B, H, W, 1].
-        weights: [N] or [B, N], not negative, not all zero; normalised here. All equal by default.
+        weights: [N] or [B, N], not negative, not all zero; normalized here. All equal by default.
 
     Returns:
         float32 edge map [B, H, W, 1] in [0, 1], the weighted mean of the edge probabilities.

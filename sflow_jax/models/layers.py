@@ -16,7 +16,7 @@ import numpy as np
 
 from sflow_jax.models import convolution
 
-# pix2pixHD's initialisation (`weights_init` in its models/networks.py).
+# pix2pixHD's initialization (`weights_init` in its models/networks.py).
 INITIALIZER = nn.initializers.normal(stddev=0.02)
 
 
@@ -69,7 +69,7 @@ Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def instance_norm(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
-    """Normalises every channel of every example over its pixels, without affine parameters.
+    """Normalizes every channel of every example over its pixels, without affine parameters.
 
     Two passes over memory, and two for the gradient, which keeps `x` in its own type.
 
@@ -102,8 +102,8 @@ def _norm_backward(
     normed = ((x.astype(jnp.float32) - offset) - mean) * scale
     cotangent = cotangent.astype(jnp.float32)
     along = (cotangent * normed).mean((1, 2), keepdims=True)
-    centred = cotangent - cotangent.mean((1, 2), keepdims=True)
-    return ((scale * (centred - along * normed)).astype(x.dtype),)
+    centered = cotangent - cotangent.mean((1, 2), keepdims=True)
+    return ((scale * (centered - along * normed)).astype(x.dtype),)
 
 
 instance_norm.defvjp(_norm_forward, _norm_backward)

@@ -85,8 +85,8 @@ def _source_positions(image: jax.Array, zoom: Zoom) -> tuple[jax.Array, jax.Arra
         side = image.shape[axis]
         length = side / zoom.factor
         corner = zoom.offset[:, axis - 1] * (side - length)
-        centres = (jnp.arange(side) + 0.5) / side
-        positions.append(jnp.clip(corner[:, None] + centres * length[:, None] - 0.5, 0, side - 1))
+        centers = (jnp.arange(side) + 0.5) / side
+        positions.append(jnp.clip(corner[:, None] + centers * length[:, None] - 0.5, 0, side - 1))
     return tuple(positions)
 
 

@@ -1,8 +1,8 @@
-"""F of eq. 8: the optical flow between colour images."""
+"""F of eq. 8: the optical flow between color images."""
 
 import jax
 
-from sflow_jax.ops.laplacian import to_grey
+from sflow_jax.ops.laplacian import to_gray
 from sflow_jax.ops.optical_flow import farneback
 
 
@@ -16,4 +16,4 @@ def image_flow(first: jax.Array, second: jax.Array) -> jax.Array:
     Returns:
         float32 [B, H, W, 2], pixels from the first image to the second, x first.
     """
-    return farneback(255 * to_grey(first), 255 * to_grey(second))
+    return farneback(255 * to_gray(first), 255 * to_gray(second))

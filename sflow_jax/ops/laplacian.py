@@ -5,24 +5,24 @@ import functools
 import jax
 import jax.numpy as jnp
 
-# ITU-R BT.601 luma, the grey conversion of OpenCV.
+# ITU-R BT.601 luma, the gray conversion of OpenCV.
 LUMA = (0.299, 0.587, 0.114)
 
 
-def to_grey(images: jax.Array) -> jax.Array:
-    """Converts RGB [B, H, W, 3] in [-1, 1] to grey [B, H, W, 1] in [0, 1]."""
+def to_gray(images: jax.Array) -> jax.Array:
+    """Converts RGB [B, H, W, 3] in [-1, 1] to gray [B, H, W, 1] in [0, 1]."""
     # A sum and not a product with a vector: accelerators would round a product to TF32 or bfloat16,
     # which moves pixels across the threshold.
     weights = jnp.asarray(LUMA, jnp.float32)
     return (((images.astype(jnp.float32) + 1) / 2) * weights).sum(-1, keepdims=True)
 
 
-def laplacian(grey: jax.Array) -> jax.Array:
-    """4-neighbour Laplacian of [B, H, W, 1], the border reflected (OpenCV's reflect-101)."""
-    padded = jnp.pad(grey, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+def laplacian(gray: jax.Array) -> jax.Array:
+    """4-neighbor Laplacian of [B, H, W, 1], the border reflected (OpenCV's reflect-101)."""
+    padded = jnp.pad(gray, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     vertical = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1]
     horizontal = padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
-    return vertical + horizontal - 4 * grey
+    return vertical + horizontal - 4 * gray
 
 
 @functools.partial(jax.jit, static_argnames="quantile")
@@ -36,7 +36,7 @@ def laplacian_edges(
 
     Args:
         images: float RGB [B, H, W, 3] in [-1, 1].
-        threshold: pixels whose absolute Laplacian of the grey image in [0, 1] exceeds this are
+        threshold: pixels whose absolute Laplacian of the gray image in [0, 1] exceeds this are
             edges.
         quantile: where given, the threshold of each image is this quantile of its own absolute
             Laplacian instead, which fixes the density of its edges at `1 - quantile`.
@@ -45,7 +45,7 @@ def laplacian_edges(
     Returns:
         float32 edge maps [B, H, W, 1], each pixel 0 or 1.
     """
-    strength = jnp.abs(laplacian(to_grey(images)))
+    strength = jnp.abs(laplacian(to_gray(images)))
     if quantile is not None:
         threshold = jnp.quantile(strength, quantile, axis=(1, 2, 3), keepdims=True)
     return (strength > threshold * threshold_scale).astype(jnp.float32)

@@ -24,7 +24,7 @@ from sflow_jax.ops import banded, bilinear
 
 _SMALLEST_SIDE = 32  # pixels; levels that would be smaller are left out
 _BORDER_WEIGHTS = (0.14, 0.14, 0.4472, 0.4472, 0.4472)  # of the pixels next to the border
-_REGULARISATION = 1e-3  # of the determinant
+_REGULARIZATION = 1e-3  # of the determinant
 
 
 @functools.partial(
@@ -51,7 +51,7 @@ def farneback(
     iterations.
 
     Args:
-        prev: grey images in 0..255, float [B, H, W, 1], of any size.
+        prev: gray images in 0..255, float [B, H, W, 1], of any size.
         next: the following images, likewise.
         pyr_scale: size of each level of the pyramid relative to the one below, less than 1.
         levels: of the pyramid on top of the images themselves.
@@ -59,7 +59,7 @@ def farneback(
             11 the equations of some pixels of real frames are so ill-conditioned that OpenCV's
             rounding and ours lead to other displacements there; float64 differs as much.
         iterations: at each level.
-        poly_n: half the side of the neighbourhood that the polynomials approximate, in pixels.
+        poly_n: half the side of the neighborhood that the polynomials approximate, in pixels.
         poly_sigma: standard deviation of its Gaussian weights, in pixels; 0 for 0.3 `poly_n`.
 
     Returns:
@@ -67,7 +67,7 @@ def farneback(
         in `next`, in pixels, x first.
 
     Raises:
-        ValueError: for images that are not grey, differ in shape or are empty, and for parameters
+        ValueError: for images that are not gray, differ in shape or are empty, and for parameters
             that OpenCV does not take either. Nor is a window of 1 taken, with which OpenCV reads
             past its sums.
     """
@@ -110,7 +110,7 @@ def _check(
 ) -> None:
     if prev.ndim != 4 or prev.shape[-1] != 1 or prev.shape != next.shape or not prev.size:
         found = f"{prev.shape} and {next.shape}"
-        raise ValueError(f"two grey images of one shape [B, H, W, 1] expected, found {found}")
+        raise ValueError(f"two gray images of one shape [B, H, W, 1] expected, found {found}")
     if not 0 < pyr_scale < 1:
         raise ValueError(f"pyr_scale must be between 0 and 1, not {pyr_scale}")
     given = {"levels": levels, "winsize": winsize, "iterations": iterations, "poly_n": poly_n}
@@ -155,7 +155,7 @@ def _blur(side: int, scale: float) -> csr_array:
 
 
 def _resizing(to: int, side: int) -> csr_array:
-    """[to, side]: linear, without antialiasing, pixel centres at halves, the border replicated."""
+    """[to, side]: linear, without antialiasing, pixel centers at halves, the border replicated."""
     position = np.clip((np.arange(to) + 0.5) * (side / to) - 0.5, 0, side - 1)
     below = position.astype(int)
     above = np.minimum(below + 1, side - 1)
@@ -241,7 +241,7 @@ def _update_flow(
         xy * c_y + xx * c_x,
     ]
     g_yy, g_xy, g_xx, h_y, h_x = _apply(window, jnp.stack(normal_equations))
-    determinant = g_yy * g_xx - g_xy * g_xy + _REGULARISATION
+    determinant = g_yy * g_xx - g_xy * g_xy + _REGULARIZATION
     return jnp.stack([g_yy * h_x - g_xy * h_y, g_xx * h_y - g_xy * h_x]) / determinant
 
 

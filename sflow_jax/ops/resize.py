@@ -34,7 +34,7 @@ def adaptive_average_pool(maps: jax.Array, bins: int) -> jax.Array:
     """Averages over `bins` x `bins` windows of nearly equal size, which overlap or touch.
 
     PyTorch's `AdaptiveAvgPool2d`: window i of n pixels is floor(i n / bins) .. ceil((i + 1) n /
-    bins), so that neighbours share a pixel where the side does not divide.
+    bins), so that neighbors share a pixel where the side does not divide.
 
     Args:
         maps: float [B, H, W, C].

@@ -5,7 +5,7 @@ They have the same architecture and were trained from different seeds by
     make segmenters
 
 `features` is the perceptual network where VGG19's weights are absent; `evaluator` scores generated
-images. They are two, because a generator that was trained on the features of a network has learnt
+images. They are two, because a generator that was trained on the features of a network has learned
 to please that network: its score by the same weights would be flattered.
 
 Both were trained at 128x64, the size of configs/streets.py, and are of use at that size only: at

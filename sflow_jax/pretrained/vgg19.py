@@ -30,7 +30,7 @@ class VGG19Features(nn.Module):
     In torchvision's `vgg19().features` these are the outputs 1, 6, 11, 20 and 29.
 
     Attributes:
-        normalize: `imagenet` moves the image to [0, 1] and normalises it with ImageNet's mean and
+        normalize: `imagenet` moves the image to [0, 1] and normalizes it with ImageNet's mean and
             standard deviation, as the weights were trained; `raw` feeds [-1, 1] as pix2pixHD does.
         dtype: type of the computation.
     """

@@ -13,7 +13,7 @@ from sflow_jax.training.flops import step_flops
 from sflow_jax.training.loop import Run, set_up
 from sflow_jax.training.scene import batch_keys
 from sflow_jax.training.state import TrainState, create_state, describe_state
-from sflow_jax.training.utilisation import matrix_limit, time_calls
+from sflow_jax.training.utilization import matrix_limit, time_calls
 
 
 def describe(config: ml_collections.ConfigDict) -> str:

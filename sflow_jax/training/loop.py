@@ -19,7 +19,7 @@ from sflow_jax.errors import InputError, TrainingError
 from sflow_jax.prepare import PreparedDataset, prepare
 from sflow_jax.pretrained.perceptual import PerceptualNetwork, load_perceptual_network
 from sflow_jax.training.checkpoints import Checkpoints, has_checkpoint
-from sflow_jax.training.initialise import check_classes, check_source, initialise
+from sflow_jax.training.initialize import check_classes, check_source, initialize
 from sflow_jax.training.metric_log import MetricLog, non_finite, to_scalars
 from sflow_jax.training.preview import Preview
 from sflow_jax.training.run_record import RUN_FILE, RunRecord
@@ -102,7 +102,7 @@ def set_up(config: ml_collections.ConfigDict, is_resumed: bool = False) -> Run:
     return Run(config, dataset, networks, perceptual_network, schedule, validation)
 
 
-def parallelise(device_step: TrainStep, devices: list[jax.Device] | None = None) -> TrainStep:
+def parallelize(device_step: TrainStep, devices: list[jax.Device] | None = None) -> TrainStep:
     """Maps a step over devices: the state is replicated, the batch is [devices, batch, ...].
 
     Args:
@@ -166,13 +166,13 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
             state = checkpoints.restore(target, iterator)
             print(f"resumed from step {checkpoints.latest_step} in {workdir}")
         else:
-            state = initialise(config, create_state(run.networks, config, run.schedule))
+            state = initialize(config, create_state(run.networks, config, run.schedule))
         with MetricLog(workdir, int(state.step)) as log:
             preview = Preview(run.dataset, run.networks, run.schedule, config)
-            return _optimise(run, state, iterator, checkpoints, log, preview, stop)
+            return _optimize(run, state, iterator, checkpoints, log, preview, stop)
 
 
-def _optimise(
+def _optimize(
     run: Run,
     state: TrainState,
     iterator: Iterator,
@@ -183,7 +183,7 @@ def _optimise(
 ) -> TrainState:
     options, num_steps = run.config.log, run.schedule.num_steps
     num_devices = jax.local_device_count()
-    train_step = parallelise(run.device_step())
+    train_step = parallelize(run.device_step())
     # Once and for all: host arrays would cross to the devices at every step, and a state that lies
     # elsewhere than the step leaves it would be compiled for twice.
     state, perceptual_params = replicate((state, run.perceptual_params))

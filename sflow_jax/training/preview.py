@@ -61,10 +61,10 @@ class Preview:
 
     def _draw_preview(self, outputs: dict[str, np.ndarray]) -> np.ndarray:
         side_edges = 1 / (1 + np.exp(-outputs["side_outputs"]))
-        colours = self._class_table.colorize(self._label[:, 0, ..., 0])
+        colors = self._class_table.colorize(self._label[:, 0, ..., 0])
         rows = [
             [
-                colours[i],
+                colors[i],
                 self._edge_image[i, 0],
                 edges_to_rgb(outputs["laplacian"][i]),
                 *(edges_to_rgb(side[i]) for side in side_edges),
@@ -72,7 +72,7 @@ class Preview:
                 outputs["picture"][i],
                 self._real[i, 0],
             ]
-            for i in range(len(colours))
+            for i in range(len(colors))
         ]
         return grid(rows, _CAPTIONS)
 

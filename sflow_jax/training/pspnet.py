@@ -2,7 +2,7 @@
 
 SGD with momentum 0.9 and weight decay 1e-4, a learning rate of 0.01 (1 - step / steps)^0.9 that is
 ten times higher in the heads, the auxiliary loss weighted by 0.4 (tool/train.py there). Images are
-rescaled, turned and cropped as there for Cityscapes; colours and sharpness vary as the small
+rescaled, turned and cropped as there for Cityscapes; colors and sharpness vary as the small
 segmenter's do.
 """
 
@@ -52,7 +52,7 @@ def train(
         table: what the ids of the label maps mean.
         network: as it is used afterwards.
         crop: side of the square that is cut out of every image, 8 k + 1.
-        num_steps: optimisation steps.
+        num_steps: optimization steps.
         seed: of the initial weights, of crops, variations and dropout.
         progress: where the training continues and is saved.
 
@@ -98,7 +98,7 @@ def _random_view(
     sides = jnp.array(target.shape)
     room = jnp.maximum(sides - side / scale, 0)
     top, left = (sides - 1 + jax.random.uniform(place_key, (2,), minval=-1) * room) / 2
-    # Of the view's pixels, from its centre, in pixels of the image.
+    # Of the view's pixels, from its center, in pixels of the image.
     offset = (jnp.arange(side) - (side - 1) / 2) / scale
     down, right = offset[:, None], offset
     y = top + jnp.cos(angle) * down + jnp.sin(angle) * right
@@ -113,9 +113,9 @@ def _read(
     height, width = target.shape
     inside = (x > -0.5) & (x < width - 0.5) & (y > -0.5) & (y < height - 0.5)
     x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)
-    colours = bilinear.read(image[None], x[None], y[None])[0]
+    colors = bilinear.read(image[None], x[None], y[None])[0]
     labels = target[jnp.round(y).astype(int), jnp.round(x).astype(int)]
-    return jnp.where(inside[..., None], colours, 0), jnp.where(inside, labels, VOID)
+    return jnp.where(inside[..., None], colors, 0), jnp.where(inside, labels, VOID)
 
 
 def make_optimizer(num_steps: int) -> optax.GradientTransformation:

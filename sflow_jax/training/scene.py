@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import ml_collections
 
 from sflow_jax.ops import augment
-from sflow_jax.ops.laplacian import laplacian_edges, to_grey
+from sflow_jax.ops.laplacian import laplacian_edges, to_gray
+from sflow_jax.ops.pixels import to_float
 
 Batch = dict[str, jax.Array]
 
@@ -40,11 +41,6 @@ def batch_keys(num_frames: int) -> tuple[str, ...]:
     return ("image", "label", "flow") if num_frames == 2 else ("image", "label")
 
 
-def to_float(image: jax.Array) -> jax.Array:
-    """uint8 in 0..255 to float32 in [-1, 1]."""
-    return image.astype(jnp.float32) / 127.5 - 1
-
-
 def dned_input(
     image: jax.Array,
     edge_map: jax.Array,
@@ -56,7 +52,7 @@ def dned_input(
     Args:
         image: [B, H, W, 3] in [-1, 1].
         edge_map: its clean edges, [B, H, W, 1].
-        config: the whole config; `dned.input` selects the edge map, grey or RGB.
+        config: the whole config; `dned.input` selects the edge map, gray or RGB.
         corruption_keys: [B] in training, so that an edge map is corrupted and the first side output
             cannot just copy it; None leaves it clean.
 
@@ -65,8 +61,8 @@ def dned_input(
     """
     if config.dned.input == "rgb":
         return image
-    if config.dned.input == "grey":
-        return 2 * to_grey(image) - 1
+    if config.dned.input == "gray":
+        return 2 * to_gray(image) - 1
     if corruption_keys is None:
         return edge_map
     keys = jax.vmap(lambda key: jax.random.split(key, 3))(corruption_keys)

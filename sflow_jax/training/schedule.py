@@ -13,7 +13,7 @@ import optax
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """The schedule of a run in optimisation steps.
+    """The schedule of a run in optimization steps.
 
     Attributes:
         steps_per_epoch: steps in which every training example is seen once.

@@ -15,8 +15,8 @@ from sflow_jax.data.prepared import PreparedDataset
 from sflow_jax.errors import TrainingError
 from sflow_jax.models.segmenter import STRIDE, Segmenter, fold_batch_norm
 from sflow_jax.ops import augment
+from sflow_jax.ops.pixels import to_float
 from sflow_jax.training.progress import Progress
-from sflow_jax.training.scene import to_float
 
 _LEARNING_RATE = 5e-3
 _WARMUP_SHARE = 0.05
@@ -47,7 +47,7 @@ def train(
         iterators: endless batches of uint8 images and label maps, used in turn.
         table: what the ids of the label maps mean.
         weights: of the classes in the loss, [C].
-        num_steps: optimisation steps.
+        num_steps: optimization steps.
         seed: of the initial weights and the variations of the images.
         progress: where the training continues and is saved.
 
@@ -85,13 +85,13 @@ def fit(
 
     Args:
         network: with parameters and `batch_stats`.
-        example: images on which it is initialised.
+        example: images on which it is initialized.
         optimizer: of its parameters.
         loss_of: what it returns and the true eval_ids [B, H, W] to a scalar.
         iterators: endless batches of uint8 images and label maps, used in turn.
         table: what the ids of the label maps mean.
         present: a random key, images in [-1, 1] and eval_ids to those that the network sees.
-        num_steps: optimisation steps.
+        num_steps: optimization steps.
         seed: of the initial weights and all random changes.
         progress: where the training continues and is saved.
 
@@ -170,7 +170,7 @@ def vary_images(key: jax.Array, images: jax.Array) -> jax.Array:
 
 
 def class_weights(prepared: PreparedDataset) -> np.ndarray:
-    """Weights for the loss, without which rare and thin objects are hardly learnt.
+    """Weights for the loss, without which rare and thin objects are hardly learned.
 
     Returns:
         float32 [C]: 1 / sqrt(share of the class in the pixels of the training split), scaled to a

@@ -41,8 +41,8 @@ class TrainState:
     """All that a checkpoint holds of the networks.
 
     Attributes:
-        step: int32 scalar, optimisation steps done.
-        params: `{'generator': ..., 'dned': ...}`, updated by one optimiser (eq. 7's min over G).
+        step: int32 scalar, optimization steps done.
+        params: `{'generator': ..., 'dned': ...}`, updated by one optimizer (eq. 7's min over G).
         discriminator_params: updated by the other (the max over D).
         optimizer_state: of the generator and DNED.
         discriminator_optimizer_state: of the discriminators.
@@ -137,7 +137,7 @@ def create_state(
     networks: Networks, config: ml_collections.ConfigDict, schedule: Schedule
 ) -> TrainState:
     """The state before the first step, on the device."""
-    # It runs once, so compile it fast: XLA takes 19 s on a CPU with optimisation, 4 s without.
+    # It runs once, so compile it fast: XLA takes 19 s on a CPU with optimization, 4 s without.
     is_cpu = jax.default_backend() == "cpu"
     options = {"xla_backend_optimization_level": 0} if is_cpu else None
     create = jax.jit(

@@ -1,4 +1,4 @@
-"""One optimisation step: eqs. 1 to 7, and for pairs of frames eqs. 8 and 9."""
+"""One optimization step: eqs. 1 to 7, and for pairs of frames eqs. 8 and 9."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ from sflow_jax.losses import DiscriminatorOutput
 from sflow_jax.models.dned import combine
 from sflow_jax.ops import augment
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
-from sflow_jax.training.initialise import starts_from_run
+from sflow_jax.training.initialize import starts_from_run
 from sflow_jax.training.scene import Batch, Scene, generator_condition, prepare_scene
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import Networks, Params, TrainState, create_optimizers
@@ -130,7 +130,7 @@ def forward_generator(
 def make_discriminator_objective(
     config: ml_collections.ConfigDict,
 ) -> Callable[..., tuple[jax.Array, Metrics]]:
-    """Eqs. 3 and 7 as the discriminators minimise them: a function of their two outputs."""
+    """Eqs. 3 and 7 as the discriminators minimize them: a function of their two outputs."""
     form = config.loss.adversarial
 
     def objective(
@@ -149,7 +149,7 @@ def make_discriminator_objective(
 def make_generator_objective(
     perceptual_network: PerceptualNetwork | None, config: ml_collections.ConfigDict
 ) -> Callable[..., tuple[jax.Array, tuple[Metrics, Metrics]]]:
-    """Eqs. 7 and 9 as the generator and DNED minimise them.
+    """Eqs. 7 and 9 as the generator and DNED minimize them.
 
     Beside the loss it gives its weighted terms, and measures that are not part of it, by name.
     """
@@ -194,7 +194,7 @@ def update_state(
     schedule: Schedule,
     config: ml_collections.ConfigDict,
 ) -> TrainState:
-    """Applies both optimisers and moves the average; gradients are those of the whole batch."""
+    """Applies both optimizers and moves the average; gradients are those of the whole batch."""
     grads, discriminator_grads = jax.tree.map(_as_stored, (grads, discriminator_grads))
     optimizer, discriminator_optimizer = create_optimizers(config, schedule)
     updates, optimizer_state = optimizer.update(grads, state.optimizer_state)

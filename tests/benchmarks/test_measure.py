@@ -22,4 +22,4 @@ def test_the_share_of_the_limit_is_of_the_median():
 
 
 def test_a_timing_is_median_and_quartiles():
-    assert measure.summarise([3.0, 1.0, 2.0]) == measure.Timing(2.0, 1.5, 2.5)
+    assert measure.summarize([3.0, 1.0, 2.0]) == measure.Timing(2.0, 1.5, 2.5)

@@ -116,7 +116,7 @@ def synthia_dataset(tmp_path):
 
 @pytest.fixture
 def write_with_opencv():
-    """Writes an array as OpenCV does: [H, W] grey, [H, W, 3] BGR or [H, W, 4] BGRA."""
+    """Writes an array as OpenCV does: [H, W] gray, [H, W, 3] BGR or [H, W, 4] BGRA."""
 
     def write(path: pathlib.Path, array: np.ndarray) -> pathlib.Path:
         path.write_bytes(cv2.imencode(".png", array)[1].tobytes())

@@ -10,7 +10,7 @@ from sflow_jax.data import images, labels
 from sflow_jax.errors import InputError
 
 RNG = np.random.default_rng(0)
-GREY = RNG.integers(0, 19, (5, 7)).astype(np.uint8)
+GRAY = RNG.integers(0, 19, (5, 7)).astype(np.uint8)
 RGB = RNG.integers(0, 256, (5, 7, 3)).astype(np.uint8)
 
 
@@ -20,7 +20,7 @@ def _save(path, image: Image.Image, **options):
 
 
 def _png(header: tuple[int, int, int, int], stream: bytes) -> bytes:
-    """A PNG by the standard's letter; header: width, height, bit depth and colour type."""
+    """A PNG by the standard's letter; header: width, height, bit depth and color type."""
     chunks = [
         (b"IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0)),
         (b"IDAT", stream),
@@ -41,7 +41,7 @@ def _write_annotation(path, annotation: np.ndarray):
     return path
 
 
-def test_colour_images_are_rgb_whatever_their_kind(tmp_path):
+def test_color_images_are_rgb_whatever_their_kind(tmp_path):
     rgb = _save(tmp_path / "rgb.png", Image.fromarray(RGB))
     np.testing.assert_array_equal(images.read_color(rgb), RGB)
 
@@ -49,8 +49,8 @@ def test_colour_images_are_rgb_whatever_their_kind(tmp_path):
     path = _save(tmp_path / "rgba.png", Image.fromarray(rgba))
     np.testing.assert_array_equal(images.read_color(path), RGB)
 
-    path = _save(tmp_path / "grey.png", Image.fromarray(GREY))
-    np.testing.assert_array_equal(images.read_color(path), np.stack([GREY] * 3, axis=-1))
+    path = _save(tmp_path / "gray.png", Image.fromarray(GRAY))
+    np.testing.assert_array_equal(images.read_color(path), np.stack([GRAY] * 3, axis=-1))
 
 
 def test_encoded_images_are_read_back_exactly(tmp_path):
@@ -64,16 +64,16 @@ def test_encoded_images_are_read_back_exactly(tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(path)), instances[..., 0])
 
 
-def test_a_label_map_is_grey_or_the_indices_of_a_palette(tmp_path):
-    grey = _save(tmp_path / "grey.png", Image.fromarray(GREY))
-    palette = Image.fromarray(GREY, "L").convert("P")
-    palette = Image.frombytes("P", palette.size, GREY.tobytes())
+def test_a_label_map_is_gray_or_the_indices_of_a_palette(tmp_path):
+    gray = _save(tmp_path / "gray.png", Image.fromarray(GRAY))
+    palette = Image.fromarray(GRAY, "L").convert("P")
+    palette = Image.frombytes("P", palette.size, GRAY.tobytes())
     palette.putpalette(labels.CITYSCAPES.palette.ravel().tolist())
     indexed = _save(tmp_path / "indexed.png", palette)
-    few = Image.frombytes("P", (7, 5), (GREY % 4).tobytes())
+    few = Image.frombytes("P", (7, 5), (GRAY % 4).tobytes())
     few.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255])
     two_bits = _save(tmp_path / "two_bits.png", few, bits=2)
-    for path, expected in ((grey, GREY), (indexed, GREY), (two_bits, GREY % 4)):
+    for path, expected in ((gray, GRAY), (indexed, GRAY), (two_bits, GRAY % 4)):
         label_map = images.read_label_map(path, labels.STREETS)
         assert label_map.dtype == np.uint8
         np.testing.assert_array_equal(label_map, expected[..., None])
@@ -84,7 +84,7 @@ def test_a_label_map_is_grey_or_the_indices_of_a_palette(tmp_path):
     [
         (RGB, "7x5 RGB PNG with 8 bits"),
         (np.concatenate([RGB, RGB[..., :1]], axis=-1), "7x5 RGBA PNG with 8 bits"),
-        (GREY.astype(np.uint16), "7x5 grey PNG with 16 bits"),
+        (GRAY.astype(np.uint16), "7x5 gray PNG with 16 bits"),
     ],
 )
 def test_a_label_map_of_another_kind_is_refused(array, found, tmp_path, write_with_opencv):
@@ -94,18 +94,18 @@ def test_a_label_map_of_another_kind_is_refused(array, found, tmp_path, write_wi
             read(path, "label")
         assert str(error.value) == (
             f"{path}: found a {found}, expected one 8-bit class id per pixel "
-            "(a grey or palette PNG)"
+            "(a gray or palette PNG)"
         )
 
 
 def test_a_one_bit_label_map_is_refused(tmp_path):
-    path = _save(tmp_path / "a.png", Image.fromarray(GREY > 4))
-    with pytest.raises(InputError, match="grey PNG with 1 bits, expected one 8-bit class id"):
+    path = _save(tmp_path / "a.png", Image.fromarray(GRAY > 4))
+    with pytest.raises(InputError, match="gray PNG with 1 bits, expected one 8-bit class id"):
         images.check_header(path, "label")
 
 
 def test_labels_outside_the_table_are_refused(tmp_path, write_with_opencv):
-    label_map = GREY.copy()
+    label_map = GRAY.copy()
     label_map[0, :2] = (19, 77)
     path = write_with_opencv(tmp_path / "a.png", label_map)
     with pytest.raises(InputError) as error:
@@ -118,12 +118,12 @@ def test_labels_outside_the_table_are_refused(tmp_path, write_with_opencv):
         images.read_label_map(many, labels.STREETS)
 
 
-def test_sixteen_bit_colours_and_coloured_instances_are_refused(tmp_path, write_with_opencv):
+def test_sixteen_bit_colors_and_colored_instances_are_refused(tmp_path, write_with_opencv):
     path = write_with_opencv(tmp_path / "a.png", RGB.astype(np.uint16))
     with pytest.raises(InputError, match="RGB PNG with 16 bits, expected 8 bits per channel"):
         images.read_color(path)
     path = write_with_opencv(tmp_path / "b.png", RGB)
-    with pytest.raises(InputError, match="expected a grey PNG of 8 or 16 bits with instance ids"):
+    with pytest.raises(InputError, match="expected a gray PNG of 8 or 16 bits with instance ids"):
         images.read_instance_map(path)
 
 
@@ -143,8 +143,8 @@ def test_an_annotation_has_classes_in_red_and_instance_numbers_in_green(tmp_path
     ("array", "found"),
     [
         (RGB, "7x5 RGB PNG with 8 bits"),
-        (GREY, "7x5 grey PNG with 8 bits"),
-        (GREY.astype(np.uint16), "7x5 grey PNG with 16 bits"),
+        (GRAY, "7x5 gray PNG with 8 bits"),
+        (GRAY.astype(np.uint16), "7x5 gray PNG with 16 bits"),
     ],
 )
 def test_an_annotation_of_another_kind_is_refused(array, found, tmp_path, write_with_opencv):
@@ -216,10 +216,10 @@ def test_pixels_that_do_not_decompress_are_an_error(key, tmp_path):
 
 
 def test_bytes_after_the_last_chunk_do_no_harm(tmp_path):
-    path = _save(tmp_path / "a.png", Image.fromarray(GREY))
+    path = _save(tmp_path / "a.png", Image.fromarray(GRAY))
     path.write_bytes(path.read_bytes() + b"trailing")
     images.check_header(path, "label")
-    np.testing.assert_array_equal(images.read_label_map(path, labels.STREETS)[..., 0], GREY)
+    np.testing.assert_array_equal(images.read_label_map(path, labels.STREETS)[..., 0], GRAY)
 
 
 def test_what_is_no_png_is_refused(tmp_path):
@@ -242,14 +242,14 @@ def test_maps_are_resized_to_the_nearest_pixel_and_stay_aligned_with_images():
         wide = images.resize_map(ids[..., None].astype(np.uint16) * 1000, height, width)
         np.testing.assert_array_equal(wide[..., 0], expected.astype(np.uint16) * 1000)
 
-    # A vertical edge between two classes is at the same place as the edge between two colours.
+    # A vertical edge between two classes is at the same place as the edge between two colors.
     ids = np.repeat(np.arange(96) >= 48, 64).reshape(96, 64).T.astype(np.uint8)
     image = np.stack([ids * 255] * 3, axis=-1)
     small = images.resize_color(image, 16, 24)[..., :1]
     np.testing.assert_array_equal(images.resize_map(ids[..., None], 16, 24) * 255, small)
 
 
-def test_colours_are_averaged():
+def test_colors_are_averaged():
     image = RNG.integers(0, 256, (8, 12, 3)).astype(np.uint8)
     means = image.reshape(4, 2, 6, 2, 3).mean(axis=(1, 3))
     assert np.abs(images.resize_color(image, 4, 6) - means).max() <= 0.5

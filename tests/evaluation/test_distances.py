@@ -18,7 +18,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def make_distance(scale=1, protocol="test", kept=0):
-    """On the mean colours of pictures."""
+    """On the mean colors of pictures."""
     extractor = FeatureExtractor(
         lambda scale, images: scale * images.mean((1, 2)),
         np.float32(scale),

@@ -111,4 +111,4 @@ def test_processes_share_the_split(workdir, tmp_path):
 
 def test_without_other_processes_it_is_one_line():
     with pytest.raises(InputError, match=r"^--distributed: found .*expected SLURM"):
-        hosts.initialise()
+        hosts.initialize()

@@ -26,7 +26,7 @@ PROTOCOL = Protocol("test", lambda images: images, lambda images: images.astype(
 
 
 def network(variables, images):
-    """Colours of the image, mixed; no image sees another one."""
+    """Colors of the image, mixed; no image sees another one."""
     return (images.std((1, 2)) + images.mean((1, 2)) ** 2) @ variables["kernel"]
 
 
@@ -84,7 +84,7 @@ def test_batch_one_equals_batch_many():
 @pytest.mark.parametrize(
     "batch",
     [np.zeros((2, 4, 4, 3), np.float32), np.zeros((4, 4, 3), np.uint8), images(2)[..., :1]],
-    ids=["float", "one image", "grey"],
+    ids=["float", "one image", "gray"],
 )
 def test_other_arrays_are_refused(batch):
     extractor = FeatureExtractor(network, VARIABLES, PROTOCOL)

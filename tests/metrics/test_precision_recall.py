@@ -11,14 +11,14 @@ def sample(count, seed, depth=8, scale=1.0):
     return (values * scale).astype(np.float32)
 
 
-def by_definition(real, fake, neighbours):
+def by_definition(real, fake, neighbors):
     """Image by image, with the square roots."""
 
     def radii(features):
-        return [np.sort(np.linalg.norm(features - x, axis=1))[neighbours] for x in features]
+        return [np.sort(np.linalg.norm(features - x, axis=1))[neighbors] for x in features]
 
-    def share_inside(features, centres):
-        balls = list(zip(centres, radii(centres), strict=True))
+    def share_inside(features, centers):
+        balls = list(zip(centers, radii(centers), strict=True))
         inside = [any(np.linalg.norm(x - c) <= r for c, r in balls) for x in features]
         return np.mean(inside)
 
@@ -26,13 +26,13 @@ def by_definition(real, fake, neighbours):
     return PrecisionRecall(share_inside(fake, real), share_inside(real, fake))
 
 
-@pytest.mark.parametrize("neighbours", [1, 3])
-def test_shares_are_the_definition(neighbours):
+@pytest.mark.parametrize("neighbors", [1, 3])
+def test_shares_are_the_definition(neighbors):
     real, fake = sample(60, 0), sample(50, 1, scale=0.8)
-    expected = by_definition(real, fake, neighbours)
+    expected = by_definition(real, fake, neighbors)
     assert 0.1 < expected.precision < 0.95
     assert 0.1 < expected.recall < 0.95
-    assert precision_recall(real, fake, neighbours) == expected
+    assert precision_recall(real, fake, neighbors) == expected
 
 
 def test_blocks_change_nothing(monkeypatch):

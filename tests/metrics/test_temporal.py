@@ -113,7 +113,7 @@ def test_scores_are_the_formulas_over_the_whole_set(examples):
     }
     assert result.keys() == expected.keys()
     for name, value in expected.items():
-        # OpenCV rounds positions to 1/32 pixel, and grey levels to whole ones.
+        # OpenCV rounds positions to 1/32 pixel, and gray levels to whole ones.
         assert result[name] == pytest.approx(value, rel=0.02), name
 
 

@@ -75,8 +75,8 @@ def test_ensemble_weights_repeat_by_key():
 
 
 def test_the_fusion_starts_as_the_mean_of_the_sides():
-    initialise = fast_jit(lambda key: DNED(2).init(key, noise(1, 16, 16, 1))["params"]["fuse"])
-    fuse = initialise(jax.random.key(0))
+    initialize = fast_jit(lambda key: DNED(2).init(key, noise(1, 16, 16, 1))["params"]["fuse"])
+    fuse = initialize(jax.random.key(0))
     np.testing.assert_array_equal(fuse["kernel"], np.full((1, 1, 5, 1), 0.2, np.float32))
     np.testing.assert_array_equal(fuse["bias"], 0)
 

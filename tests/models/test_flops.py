@@ -72,7 +72,7 @@ def test_networks_of_the_paper(module, channels, tera):
 
 def test_a_function_that_was_traced_before_is_counted_again():
     module = nn.Dense(7)
-    initialise = module.init
-    jax.eval_shape(initialise, jax.random.key(0), images(3, 5))
+    initialize = module.init
+    jax.eval_shape(initialize, jax.random.key(0), images(3, 5))
     for _ in range(2):
-        assert forward_flops(initialise, jax.random.key(0), images(3, 5)) == 2 * 3 * 5 * 7
+        assert forward_flops(initialize, jax.random.key(0), images(3, 5)) == 2 * 3 * 5 * 7

@@ -67,7 +67,7 @@ def test_dropout_only_removes(keys):
     assert (augment.drop_edges(keys, edges, 0.9) <= edges).all()
 
 
-def test_blur_mixes_in_the_binomial_mean_of_the_neighbours(keys):
+def test_blur_mixes_in_the_binomial_mean_of_the_neighbors(keys):
     edges = np.zeros((500, 5, 7, 1), np.float32)
     edges[:, 2, 3] = 1
     found = np.asarray(augment.blur_edges(keys, edges, 0.5))

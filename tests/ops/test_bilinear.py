@@ -36,8 +36,8 @@ def test_gradients_equal_finite_differences(of):
 
 
 def test_pixels_that_are_read_often_get_every_gradient():
-    image, centre = np.zeros((1, 3, 3, 1), np.float32), np.ones((1, 2, 5), np.float32)
-    gradient = jax.grad(lambda image: bilinear.read(image, centre, centre).sum())(image)
+    image, center = np.zeros((1, 3, 3, 1), np.float32), np.ones((1, 2, 5), np.float32)
+    gradient = jax.grad(lambda image: bilinear.read(image, center, center).sum())(image)
     expected = np.zeros((3, 3))
     expected[1, 1] = 10
     np.testing.assert_array_equal(gradient[0, ..., 0], expected)

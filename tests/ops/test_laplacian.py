@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sflow_jax.ops.laplacian import laplacian, laplacian_edges, to_grey
+from sflow_jax.ops.laplacian import laplacian, laplacian_edges, to_gray
 
 
 def random_images(*shape, seed=0):
@@ -14,9 +14,9 @@ def random_images(*shape, seed=0):
 
 
 def opencv_strength(images):
-    """|Laplacian| of the grey images in [0, 1], by OpenCV: [B, H, W, 1]."""
-    greys = [cv2.cvtColor((image + 1) / 2, cv2.COLOR_RGB2GRAY) for image in images]
-    maps = [cv2.Laplacian(grey, cv2.CV_32F, borderType=cv2.BORDER_REFLECT_101) for grey in greys]
+    """|Laplacian| of the gray images in [0, 1], by OpenCV: [B, H, W, 1]."""
+    grays = [cv2.cvtColor((image + 1) / 2, cv2.COLOR_RGB2GRAY) for image in images]
+    maps = [cv2.Laplacian(gray, cv2.CV_32F, borderType=cv2.BORDER_REFLECT_101) for gray in grays]
     return np.abs(np.stack(maps))[..., None]
 
 
@@ -25,11 +25,11 @@ def images():
     return random_images(2, 37, 50)
 
 
-def test_grey_and_laplacian_equal_opencv(images):
-    grey = to_grey(images)
+def test_gray_and_laplacian_equal_opencv(images):
+    gray = to_gray(images)
     expected = [cv2.cvtColor((image + 1) / 2, cv2.COLOR_RGB2GRAY) for image in images]
-    np.testing.assert_allclose(grey[..., 0], expected, atol=1e-6)
-    np.testing.assert_allclose(np.abs(laplacian(grey)), opencv_strength(images), atol=2e-6)
+    np.testing.assert_allclose(gray[..., 0], expected, atol=1e-6)
+    np.testing.assert_allclose(np.abs(laplacian(gray)), opencv_strength(images), atol=2e-6)
 
 
 @pytest.mark.parametrize("threshold", [0.02, 0.1, 0.3])

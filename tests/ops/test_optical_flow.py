@@ -82,12 +82,12 @@ def test_streets_equal_opencv(size):
 def test_real_frames_equal_opencv(parameters, real_data):
     folder = real_data / "cityscapes" / "leftImg8bit_sequence" / "train" / "aachen"
     paths = sorted(folder.glob("*.png"))
-    greys = [
+    grays = [
         cv2.resize(cv2.imread(str(path), 0), (512, 256), interpolation=cv2.INTER_AREA)
         for path in paths
     ]
-    assert len(greys) == 4
-    for first, second in itertools.pairwise(greys):
+    assert len(grays) == 4
+    for first, second in itertools.pairwise(grays):
         assert_equals_opencv(first, second, **parameters)
 
 
@@ -115,8 +115,8 @@ def test_meaningless_parameters_are_refused(parameters, complaint):
         ((1, 8, 0, 1), (1, 8, 0, 1)),
     ],
 )
-def test_other_than_two_grey_images_are_refused(first, second):
-    with pytest.raises(ValueError, match="two grey images of one shape"):
+def test_other_than_two_gray_images_are_refused(first, second):
+    with pytest.raises(ValueError, match="two gray images of one shape"):
         farneback(jnp.zeros(first), jnp.zeros(second))
 
 

@@ -84,7 +84,7 @@ class Step:
 
 
 def step(kind, num_scales, compute_dtype="float32"):
-    """One optimisation step as pix2pixHD does it: no edges, no flips, no perceptual loss.
+    """One optimization step as pix2pixHD does it: no edges, no flips, no perceptual loss.
 
     DNED, which trains beside the generator that does not see it, is a stub.
     """

@@ -31,7 +31,7 @@ SUBSETS = {"num_subsets": 10, "subset_size": 80}
 
 @functools.cache
 def random_variables():
-    """He-initialised kernels, batch-norm scales around 1, variances in 0.5 to 1.5."""
+    """He-initialized kernels, batch-norm scales around 1, variances in 0.5 to 1.5."""
     shapes = inception_v3.conversion().shapes
     structure = {path: np.broadcast_to(np.float32(0), shape) for path, shape in shapes.items()}
     return random_params(traverse_util.unflatten_dict(structure, sep="/"))

@@ -15,7 +15,7 @@ from tests.parity import cases, hed, i3d, inception, pix2pixhd, pspnet
 
 
 def pix2pixhd_values(checkout):
-    """Generators, discriminators and one optimisation step each."""
+    """Generators, discriminators and one optimization step each."""
     values = {"generators": {}, "discriminators": {}, "steps": {}}
     with pix2pixhd.imported(checkout) as reference:
         for kind, sizes in cases.GENERATORS.items():

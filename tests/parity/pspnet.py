@@ -42,7 +42,7 @@ PROTOCOL = Protocol(base_size=160, crop=89, scales=(0.5, 1.0))
 
 
 def images(size, count=2):
-    """Normalised images [count, H, W, 3]: blocks of 8x8 pixels, and noise."""
+    """Normalized images [count, H, W, 3]: blocks of 8x8 pixels, and noise."""
     height, width = size
     blocks = cases.noise(count, -(-height // 8), -(-width // 8), 3, seed=1)
     blocks = blocks.repeat(8, 1).repeat(8, 2)[:, :height, :width]
@@ -71,7 +71,7 @@ def photograph(size=IMAGE_SIZE):
 
 @functools.cache
 def random_variables(blocks, width):
-    """He-initialised kernels, batch-norm scales around 1, variances in 0.5 to 1.5.
+    """He-initialized kernels, batch-norm scales around 1, variances in 0.5 to 1.5.
 
     The last norm of each bottleneck is scaled down, or activations would grow with every block.
     The classifiers see differences between channels only: they are all positive, and their common
@@ -172,7 +172,7 @@ def _channels_first(x, network):
 
 
 def logits(network, x):
-    """Logits [B, H, W, C] of normalised images."""
+    """Logits [B, H, W, C] of normalized images."""
     import torch
 
     with torch.no_grad():

@@ -209,7 +209,7 @@ def half_pixel(clips, antialias):
 
 
 INPUT_TRAPS = {
-    "half-pixel centres": lambda clips: half_pixel(clips, False),
+    "half-pixel centers": lambda clips: half_pixel(clips, False),
     "antialiasing": lambda clips: half_pixel(clips, True),
     "a range of [0, 1]": lambda clips: (fvd.prepare(clips) + 1) / 2,
     "a range of [0, 255]": lambda clips: (fvd.prepare(clips) + 1) * 127.5,

@@ -181,7 +181,7 @@ INPUT_TRAPS = {
         "pytorch-fid",
         lambda x: PROTOCOLS["torch-fidelity"](x) * 128 / 127.5 + 0.5 / 127.5,
     ),
-    "half-pixel centres": ("torch-fidelity", lambda x: (resized(x, "linear", False) - 128) / 128),
+    "half-pixel centers": ("torch-fidelity", lambda x: (resized(x, "linear", False) - 128) / 128),
     "2 x / 255 - 1": (
         "torch-fidelity",
         lambda x: PROTOCOLS["torch-fidelity"](x) * 128 / 127.5 + 0.5 / 127.5,

@@ -1,4 +1,4 @@
-"""Networks, losses and one optimisation step against NVIDIA/pix2pixHD.
+"""Networks, losses and one optimization step against NVIDIA/pix2pixHD.
 
 The live comparisons run where SFLOW_PIX2PIXHD names a checkout and PyTorch is installed; the golden
 values that they gave are checked always.
@@ -105,7 +105,7 @@ def test_adversarial_losses(reference, form, is_real):
 
 
 @pytest.mark.parametrize("name", cases.STEPS)
-def test_optimisation_step_in_float64(reference, name):
+def test_optimization_step_in_float64(reference, name):
     """In float64 rounding hides nothing, not even where Adam divides by a gradient of almost 0."""
     with double_precision():
         step = cases.step(*cases.STEPS[name], compute_dtype="float64")
@@ -168,7 +168,7 @@ def test_golden_discriminator_features(golden, name):
 
 
 @pytest.mark.parametrize("name", cases.STEPS)
-def test_golden_optimisation_step(golden, name):
+def test_golden_optimization_step(golden, name):
     step = cases.step(*cases.STEPS[name])
     expected = golden["steps"][name]
     state, metrics = run(step, step.state)

@@ -32,7 +32,7 @@ GOLDEN = {
 
 
 def random_checkpoint():
-    """He-initialised weights under torchvision's keys; RandomState never changes its stream."""
+    """He-initialized weights under torchvision's keys; RandomState never changes its stream."""
     random = np.random.RandomState(19)
     tensors, channels = {}, 3
     for index, width in enumerate(layers()):
@@ -151,7 +151,7 @@ def test_golden_values(variables, images, options, name):
 
 
 @pytest.mark.parametrize("choice", [None, "raw"])
-def test_a_run_normalises_unless_its_config_says_otherwise(monkeypatch, variables, images, choice):
+def test_a_run_normalizes_unless_its_config_says_otherwise(monkeypatch, variables, images, choice):
     monkeypatch.setattr(vgg19, "load", lambda: variables)
     config = default.get_config()
     config.loss.perceptual_input = choice or config.loss.perceptual_input

@@ -51,7 +51,7 @@ def test_files_that_do_not_fit_are_refused(written, settings, message):
         pspnet.load_trained(path)
 
 
-def test_images_are_labelled_by_the_protocol_at_their_own_size(written, monkeypatch):
+def test_images_are_labeled_by_the_protocol_at_their_own_size(written, monkeypatch):
     jit = jax.jit
     monkeypatch.setattr(segmenter.jax, "jit", lambda f: jit(f, compiler_options=FAST))
     network, network_variables, crop = pspnet.load_trained(written[0])

@@ -50,8 +50,8 @@ def test_exposure_and_noise_hardly_change_the_score(shipped, frames):
 
 def test_label_maps_without_an_image_score_far_below(shipped, frames):
     images, label_maps = frames
-    grey = np.broadcast_to(images.mean((1, 2), keepdims=True), images.shape)
-    assert score(shipped, grey, label_maps).mean_iou < 0.15
+    gray = np.broadcast_to(images.mean((1, 2), keepdims=True), images.shape)
+    assert score(shipped, gray, label_maps).mean_iou < 0.15
 
 
 def test_features_see_what_changes_in_the_image(frames):

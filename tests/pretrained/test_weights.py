@@ -178,7 +178,7 @@ class Tensor:
 @pytest.mark.parametrize("is_whole_run", [True, False])
 @pytest.mark.parametrize("prefix", ["module.", ""])
 def test_tensors_are_found_in_checkpoints_of_runs(monkeypatch, tmp_path, is_whole_run, prefix):
-    """semseg's files also hold the optimiser, and their keys the prefix of `DataParallel`."""
+    """semseg's files also hold the optimizer, and their keys the prefix of `DataParallel`."""
     values = np.arange(3.0)
     saved = {f"{prefix}layer0.1.module.bias": Tensor(values)}
     if is_whole_run:

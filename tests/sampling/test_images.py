@@ -241,7 +241,7 @@ BAD_FRAMES = {
     ),
     "16-bit label": (
         lambda a: write_array(a / "label/02.png", np.zeros(SIZE, np.uint16)),
-        "a/label/02.png: found a 40x32 grey PNG with 16 bits, expected one 8-bit class id",
+        "a/label/02.png: found a 40x32 gray PNG with 16 bits, expected one 8-bit class id",
     ),
     "RGB label": (
         lambda a: write_array(a / "label/02.png", np.zeros((*SIZE, 3), np.uint8)),

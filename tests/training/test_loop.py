@@ -301,4 +301,4 @@ def test_the_flow_picture_shows_the_real_flow_and_that_of_its_fakes(video_run, d
     np.testing.assert_array_equal(cells[:2], example["image"])
     np.testing.assert_array_equal(cells[2], flow_to_rgb(example["flow"], largest))
     np.testing.assert_array_equal(cells[5], flow_to_rgb(farneback_flow(*cells[3:5]), largest))
-    assert np.ptp(cells[2].astype(int), axis=-1).max() > 200  # some motion has the full colour
+    assert np.ptp(cells[2].astype(int), axis=-1).max() > 200  # some motion has the full color

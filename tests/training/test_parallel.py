@@ -14,7 +14,7 @@ import pytest
 from configs import streets_video
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
-from sflow_jax.training.loop import parallelise, replicate, split_over_devices
+from sflow_jax.training.loop import parallelize, replicate, split_over_devices
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import create_networks
 from sflow_jax.training.step import make_train_step
@@ -31,7 +31,7 @@ SCHEDULE = Schedule(
 )
 
 
-def colours(params, images):
+def colors(params, images):
     """A perceptual network of five slices."""
     return [params["scale"] * images[:, :: 2**i] ** 3 for i in range(5)]
 
@@ -60,11 +60,11 @@ def runs(config):
     if len(jax.devices()) < NUM_DEVICES:
         pytest.skip(f"needs {NUM_DEVICES} devices; XLA_FLAGS was set without virtual ones")
     networks = create_networks(config, NUM_CLASSES)
-    network = PerceptualNetwork(colours, {"scale": np.float32(2)})
+    network = PerceptualNetwork(colors, {"scale": np.float32(2)})
     train_step = make_train_step(networks, network, SCHEDULE, config)
     state = random_state(networks, config, SCHEDULE)
     return [
-        run(parallelise(train_step, jax.devices()[:count]), state, network.params, count)
+        run(parallelize(train_step, jax.devices()[:count]), state, network.params, count)
         for count in (NUM_DEVICES, 1)
     ]
 
@@ -175,7 +175,7 @@ def stub_step(process=0, num_processes=1):
         step = make_train_step(networks, None, SCHEDULE, config, axis_name=None)
         del batch["name"]
         return jax.device_get(fast_jit(step)(state, {}, batch))
-    step = parallelise(make_train_step(networks, None, SCHEDULE, config))
+    step = parallelize(make_train_step(networks, None, SCHEDULE, config))
     return jax.device_get(step(replicate(state), {}, split_over_devices(batch, size)))
 
 

@@ -34,7 +34,7 @@ def test_crop_is_the_largest_that_fits(sides, expected):
 
 
 def random_views(label_map, side, count=200):
-    """Of an image whose colour is its label."""
+    """Of an image whose color is its label."""
     keys = jax.random.split(jax.random.key(0), count)
     image = jnp.asarray(label_map, jnp.float32)[..., None]
     look = functools.partial(pspnet._random_view, side=side)
@@ -50,7 +50,7 @@ def test_unscaled_unturned_views_are_crops_of_everywhere(monkeypatch):
     assert corners == {20 * top + left for top in range(4) for left in range(12)}
     steps = 20 * np.arange(9)[:, None] + np.arange(9)
     np.testing.assert_array_equal(targets, targets[:, :1, :1] + steps)
-    # Between pixels: labels are those of the nearest, colours are interpolated.
+    # Between pixels: labels are those of the nearest, colors are interpolated.
     shift = images[..., 0] - targets
     np.testing.assert_allclose(shift, np.broadcast_to(shift[:, 4:5, 4:5], shift.shape), atol=1e-3)
 
@@ -62,7 +62,7 @@ def test_image_and_labels_are_rescaled_and_turned_alike():
     images, targets = random_views(label_map, 121)
     assert not images[targets == VOID].any()
     scored = targets != VOID
-    # At a corner of the rectangle, a quarter of the nearest pixel's colour.
+    # At a corner of the rectangle, a quarter of the nearest pixel's color.
     assert np.abs(images[..., 0] - targets)[scored].max() <= 0.75 + 1e-4
     scales = np.sqrt((targets == 1).sum((1, 2)) / (20 * 30))
     assert 0.5 <= scales.min() < 0.6

@@ -5,9 +5,10 @@ import pytest
 
 from configs import streets
 from sflow_jax.ops import augment
-from sflow_jax.ops.laplacian import laplacian_edges, to_grey
+from sflow_jax.ops.laplacian import laplacian_edges, to_gray
+from sflow_jax.ops.pixels import to_float
 from sflow_jax.ops.warp import stays_inside, warp
-from sflow_jax.training.scene import generator_condition, prepare_scene, to_float
+from sflow_jax.training.scene import generator_condition, prepare_scene
 from tests.fast_jit import fast_jit
 from tests.random_weights import EDGE_THRESHOLD, random_batch
 
@@ -111,11 +112,11 @@ def test_examples_do_not_depend_on_how_the_batch_is_split(batch):
         np.testing.assert_allclose(parts[name].reshape(values.shape), values, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["grey", "rgb"])
+@pytest.mark.parametrize("kind", ["gray", "rgb"])
 def test_dned_may_see_the_image_instead(batch, kind):
     scene = scene_of(batch, **{"dned.input": kind})
     image = scene["image"]
-    expected = image if kind == "rgb" else 2 * to_grey(image) - 1
+    expected = image if kind == "rgb" else 2 * to_gray(image) - 1
     np.testing.assert_allclose(scene["dned_input"], expected, atol=1e-6)
 
 

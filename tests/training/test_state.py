@@ -27,7 +27,7 @@ def shapes_of(**changes):
         ({"generator.edges": "laplacian"}, 6, 8, 1),
         ({"generator.edges": "none"}, 5, 8, 1),
         ({"discriminator.sees_edges": True}, 6, 9, 1),
-        ({"dned.input": "grey"}, 6, 8, 1),
+        ({"dned.input": "gray"}, 6, 8, 1),
         ({"dned.input": "rgb"}, 6, 8, 3),
     ],
 )

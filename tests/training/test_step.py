@@ -37,7 +37,7 @@ def make_config(**changes):
     return config
 
 
-def colours(params, images):
+def colors(params, images):
     """A perceptual network of five slices."""
     return [params * images[:, :: 2**i] ** 3 for i in range(5)]
 
@@ -82,7 +82,7 @@ def compiled(changes):
 def perceptual(config):
     if config.loss.perceptual == 0:
         return None, {}
-    return PerceptualNetwork(colours, {}), jnp.full((), 2.0)
+    return PerceptualNetwork(colors, {}), jnp.full((), 2.0)
 
 
 def players_alone(outcome):
@@ -140,7 +140,7 @@ OPTIONS = [  # what is changed, and the terms that this changes
     ({"loss.dned": 0.5}, {DNED}),
     ({"loss.side_weights": (1.0, 0.0, 0.0, 2.0, 0.0, 0.5)}, THROUGH_THE_FAKE | {DNED}),
     ({"dned.balanced": False}, {DNED}),
-    ({"dned.input": "grey"}, THROUGH_THE_FAKE | {DNED}),
+    ({"dned.input": "gray"}, THROUGH_THE_FAKE | {DNED}),
     ({"dned.input": "rgb"}, THROUGH_THE_FAKE | {DNED}),
     ({"dned.stop_gradient": True}, set()),
     ({"generator.edges": "laplacian"}, THROUGH_THE_FAKE),
@@ -228,7 +228,7 @@ def test_the_edges_into_the_generator_go_from_laplacian_to_dned():
     np.testing.assert_allclose(edges(0.25), 0.25 * drawn + 0.75 * scene.edge_map, atol=1e-6)
 
 
-def test_both_optimisers_are_adam_at_the_scheduled_rate():
+def test_both_optimizers_are_adam_at_the_scheduled_rate():
     outcome = take_step()
     rate = streets.get_test_config().optimizer.learning_rate
     for before, after, gradients in (

@@ -28,7 +28,7 @@ SCHEDULE = Schedule(
 )
 WEIGHTED = {"generator/flow", "generator/warping"}
 MEASURED = {"flow/farneback", "warping_error"}
-UNCHANGED = {"train.flip": False, "dned.input": "grey"}  # no random change of the frames
+UNCHANGED = {"train.flip": False, "dned.input": "gray"}  # no random change of the frames
 
 image_flow = fast_jit(flow_operator.image_flow)
 
@@ -132,8 +132,8 @@ def test_the_terms_are_eq_8_and_the_warp_loss():
     scene = smooth_scene()
     fake = fakes(scene)
     luma = np.array([0.299, 0.587, 0.114], np.float32)
-    grey = ((fake + 1) * 127.5 * luma).sum(-1, keepdims=True)
-    fake_flow = fast_jit(farneback)(grey[0::2], grey[1::2])
+    gray = ((fake + 1) * 127.5 * luma).sum(-1, keepdims=True)
+    fake_flow = fast_jit(farneback)(gray[0::2], gray[1::2])
     literal = float(jnp.abs(fake_flow - scene.flow).mean())
     backward = image_flow(scene.image[1::2], scene.image[0::2])
     mask = consistency_mask(scene.flow, backward)

@@ -22,7 +22,7 @@ _WALLS = [
     (0.40, 0.30, 0.27),
     (0.70, 0.74, 0.68),
 ]
-_DEPTH = 14.0  # of a building, metres
+_DEPTH = 14.0  # of a building, meters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Row:
     """The buildings along one side, for shadows.
 
     Attributes:
-        x: of their facades, metres.
-        starts: z where each begins, metres, ascending.
-        heights: metres; 0 is a gap.
+        x: of their facades, meters.
+        starts: z where each begins, meters, ascending.
+        heights: meters; 0 is a gap.
     """
 
     x: float
@@ -65,7 +65,7 @@ def sample_frontage(
 
 
 def sample_facade(rng: np.random.Generator) -> Material:
-    """Draws colours and proportions of a building; no two are alike."""
+    """Draws colors and proportions of a building; no two are alike."""
     wall = pick(rng, _WALLS)
     trim = np.clip(wall * rng.uniform(0.6, 1.35), 0.05, 0.97)
     ground = np.clip(wall * rng.uniform(0.5, 1.1) + rng.normal(0, 0.06, 3), 0.05, 0.95)
@@ -115,13 +115,13 @@ def _barrier(
     if kind == "none":
         return []
     height = rng.uniform(0.6, tallest if kind == "wall" else min(tallest, 1.7))
-    grey = rng.uniform(0.4, 0.75) * np.array([1.0, 0.97, 0.92])
+    gray = rng.uniform(0.4, 0.75) * np.array([1.0, 0.97, 0.92])
     seed, mask = draw_seed(rng), None
     if kind == "wall":
-        material = Material("wall", np.array([grey, grey * 0.8]), seed)
+        material = Material("wall", np.array([gray, gray * 0.8]), seed)
     elif kind == "fence":
         mask = np.tile(silhouettes.fence(rng), (1, max(1, int(length))))
-        material = Material("plain", rng.choice([0.35, 1.1]) * grey[None], seed)
+        material = Material("plain", rng.choice([0.35, 1.1]) * gray[None], seed)
     else:
         material = Material("leaves", plan.tint[None] * rng.uniform(0.7, 1.0), seed)
     return [

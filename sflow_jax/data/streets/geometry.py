@@ -1,7 +1,7 @@
 """Camera, planar primitives and the ray caster that fills a G-buffer.
 
-World coordinates in metres: X right, Y down (the road is Y = 0), Z along the street. The axes of
-the camera are the same, turned by its yaw; a pixel (column i, row j) has its centre at
+World coordinates in meters: X right, Y down (the road is Y = 0), Z along the street. The axes of
+the camera are the same, turned by its yaw; a pixel (column i, row j) has its center at
 (i + 0.5, j + 0.5).
 """
 
@@ -10,9 +10,9 @@ import functools
 
 import numpy as np
 
-NEAR = 0.3  # metres; nothing closer to the camera is drawn
+NEAR = 0.3  # meters; nothing closer to the camera is drawn
 SKY = -1  # primitive id of a pixel that no primitive covers
-SKY_DEPTH = 1000.0  # metres; what depth maps say of the sky
+SKY_DEPTH = 1000.0  # meters; what depth maps say of the sky
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Camera:
     """A pinhole camera.
 
     Attributes:
-        position: [3], metres.
+        position: [3], meters.
         yaw: radians, positive to the right.
         width: image width in pixels; the focal length is as long, a field of view of 53 degrees.
         height: image height in pixels.
@@ -48,7 +48,7 @@ class Camera:
         return np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
 
     def directions(self) -> np.ndarray:
-        """World directions [H, W, 3] through the pixel centres, of depth 1 along the axis."""
+        """World directions [H, W, 3] through the pixel centers, of depth 1 along the axis."""
         cx, cy = self.principal_point
         x = (np.arange(self.width) + 0.5 - cx) / self.focal_length
         y = (np.arange(self.height) + 0.5 - cy) / self.focal_length
@@ -70,14 +70,14 @@ class Primitive:
     """A rectangle in space, possibly with holes.
 
     Attributes:
-        corner: [3], metres; surface coordinates (s, r) count from here.
-        right: [3], the side along s, metres.
-        down: [3], the side along r, metres; perpendicular to `right`.
+        corner: [3], meters; surface coordinates (s, r) count from here.
+        right: [3], the side along s, meters.
+        down: [3], the side along r, meters; perpendicular to `right`.
         label: class id.
         instance: instance id.
-        material: what `materials.shade` knows how to colour.
+        material: what `materials.shade` knows how to color.
         mask: uint8 [h, w], part ids over the rectangle, 0 where there is a hole; None is solid.
-        velocity: [3], metres per frame.
+        velocity: [3], meters per frame.
         casts_shadow: whether its shadow is drawn on the ground.
     """
 
@@ -93,7 +93,7 @@ class Primitive:
 
     @functools.cached_property
     def size(self) -> tuple[float, float]:
-        """Lengths of the sides along s and r, metres."""
+        """Lengths of the sides along s and r, meters."""
         return float(np.linalg.norm(self.right)), float(np.linalg.norm(self.down))
 
     def corner_at(self, frame: int) -> np.ndarray:
@@ -107,9 +107,9 @@ class GBuffer:
 
     Attributes:
         primitive: index of the primitive, or `SKY`.
-        depth: metres along the camera's axis.
-        s: metres along the primitive's `right`.
-        r: metres along the primitive's `down`.
+        depth: meters along the camera's axis.
+        s: meters along the primitive's `right`.
+        r: meters along the primitive's `down`.
         directions: [H, W, 3], world directions of depth 1.
     """
 
@@ -129,7 +129,7 @@ def normals(primitives: list[Primitive], camera: Camera, frame: int) -> np.ndarr
 
 
 def cast(primitives: list[Primitive], camera: Camera, frame: int) -> GBuffer:
-    """Finds the nearest primitive behind every pixel centre."""
+    """Finds the nearest primitive behind every pixel center."""
     sides = np.array([(p.right, p.down, p.corner_at(frame) - camera.position) for p in primitives])
     sides = sides @ camera.rotation.T  # [N, 3, 3]: right, down and corner as the camera sees them
     windows = _covering_windows(sides, camera)
@@ -209,7 +209,7 @@ def _fill(
 
 
 def sample_mask(primitive: Primitive, s: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """Part ids at surface coordinates in metres; 1 everywhere on a solid primitive."""
+    """Part ids at surface coordinates in meters; 1 everywhere on a solid primitive."""
     if primitive.mask is None:
         return np.ones(s.shape, np.uint8)
     rows, columns = primitive.mask.shape

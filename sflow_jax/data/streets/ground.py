@@ -1,4 +1,4 @@
-"""The ground of a street: road, kerbs, sidewalks and grass."""
+"""The ground of a street: road, curbs, sidewalks and grass."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from sflow_jax.data.streets.objects import ID
 from sflow_jax.data.streets.plan import CURB, FARTHEST, NEAREST, PARKING, Plan, Side
 
 _LENGTH = FARTHEST + 20 - NEAREST
-_BACKYARD = 60.0  # metres of grass behind the line of the facades, seen through gaps
+_BACKYARD = 60.0  # meters of grass behind the line of the facades, seen through gaps
 
 
 def sample_ground(rng: np.random.Generator, plan: Plan) -> list[Primitive]:
@@ -33,14 +33,14 @@ def sample_ground(rng: np.random.Generator, plan: Plan) -> list[Primitive]:
 
 
 def _strips(plan: Plan, side: Side, slabs: Material, grass: Material) -> list[Primitive]:
-    """What lies beside the road: kerb, verge, sidewalk and grass."""
+    """What lies beside the road: curb, verge, sidewalk and grass."""
     stone = Material("plain", np.array([[0.62, 0.61, 0.58]]), 7)
-    kerb_end = plan.half_road + 0.25
-    verge_end = max(kerb_end, plan.half_road + side.verge)
+    curb_end = plan.half_road + 0.25
+    verge_end = max(curb_end, plan.half_road + side.verge)
     sidewalk_end = plan.half_road + side.verge + side.sidewalk
     strips = [
-        (plan.half_road, kerb_end, "sidewalk", stone),
-        (kerb_end, verge_end, "terrain", grass),
+        (plan.half_road, curb_end, "sidewalk", stone),
+        (curb_end, verge_end, "terrain", grass),
         (verge_end, sidewalk_end, "sidewalk", slabs),
         (sidewalk_end, sidewalk_end + _BACKYARD, "terrain", grass),
     ]

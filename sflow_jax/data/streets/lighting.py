@@ -8,8 +8,8 @@ import numpy as np
 from sflow_jax.data.streets.frontage import Row
 from sflow_jax.data.streets.geometry import Primitive
 
-_MAP_CELL = 0.08  # metres; of the map of shadows on the ground
-_MAP_HALF_WIDTH, _MAP_LENGTH = 12.0, 60.0  # metres
+_MAP_CELL = 0.08  # meters; of the map of shadows on the ground
+_MAP_HALF_WIDTH, _MAP_LENGTH = 12.0, 60.0  # meters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Light:
         ambient: brightness of the sky's light.
         sky: RGB at the zenith and at the horizon, [2, 3].
         clouds: cover, 0 to 1.
-        haze: share of light lost per metre.
+        haze: share of light lost per meter.
         gain: RGB, exposure times white balance.
         noise: standard deviation of the sensor noise.
     """
@@ -45,12 +45,12 @@ def sample_light(rng: np.random.Generator) -> Light:
     overcast = rng.random() < 0.35
     warmth = rng.normal(0, 0.04)
     clear = np.array([[0.38, 0.58, 0.88], [0.80, 0.88, 0.95]])
-    grey = np.array([[0.72, 0.75, 0.79], [0.88, 0.89, 0.90]])
+    gray = np.array([[0.72, 0.75, 0.79], [0.88, 0.89, 0.90]])
     return Light(
         to_sun=to_sun,
         sun=0.0 if overcast else rng.uniform(0.5, 0.75),
         ambient=rng.uniform(0.75, 0.95) if overcast else rng.uniform(0.5, 0.62),
-        sky=grey if overcast else clear,
+        sky=gray if overcast else clear,
         clouds=rng.uniform(0.2, 0.9),
         haze=rng.uniform(0.001, 0.006),
         gain=rng.uniform(0.88, 1.12) * np.array([1 + warmth, 1.0, 1 - warmth]),
@@ -61,7 +61,7 @@ def sample_light(rng: np.random.Generator) -> Light:
 def building_shadow(points: np.ndarray, rows: tuple[Row, Row], light: Light) -> np.ndarray:
     """Whether a building stands between points [H, W, 3] and the sun: bool [H, W]."""
     row = rows[0] if light.to_sun[0] < 0 else rows[1]
-    along = (row.x - points[..., 0]) / light.to_sun[0]  # metres to the plane of the facades
+    along = (row.x - points[..., 0]) / light.to_sun[0]  # meters to the plane of the facades
     z = points[..., 2] + along * light.to_sun[2]
     height = -points[..., 1] - along * light.to_sun[1]
     building = np.clip(np.searchsorted(row.starts, z) - 1, 0, len(row.starts) - 1)
@@ -80,7 +80,7 @@ class GroundShadows:
         Args:
             primitives: of the scene; those of the ground cast nothing.
             light: with a sun.
-            camera_z: of the camera, metres; the map begins some metres behind it.
+            camera_z: of the camera, meters; the map begins some meters behind it.
             frame: when.
         """
         self._start = np.array([-_MAP_HALF_WIDTH, camera_z - 4.0])

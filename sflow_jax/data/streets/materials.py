@@ -1,8 +1,8 @@
-"""Colours of surfaces: the structure that both renderings share, and the texture of the real one.
+"""Colors of surfaces: the structure that both renderings share, and the texture of the real one.
 
-A CG frame shows the structure (windows, lane marks, the parts of a car) in flat colours. The real
+A CG frame shows the structure (windows, lane marks, the parts of a car) in flat colors. The real
 frame multiplies it with textures (bricks, asphalt, leaves, stains), which are functions of surface
-coordinates in metres, so that they move with their surface. Textures finer than a pixel fade out.
+coordinates in meters, so that they move with their surface. Textures finer than a pixel fade out.
 """
 
 import dataclasses
@@ -19,10 +19,10 @@ PAINT = np.array([0.92, 0.92, 0.88])
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """How a primitive is coloured.
+    """How a primitive is colored.
 
     Attributes:
-        kind: which function of this module colours it.
+        kind: which function of this module colors it.
         colors: RGB in [0, 1], [parts, 3]; what the parts are depends on the kind.
         seed: of its noise.
         options: numbers that the kind needs, such as the spacing of windows.
@@ -39,12 +39,12 @@ class Surface:
     """The pixels that see one primitive, flattened to [N].
 
     Attributes:
-        s: metres along the primitive.
-        r: metres down the primitive.
-        size: lengths of its sides, metres.
+        s: meters along the primitive.
+        r: meters down the primitive.
+        size: lengths of its sides, meters.
         part: ids from the primitive's mask, 1 on a solid one.
-        points: [N, 3] in the primitive's own frame of reference, metres.
-        footprint: metres that a pixel covers, seen face on.
+        points: [N, 3] in the primitive's own frame of reference, meters.
+        footprint: meters that a pixel covers, seen face on.
     """
 
     s: np.ndarray
@@ -59,7 +59,7 @@ Shaded = tuple[np.ndarray, np.ndarray]
 
 
 def shade(material: Material, surface: Surface) -> Shaded:
-    """Colours a surface.
+    """Colors a surface.
 
     Returns:
         Structure, RGB [N, 3] in [0, 1], and texture, factors [N] around 1.
@@ -107,7 +107,7 @@ def _grass(material: Material, surface: Surface) -> Shaded:
 
 
 def _road(material: Material, surface: Surface) -> Shaded:
-    """Asphalt with lane marks; colours: asphalt.
+    """Asphalt with lane marks; colors: asphalt.
 
     Options: half_width, parking (width of these lanes), dash (spacing of the marks in the middle),
     crossing (its z).
@@ -141,14 +141,14 @@ def _paving(material: Material, surface: Surface) -> Shaded:
 
 
 def _facade(material: Material, surface: Surface) -> Shaded:
-    """A wall with rows of windows over a ground floor; colours: wall, trim, ground floor, door.
+    """A wall with rows of windows over a ground floor; colors: wall, trim, ground floor, door.
 
     Options: floor (its height), bay (distance of windows), window_width and window_height as
     shares, brick (1 or 0).
     """
     options = material.options
     wall, trim, ground, door = material.colors
-    up = surface.size[1] - surface.r  # metres above the ground
+    up = surface.size[1] - surface.r  # meters above the ground
     level = np.floor((up - options["ground"]) / options["floor"])
     v = np.mod(up - options["ground"], options["floor"]) / options["floor"]
     u = np.mod(surface.s, options["bay"]) / options["bay"]
@@ -200,7 +200,7 @@ def _panes(material: Material, surface: Surface) -> np.ndarray:
 
 
 def _wall(material: Material, surface: Surface) -> Shaded:
-    """Concrete panels with a coping; colours: wall, coping."""
+    """Concrete panels with a coping; colors: wall, coping."""
     coping = surface.r < 0.18
     structure = np.where(coping[:, None], material.colors[1], material.colors[0])
     joint = np.mod(surface.s, 2.4) < 0.07
@@ -210,12 +210,12 @@ def _wall(material: Material, surface: Surface) -> Shaded:
 
 
 def _body_side(material: Material, surface: Surface) -> Shaded:
-    """The flank of a vehicle's lower body; colours: paint. Options: wheel (its radius)."""
+    """The flank of a vehicle's lower body; colors: paint. Options: wheel (its radius)."""
     length, height = surface.size
     radius = material.options["wheel"]
     structure = np.broadcast_to(material.colors[0], (len(surface.s), 3)).copy()
-    for centre in (0.19 * length, 0.79 * length):
-        distance = np.hypot(surface.s - centre, surface.r - (height - radius))
+    for center in (0.19 * length, 0.79 * length):
+        distance = np.hypot(surface.s - center, surface.r - (height - radius))
         structure[distance < radius] = RUBBER
         structure[distance < radius * 0.55] = 0.45
     handle = np.abs(surface.s - length / 2) < 0.03
@@ -225,7 +225,7 @@ def _body_side(material: Material, surface: Surface) -> Shaded:
 
 
 def _body_end(material: Material, surface: Surface) -> Shaded:
-    """Front or back of a lower body; colours: paint, lights."""
+    """Front or back of a lower body; colors: paint, lights."""
     width, height = surface.size
     across, down = surface.s / width, surface.r / height
     structure = np.broadcast_to(material.colors[0], (len(surface.s), 3)).copy()
@@ -238,7 +238,7 @@ def _body_end(material: Material, surface: Surface) -> Shaded:
 
 
 def _cabin(material: Material, surface: Surface) -> Shaded:
-    """Windows in a frame; colours: paint.
+    """Windows in a frame; colors: paint.
 
     Options: panes (how many side by side), sill (share of the height that they reach down to), left
     and right (shares of the width by which the top is narrower).

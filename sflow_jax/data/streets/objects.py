@@ -37,7 +37,7 @@ class InstanceCounter:
 
 
 def pick(rng: np.random.Generator, choices: list, spread: float = 0.04) -> np.ndarray:
-    """One of some colours, a little changed; RGB [3]."""
+    """One of some colors, a little changed; RGB [3]."""
     color = np.array(choices[rng.integers(len(choices))])
     return np.clip(color + rng.normal(0, spread, 3), 0.02, 1)
 
@@ -59,7 +59,7 @@ def card(
     mask: np.ndarray | None = None,
     velocity: tuple[float, float] = (0.0, 0.0),
 ) -> Primitive:
-    """An upright rectangle facing the camera; `base` is its lower edge's height in metres."""
+    """An upright rectangle facing the camera; `base` is its lower edge's height in meters."""
     return Primitive(
         corner=np.array([x - width / 2, -base - height, z]),
         right=np.array([width, 0.0, 0.0]),
@@ -114,7 +114,7 @@ def cyclist(
 
 
 def _clothes(rng: np.random.Generator) -> np.ndarray:
-    """Colours of skin, hair, jacket, trousers and shoes."""
+    """Colors of skin, hair, jacket, trousers and shoes."""
     jacket = rng.uniform(0.05, 0.9, 3)
     trousers = np.array((0.18, 0.2, 0.3)) * rng.uniform(0.4, 1.8)
     return np.array([pick(rng, _SKIN), pick(rng, _HAIR), jacket, trousers, (0.1, 0.09, 0.09)])
@@ -156,11 +156,11 @@ def pole(
 ) -> list[Primitive]:
     """A pole that carries a lamp, a traffic sign or a traffic light."""
     height = {"lamp": 6.5, "traffic sign": 2.9, "traffic light": 3.3}[carries]
-    grey = Material("plain", np.full((1, 3), rng.uniform(0.25, 0.45)), draw_seed(rng))
-    parts = [card(x, z, 0.16, height, base, "pole", ID["pole"], grey)]
+    gray = Material("plain", np.full((1, 3), rng.uniform(0.25, 0.45)), draw_seed(rng))
+    parts = [card(x, z, 0.16, height, base, "pole", ID["pole"], gray)]
     if carries == "lamp":
         reach = -np.sign(x) * 1.4
-        arm = card(x + reach / 2, z, abs(reach), 0.12, base + height, "pole", ID["pole"], grey)
+        arm = card(x + reach / 2, z, abs(reach), 0.12, base + height, "pole", ID["pole"], gray)
         return [*parts, arm]
     if carries == "traffic sign":
         red, blue = (0.75, 0.06, 0.08), (0.08, 0.2, 0.62)

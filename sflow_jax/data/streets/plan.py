@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 
-NEAREST, FARTHEST = -12.0, 130.0  # metres of street behind and before the camera's start
-CURB = 0.13  # height of the sidewalks, metres
-PARKING = 2.2  # width of the lane at each side where cars park, metres
+NEAREST, FARTHEST = -12.0, 130.0  # meters of street behind and before the camera's start
+CURB = 0.13  # height of the sidewalks, meters
+PARKING = 2.2  # width of the lane at each side where cars park, meters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,9 +15,9 @@ class Side:
 
     Attributes:
         sign: -1 on the left, 1 on the right.
-        verge: width of the grass between road and sidewalk, metres; 0 for none.
-        sidewalk: its width, metres.
-        lawn: width of the grass before the buildings, metres.
+        verge: width of the grass between road and sidewalk, meters; 0 for none.
+        sidewalk: its width, meters.
+        lawn: width of the grass before the buildings, meters.
         parked: share of the places at the road that cars take.
     """
 
@@ -33,11 +33,11 @@ class Plan:
     """A street.
 
     Attributes:
-        half_road: half the width of the road with its parking lanes, metres.
+        half_road: half the width of the road with its parking lanes, meters.
         greenery: how much grows here, 0 to 1.
         tint: RGB of the leaves.
         sides: left and right.
-        speed: of the camera, metres per frame.
+        speed: of the camera, meters per frame.
     """
 
     half_road: float
@@ -47,7 +47,7 @@ class Plan:
     speed: float
 
     def facade(self, side: Side) -> float:
-        """Where the buildings of a side stand: x, metres."""
+        """Where the buildings of a side stand: x, meters."""
         return side.sign * (self.half_road + side.verge + side.sidewalk + side.lawn)
 
 

@@ -17,7 +17,7 @@ _CONTACT_SHADOW = 0.55  # how much light reaches the road under a vehicle
 def render(
     scene: Scene, buffer: GBuffer, camera: Camera, frame: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Colours a G-buffer.
+    """Colors a G-buffer.
 
     Returns:
         The photo-like image without sensor noise, and the CG image; RGB [H, W, 3] around [0, 1].

@@ -19,10 +19,10 @@ class Drive:
     """The way of the camera: straight on, with the slow sway of a car.
 
     Attributes:
-        start: [3], where it would be in frame 0 without sway, metres.
-        speed: along z, metres per frame.
+        start: [3], where it would be in frame 0 without sway, meters.
+        speed: along z, meters per frame.
         yaw: radians, without sway.
-        sway: amplitudes in x and y, metres, and in yaw, radians.
+        sway: amplitudes in x and y, meters, and in yaw, radians.
         period: of the sway, frames.
         phase: of the sway in frame 0, radians.
     """
@@ -35,7 +35,7 @@ class Drive:
     phase: float
 
     def pose(self, frame: int) -> tuple[np.ndarray, float]:
-        """Position [3] in metres and yaw in radians."""
+        """Position [3] in meters and yaw in radians."""
         angle = self.phase + 2 * np.pi * frame / self.period
         x, y, yaw = self.sway * np.sin(angle * np.array([1.0, 2.3, 1.0]))
         return self.start + np.array([x, y, frame * self.speed]), self.yaw + yaw
@@ -93,16 +93,16 @@ def _drive(rng: np.random.Generator, plan: Plan) -> Drive:
 
 
 def _furniture(rng: np.random.Generator, plan: Plan, side: Side) -> list[Primitive]:
-    """Poles and trees along the kerb."""
-    parts, kerb = [], side.sign * (plan.half_road + 0.5)
+    """Poles and trees along the curb."""
+    parts, curb = [], side.sign * (plan.half_road + 0.5)
     z = rng.uniform(3, 14)
     while z < 100:
         carries = rng.choice(["lamp", "traffic sign", "traffic light"], p=[0.4, 0.35, 0.25])
-        parts += objects.pole(rng, kerb, z, CURB, carries)
+        parts += objects.pole(rng, curb, z, CURB, carries)
         z += rng.uniform(9, 24)
     z = rng.uniform(5, 20)
     while z < 100 and rng.random() < 0.3 + plan.greenery:
-        parts += objects.tree(rng, kerb + side.sign * 0.5, z, CURB, plan.tint)
+        parts += objects.tree(rng, curb + side.sign * 0.5, z, CURB, plan.tint)
         z += rng.uniform(7, 16)
     return parts
 

@@ -46,10 +46,10 @@ def rider(rng: np.random.Generator) -> np.ndarray:
 
 
 def bicycle(_: np.random.Generator) -> np.ndarray:
-    """A bicycle from the side, 128x80: 1 frame, 2 tyres and saddle."""
+    """A bicycle from the side, 128x80: 1 frame, 2 tires and saddle."""
     mask = _canvas(128, 80)
-    for centre in ((26, 52), (102, 52)):
-        cv2.circle(mask, centre, 23, 2, 5)
+    for center in ((26, 52), (102, 52)):
+        cv2.circle(mask, center, 23, 2, 5)
     for start, end in (((26, 52), (50, 22)), ((50, 22), (92, 22)), ((92, 22), (102, 52))):
         cv2.line(mask, start, end, 1, 5)
     for start, end in (((26, 52), (62, 54)), ((62, 54), (92, 22)), ((62, 54), (48, 12))):
@@ -61,10 +61,10 @@ def bicycle(_: np.random.Generator) -> np.ndarray:
 
 
 def motorcycle(_: np.random.Generator) -> np.ndarray:
-    """A motorcycle from the side, 128x80: 1 body, 2 tyres and seat, 3 engine."""
+    """A motorcycle from the side, 128x80: 1 body, 2 tires and seat, 3 engine."""
     mask = _canvas(128, 80)
-    for centre in ((24, 56), (104, 56)):
-        cv2.circle(mask, centre, 17, 2, 9)
+    for center in ((24, 56), (104, 56)):
+        cv2.circle(mask, center, 17, 2, 9)
     cv2.rectangle(mask, (42, 38), (84, 64), 3, -1)
     cv2.fillPoly(mask, [np.array([[30, 34], [54, 18], [88, 16], [98, 40], [56, 44]])], 1)
     cv2.line(mask, (20, 28), (56, 26), 2, 9)
@@ -90,7 +90,7 @@ def _crown(seed: int) -> np.ndarray:
 
 
 def fence(_: np.random.Generator) -> np.ndarray:
-    """One metre of fence, 64x64: 1 bars."""
+    """One meter of fence, 64x64: 1 bars."""
     mask = _canvas(64, 64)
     mask[:, ::16] = mask[:, 1::16] = mask[:, 2::16] = 1
     mask[2:8] = mask[56:61] = 1

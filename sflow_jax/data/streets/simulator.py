@@ -41,7 +41,7 @@ def render_clip(seed: int, *, num_frames: int, height: int, width: int) -> dict[
         - `cg`, uint8 RGB [T, H, W, 3]: the same scene as a simulator draws it,
         - `label`, uint8 [T, H, W, 1]: ids of the class table `labels.STREETS`,
         - `instance`, uint16 [T, H, W, 1]: class * 1000 + k for things, the class id for stuff,
-        - `depth`, float32 [T, H, W, 1]: metres along the camera's axis, 1000 for the sky,
+        - `depth`, float32 [T, H, W, 1]: meters along the camera's axis, 1000 for the sky,
         - `exact_flow`, float32 [T - 1, H, W, 2]: motion to the next frame in pixels, x first,
         - `occlusion`, bool [T - 1, H, W, 1]: what is hidden or outside in the next frame.
     """

@@ -14,7 +14,7 @@ _TAIL_LIGHT, _HEAD_LIGHT = (0.75, 0.05, 0.04), (0.98, 0.97, 0.85)
 
 @dataclasses.dataclass(frozen=True)
 class _Model:
-    """Measures of a kind of vehicle, metres.
+    """Measures of a kind of vehicle, meters.
 
     Attributes:
         body: width, height and length of the lower body.
@@ -61,10 +61,10 @@ def vehicle(
         rng: random generator.
         counter: gives the instance id.
         name: its class.
-        x: of its middle, metres.
-        z: of its near end, metres.
+        x: of its middle, meters.
+        z: of its near end, meters.
         oncoming: whether it shows its front.
-        velocity: along z, metres per frame.
+        velocity: along z, meters per frame.
     """
     model = _MODELS[str(rng.choice(_CARS, p=(0.45, 0.4, 0.15))) if name == "car" else name]
     scale = rng.uniform(0.95, 1.06)
@@ -112,7 +112,7 @@ def _cabin_materials(
 
 
 def _solid(
-    centre: tuple[float, float],
+    center: tuple[float, float],
     size: tuple[float, float, float],
     base: float,
     slopes: tuple[float, float, float],
@@ -123,15 +123,15 @@ def _solid(
     """A box along the street that narrows to its top.
 
     Args:
-        centre: x and z of its middle, metres.
-        size: width, height and length at its foot, metres.
-        base: height of its foot over the road, metres.
-        slopes: metres by which the top is narrower at each side, at its near and its far end.
+        center: x and z of its middle, meters.
+        size: width, height and length at its foot, meters.
+        base: height of its foot over the road, meters.
+        slopes: meters by which the top is narrower at each side, at its near and its far end.
         faces: materials of `side`, `end` and `top`.
-        thing: class, instance id and velocity along z in metres per frame.
+        thing: class, instance id and velocity along z in meters per frame.
         side_mask: mask of the sides where they do not narrow.
     """
-    (x, z), (width, height, length), (side, near, far) = centre, size, slopes
+    (x, z), (width, height, length), (side, near, far) = center, size, slopes
     start, end, top = z - length / 2, z + length / 2, -base - height
     edge = width / 2 - side  # half the width of the top
     across, along = np.array([width, 0.0, 0.0]), np.array([0.0, 0.0, length])

@@ -120,6 +120,6 @@ def test_the_real_sample(real_data, tmp_path, capsys):
         classes = np.where(instance >= 1000, instance // 1000, instance)
         np.testing.assert_array_equal(classes, label)
         # Sky is brighter than road in daylight: image and labels are of the same place.
-        grey = arrays["image"].mean(axis=-1, keepdims=True)
+        gray = arrays["image"].mean(axis=-1, keepdims=True)
         if (label == 23).any():
-            assert grey[label == 23].mean() > grey[label == 7].mean()
+            assert gray[label == 23].mean() > gray[label == 7].mean()

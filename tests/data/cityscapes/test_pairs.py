@@ -89,8 +89,8 @@ def test_exported_snippets_can_be_prepared_as_pairs_again(snippets, tmp_path):
 
 def test_pairs_have_the_flow_of_opencv_at_training_resolution(snippets):
     example = _prepare(snippets, 20, 40).source("train")[0]
-    greys = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in example["image"]]
-    flow = cv2.calcOpticalFlowFarneback(*greys, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    grays = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in example["image"]]
+    flow = cv2.calcOpticalFlowFarneback(*grays, None, 0.5, 3, 15, 3, 5, 1.2, 0)
     np.testing.assert_allclose(example["flow"], flow, atol=1e-2)
     # The picture moves two of its 80 columns to the left, one column of the resized ones.
     np.testing.assert_allclose(np.median(example["flow"], (0, 1)), [-1, 0], atol=0.1)

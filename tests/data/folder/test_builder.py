@@ -89,8 +89,8 @@ def test_pairs_have_the_flow_of_opencv(folder_dataset):
     arrays = dataset.source("train")[0]
     assert arrays["image"].shape == (2, 64, 96, 3)
     assert arrays["flow"].dtype == np.float16
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in arrays["image"]]
-    flow = cv2.calcOpticalFlowFarneback(*grey, None, 0.5, 3, 15, 3, 5, 1.2, 0)
+    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in arrays["image"]]
+    flow = cv2.calcOpticalFlowFarneback(*gray, None, 0.5, 3, 15, 3, 5, 1.2, 0)
     np.testing.assert_array_equal(arrays["flow"], flow.astype(np.float16))
     assert np.abs(arrays["flow"][20:44, 20:76] - (3, 1)).max() < 0.5
     assert [a["name"] for a in dataset.source("train")] == [
@@ -204,11 +204,11 @@ def test_a_missing_or_bad_class_table_is_named(folder_dataset):
     [
         ("label", np.full((6, 8, 1), 4, np.uint8), "found label 4, expected only the 3 ids"),
         ("label", np.zeros((6, 8, 3), np.uint8), "RGB PNG with 8 bits, expected one 8-bit class"),
-        ("label", np.zeros((6, 8, 1), np.uint16), "grey PNG with 16 bits, expected one 8-bit"),
+        ("label", np.zeros((6, 8, 1), np.uint16), "gray PNG with 16 bits, expected one 8-bit"),
         ("label", np.zeros((6, 9, 1), np.uint8), "found 9x6 pixels, expected 8x6 as in"),
         ("cg", np.zeros((5, 8, 3), np.uint8), "found 8x5 pixels, expected 8x6 as in"),
         ("image", np.zeros((6, 8, 3), np.uint16), "16 bits, expected 8 bits per channel"),
-        ("instance", np.zeros((6, 8, 3), np.uint8), "expected a grey PNG of 8 or 16 bits"),
+        ("instance", np.zeros((6, 8, 3), np.uint8), "expected a gray PNG of 8 or 16 bits"),
     ],
 )
 def test_a_bad_image_is_named(key, array, message, folder_dataset):

@@ -34,7 +34,7 @@ def test_a_point_along_a_pixels_ray_is_projected_to_that_pixel():
 
 
 def test_a_card_covers_the_pixels_that_its_size_and_distance_say():
-    cx, cy = AHEAD.principal_point  # focal length 64: one metre at 8 metres is 8 pixels
+    cx, cy = AHEAD.principal_point  # focal length 64: one meter at 8 meters is 8 pixels
     buffer = cast([_card(-1, -0.5, 8, 2, 1)], AHEAD, 0)
     rows, columns = np.nonzero(buffer.primitive == 0)
     assert (columns.min(), columns.max() + 1) == (cx - 8, cx + 8)

@@ -33,7 +33,7 @@ def _standing(right, mask=None) -> Primitive:
     )
 
 
-def test_a_wall_of_two_metres_casts_two_metres_of_shadow_away_from_the_sun():
+def test_a_wall_of_two_meters_casts_two_meters_of_shadow_away_from_the_sun():
     wall = _standing((0, 0, 4))
     assert _shadow_on_ground(wall, 0, [-0.5, 0.5, 1.5, 2.5], 12).round(2).tolist() == [0, 1, 1, 0]
     assert _shadow_on_ground(wall, 0, [1.0], 9) == 0

@@ -10,7 +10,7 @@ from sflow_jax.data.streets.materials import Material
 from sflow_jax.data.streets.render import render
 from sflow_jax.data.streets.scene import Drive, Scene, sample_scene
 
-GREY = Material("plain", np.array([[0.5, 0.5, 0.5]]))
+GRAY = Material("plain", np.array([[0.5, 0.5, 0.5]]))
 OPEN = Row(50.0, np.array([0.0]), np.array([0.0]))
 STILL = Drive(np.array([0.0, -1.5, 0.0]), 0.0, 0.0, np.zeros(3), 30.0, 0.0)
 SIZE = {"height": 64, "width": 128}
@@ -18,7 +18,7 @@ SIZE = {"height": 64, "width": 128}
 
 def _rectangle(corner, right, down, **rest) -> Primitive:
     sides = (np.array(side, float) for side in (corner, right, down))
-    return Primitive(*sides, label=0, instance=0, material=GREY, **rest)
+    return Primitive(*sides, label=0, instance=0, material=GRAY, **rest)
 
 
 def _scene(primitives: list[Primitive], drive: Drive = STILL, **light) -> Scene:
@@ -35,7 +35,7 @@ def _flow(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def test_flow_is_the_motion_of_things_and_of_the_camera():
-    # Focal length 128, eight metres away: a metre is 16 pixels.
+    # Focal length 128, eight meters away: a meter is 16 pixels.
     card = _rectangle((-1, -2.5, 8), (2, 0, 0), (0, 2, 0), velocity=np.array([0.25, 0.0, 0.0]))
     wall = _rectangle((-90, -60, 64), (180, 0, 0), (0, 60, 0))
     flow, occlusion, primitive = _flow(_scene([card, wall]))

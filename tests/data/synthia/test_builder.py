@@ -106,7 +106,7 @@ def test_a_missing_camera_is_a_missing_partner(key, synthia_dataset):
         _builder(synthia_dataset)
 
 
-def test_colours_in_place_of_class_ids_are_refused(synthia_dataset):
+def test_colors_in_place_of_class_ids_are_refused(synthia_dataset):
     path = synthia_dataset.path("annotation", f"{SHORT}/000001")
     shutil.copy(synthia_dataset.path("GT/COLOR", f"{SHORT}/000001"), path)
     with pytest.raises(InputError) as error:

@@ -67,23 +67,23 @@ def _check_stage(workdir: pathlib.Path, step: int) -> None:
 
 
 def check_classes(config: ml_collections.ConfigDict, class_table: ClassTable) -> None:
-    """Checks that the run `config.init_from` has learnt the classes of the dataset.
+    """Checks that the run `config.init_from` has learned the classes of the dataset.
 
     Raises:
-        InputError: it has learnt others.
+        InputError: it has learned others.
     """
     workdir = _source(config)
     if workdir and ClassTable.from_json(workdir / configuration.CLASSES_FILE) != class_table:
         raise InputError(
-            f"config.init_from: {workdir} has learnt other classes than those of the dataset, "
+            f"config.init_from: {workdir} has learned other classes than those of the dataset, "
             f"{class_table.name!r}; expected a run on the same classes"
         )
 
 
-def initialise(config: ml_collections.ConfigDict, state: TrainState) -> TrainState:
+def initialize(config: ml_collections.ConfigDict, state: TrainState) -> TrainState:
     """Takes all networks, and the average, from the newest checkpoint of `config.init_from`.
 
-    Steps and optimisers start afresh.
+    Steps and optimizers start afresh.
 
     Raises:
         InputError: the checkpoint is damaged.

@@ -9,7 +9,7 @@ from sflow_jax import configuration
 from sflow_jax.data import labels
 from sflow_jax.errors import InputError
 from sflow_jax.training.checkpoints import restore_parts
-from sflow_jax.training.initialise import check_classes, check_source, initialise
+from sflow_jax.training.initialize import check_classes, check_source, initialize
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import create_networks
 from tests.random_weights import random_state
@@ -18,7 +18,7 @@ from tests.tiny_run import TABLE, tiny_config, write_run
 
 @pytest.fixture(scope="module")
 def image_run(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("initialise") / "run"
+    workdir = tmp_path_factory.mktemp("initialize") / "run"
     write_run(workdir, tiny_config(), steps=(2, 4))
     return workdir
 
@@ -35,7 +35,7 @@ def test_all_networks_and_the_average_come_from_the_newest_checkpoint(image_run)
     config = video_config(image_run)
     schedule = Schedule.from_config(config.train, 8, 1)
     fresh = random_state(create_networks(config, TABLE.num_classes), config, schedule, seed=9)
-    state = initialise(config, fresh)
+    state = initialize(config, fresh)
     names = ("params", "discriminator_params", "ema_params")
     saved, step = restore_parts(image_run, {name: getattr(fresh, name) for name in names})
     assert step == 4
@@ -53,7 +53,7 @@ def test_the_image_run_may_be_left_out_on_purpose(image_run):
     configuration.check(config)
     check_source(config)
     check_classes(config, TABLE)
-    assert initialise(config, "untouched") == "untouched"
+    assert initialize(config, "untouched") == "untouched"
     with pytest.raises(InputError) as error:
         configuration.check(video_config(""))
     assert str(error.value) == (
@@ -87,7 +87,9 @@ def test_other_networks_are_named(image_run, changes, message):
 
 def test_other_classes_are_named(image_run):
     check_classes(video_config(image_run), TABLE)
-    with pytest.raises(InputError, match=r"run has learnt other classes than those of the dataset"):
+    with pytest.raises(
+        InputError, match=r"run has learned other classes than those of the dataset"
+    ):
         check_classes(video_config(image_run), labels.STREETS)
 
 
