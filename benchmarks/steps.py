@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from sflow_jax.training.scene import Batch
 
 from configs import default
 from sflow_jax.models.dned import NUM_SIDE_OUTPUTS
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.pretrained.vgg19 import VGG19Features
+from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.flops import step_flops
-from sflow_jax.training.scene import Batch
-from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import Networks, create_networks, create_state
 from sflow_jax.training.step import make_train_step
 

@@ -39,13 +39,13 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 import jax.numpy as jnp
+from sflow_jax.training.scene import Scene
 
 from benchmarks import measure, pix2pixhd, steps
 from benchmarks import options as options_lib
+from sflow_jax.methods.flow_terms import flow_terms
 from sflow_jax.ops.pixels import to_float
-from sflow_jax.training.scene import Scene
 from sflow_jax.training.utilization import matrix_limit
-from sflow_jax.training.video import flow_terms
 
 ROWS = ("pair", "image", "video")
 

@@ -27,7 +27,7 @@ import pathlib
 
 from absl import flags
 
-from sflow_jax import cli, compilation_cache, hosts
+from sflow_jax import cli, compilation_cache, sharding
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation import downstream, folders, image_folders, video_folders
 from sflow_jax.evaluation.evaluation import METRICS, Choice, score, set_up
@@ -58,7 +58,7 @@ _NUM_STEPS, _NUM_SEEDS = 1500, 3
 def main() -> None:
     """Runs the command that the flags describe."""
     if flags.FLAGS.distributed:
-        hosts.initialize()
+        sharding.join_hosts()
     workdir = flags.FLAGS.workdir
     compilation_cache.use(pathlib.Path(workdir) if workdir else cache_directory())
     if asks_for_folders(flags.FLAGS):
@@ -112,7 +112,7 @@ def _score_folders(options: flags.FlagValues) -> None:
     else:
         record = image_folders.compare(real, fake, options.protocol)
         report = image_folders.format_report(record)
-    if not hosts.is_first():
+    if not sharding.is_first_host():
         return  # all have the same results
     folders.write_results(output, record, report)
     print(f"\n{report}\n{output}: {METRICS_FILE}, {TABLE_FILE}")
@@ -125,7 +125,7 @@ def _score_run(options: flags.FlagValues) -> None:
     choice = Choice(options.metrics, options.protocol, options.segmenter, bool(options.multi_scale))
     evaluation = set_up(workdir, options.split, options.step, dataset, choice, options.limit)
     num_examples, results = score(evaluation, options.limit)
-    if not hosts.is_first():
+    if not sharding.is_first_host():
         return  # all have the same results
     summary, sentence = summarize(evaluation, results)
     notes = describe(evaluation, num_examples)

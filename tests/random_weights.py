@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from sflow_jax.training.state import TrainState, create_optimizers, init_params
+from sflow_jax.training.state import TrainState, create_optimizers
 
 # Gray levels of 8-bit images are multiples of 0.001 / 255; a threshold half-way between two of them
 # keeps rounding from deciding about a pixel. It marks a fifth of the pixels of `random_batch`.
@@ -40,9 +40,9 @@ def init_random(module, *inputs, seed=0):
     return random_params(shapes, seed)
 
 
-def random_state(networks, config, schedule, seed=0):
+def random_state(method, config, schedule, seed=0):
     """The train state before the first step, with random parameters."""
-    shapes, discriminator_shapes = jax.eval_shape(lambda: init_params(networks, config))
+    shapes, discriminator_shapes = jax.eval_shape(method.init, jax.random.key(0))
     params = random_params(shapes, seed)
     discriminator_params = random_params(discriminator_shapes, seed + 1)
     optimizer, discriminator_optimizer = create_optimizers(config, schedule)

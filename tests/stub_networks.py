@@ -6,15 +6,17 @@ For what a step does with its networks, whatever they are; the networks have the
 import flax.linen as nn
 import jax.numpy as jnp
 
+from sflow_jax.methods.sflow import SFlow
 from sflow_jax.models.dned import NUM_SIDE_OUTPUTS
-from sflow_jax.training.state import Networks
 
 
 class StubGenerator(nn.Module):
     """Sees each pixel of its condition and the one above."""
 
     @nn.compact
-    def __call__(self, condition):
+    def __call__(self, label_map, edge_map=None):
+        parts = [label_map] if edge_map is None else [label_map, edge_map]
+        condition = jnp.concatenate(parts, -1)
         return jnp.tanh(nn.Conv(3, (2, 1), name="conv")(condition).astype(jnp.float32))
 
 
@@ -42,6 +44,8 @@ class StubDiscriminator(nn.Module):
         return outputs
 
 
-def stub_networks(num_classes, num_scales=1):
-    """A generator, DNED and discriminators of one or two layers each."""
-    return Networks(StubGenerator(), StubDNED(), StubDiscriminator(num_scales), num_classes)
+def stub_method(config, num_classes, schedule, perceptual_network=None):
+    """S-Flow GAN with a generator, DNED and discriminators of one or two layers each."""
+    discriminator = StubDiscriminator(config.discriminator.num_scales)
+    networks = StubGenerator(), StubDNED(), discriminator
+    return SFlow(config, num_classes, schedule, *networks, perceptual_network)

@@ -10,11 +10,11 @@ from configs import streets
 from sflow_jax import configuration
 from sflow_jax.data import images, labels
 from sflow_jax.data.pipeline import train_iterator
-from sflow_jax.inference import TrainedModel, make_translate, restore_model
-from sflow_jax.training.checkpoints import Checkpoints
-from sflow_jax.training.run_record import RunRecord
-from sflow_jax.training.schedule import Schedule
-from sflow_jax.training.state import create_networks
+from sflow_jax.inference import TrainedModel, Translator, restore_model
+from sflow_jax.methods import create_method
+from sflow_jax.runs.checkpoints import Checkpoints
+from sflow_jax.runs.record import RunRecord
+from sflow_jax.runs.schedule import Schedule
 from tests.fast_jit import fast_jit
 from tests.random_weights import random_state
 
@@ -39,14 +39,14 @@ def tiny_config(**changes):
 
 def write_run(workdir: pathlib.Path, config, table=TABLE, steps=(4,), dned_share=1.0):
     """Writes checkpoints (each with other parameters), config, class table and the run's record."""
-    networks = create_networks(config, table.num_classes)
     schedule = Schedule.from_config(config.train, 8, 1)
+    method = create_method(config, table.num_classes, schedule)
     iterator = train_iterator([{"name": "a"}], batch_size=1, seed=0)
     workdir.mkdir(parents=True)
     configuration.save(config, workdir)
     with Checkpoints(workdir, config.checkpoint) as checkpoints:
         for step in steps:
-            state = random_state(networks, config, schedule, seed=step)
+            state = random_state(method, config, schedule, seed=step)
             # Nothing but the average may be used.
             state = state.replace(params=jax.tree.map(np.zeros_like, state.params))
             checkpoints.save(step, state, iterator)
@@ -83,6 +83,4 @@ def write_frame(group: pathlib.Path, name: str, arrays: dict[str, np.ndarray]) -
 def restore_fast(workdir: pathlib.Path, step: int | None = None) -> TrainedModel:
     """`inference.restore_model` with a translation that compiles fast."""
     model = restore_model(workdir, step)
-    translate = make_translate(model.networks, model.config)
-    model.__dict__["_translate"] = fast_jit(translate.__wrapped__)
-    return model
+    return dataclasses.replace(model, translator=Translator(model.method, fast_jit))

@@ -9,7 +9,7 @@ import grain.python as grain
 import jax
 import tqdm
 
-from sflow_jax import devices
+from sflow_jax import sharding
 from sflow_jax.data.pipeline import eval_batches
 from sflow_jax.data.prepared import open_dataset
 from sflow_jax.errors import InputError
@@ -322,7 +322,7 @@ def update(
     own = source[jax.process_index() :: jax.process_count()]
     schema = evaluation.dataset.schema
     most = batch_size_for(schema.height, schema.width)
-    batch_size = min(devices.round_up(max(len(own), 1)), most)
+    batch_size = min(sharding.round_up(max(len(own), 1)), most)
     # Within another bar, that of a training, it goes when it is done.
     with tqdm.tqdm(total=len(own), desc="evaluating", unit="image", leave=None) as bar:
         for batch, valid in eval_batches(own, batch_size):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from sflow_jax import devices
+from sflow_jax import sharding
 from sflow_jax.data.labels import CITYSCAPES, ClassTable
 from sflow_jax.errors import InputError
 from sflow_jax.metrics import semseg_protocol
@@ -35,11 +35,11 @@ class NamedSegmenter:
 
 def load_streets() -> NamedSegmenter:
     """The segmenter for `streets` that ships with the package."""
-    variables = devices.Variables(streets_segmenter.load("evaluator"))
+    variables = sharding.Variables(streets_segmenter.load("evaluator"))
 
     def predict(pictures: np.ndarray) -> np.ndarray:
-        images = to_float(devices.split(pictures))
-        return np.asarray(streets_segmenter.predict(variables.beside(len(pictures)), images))
+        images = to_float(sharding.spread(pictures))
+        return np.asarray(streets_segmenter.predict(variables.matching(len(pictures)), images))
 
     return NamedSegmenter("the segmenter shipped for streets", predict)
 

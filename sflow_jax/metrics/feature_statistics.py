@@ -18,7 +18,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from sflow_jax import devices, hosts
+from sflow_jax import sharding
 from sflow_jax.errors import InputError
 from sflow_jax.files import write_whole
 from sflow_jax.metrics.frechet import Gaussian, GaussianStream
@@ -50,8 +50,8 @@ class FeatureExtractor:
             batch_size: images or clips at a time, over all local devices; rounded up to a multiple
                 of them.
         """
-        self.batch_size = devices.round_up(batch_size)
-        self._variables = devices.Variables(network_variables).beside(self.batch_size)
+        self.batch_size = sharding.round_up(batch_size)
+        self._variables = sharding.Variables(network_variables).matching(self.batch_size)
         self._on_host = protocol.on_host
         # Two functions: images of another size do not compile the network again.
         self._on_device = jax.jit(protocol.on_device)
@@ -91,7 +91,7 @@ class FeatureExtractor:
         padding = self.batch_size - len(images)
         widths = (0, padding), *[(0, 0)] * (images.ndim - 1)
         prepared = np.pad(self._on_host(images), widths, mode="edge")
-        prepared = self._on_device(devices.split(prepared))
+        prepared = self._on_device(sharding.spread(prepared))
         return self._network(self._variables, prepared)
 
 
@@ -167,9 +167,9 @@ class StatisticsStream:
             InputError: there are fewer than two images.
         """
         merged = GaussianStream()
-        for state in hosts.gather(self._stream.state()):
+        for state in sharding.gather_from_hosts(self._stream.state()):
             merged.merge(GaussianStream.from_state(state))
-        samples = hosts.gather({"features": self._sample.features()})
+        samples = sharding.gather_from_hosts({"features": self._sample.features()})
         parts = [sample["features"] for sample in samples]
         filled = [part for part in parts if len(part)] or parts[:1]
         return FeatureStatistics(merged.gaussian(), np.concatenate(filled))
@@ -244,7 +244,9 @@ def cached(
 def read_cached(folder: pathlib.Path, key: Mapping[str, str]) -> FeatureStatistics | None:
     """Reads statistics from a cache; None if it has none under this key, or only a damaged file."""
     # The first host's file decides: hosts that disagree would deadlock.
-    arrays = hosts.gather(_read(_cache_file(folder, key)) if hosts.is_first() else {})[0]
+    arrays = sharding.gather_from_hosts(
+        _read(_cache_file(folder, key)) if sharding.is_first_host() else {}
+    )[0]
     if not arrays:
         return None
     gaussian = Gaussian(arrays["count"].item(), arrays["mean"], arrays["factor"])
@@ -259,7 +261,7 @@ def write_cached(
     Raises:
         OSError: the file cannot be written.
     """
-    if hosts.is_first():
+    if sharding.is_first_host():
         content = safetensors.numpy.save(_to_arrays(statistics), metadata=dict(key))
         write_whole(_cache_file(folder, key), content)
 

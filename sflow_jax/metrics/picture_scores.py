@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sflow_jax import hosts
+from sflow_jax import sharding
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.metrics import segmentation
 
@@ -49,7 +49,7 @@ class MeanL1:
 
     def result(self) -> Result:
         """The numbers by name."""
-        totals = hosts.total({"sum": self._sum, "count": self._count})
+        totals = sharding.sum_over_hosts({"sum": self._sum, "count": self._count})
         return {"l1": float(totals["sum"] / totals["count"])}
 
 
@@ -71,7 +71,7 @@ class Segmentation:
 
     def result(self) -> Result:
         """The numbers by name; `class_iou` by class."""
-        scores = segmentation.scores(hosts.total({"matrix": self._matrix})["matrix"])
+        scores = segmentation.scores(sharding.sum_over_hosts({"matrix": self._matrix})["matrix"])
         names = self._class_table.eval_names
         return {
             "mean_iou": scores.mean_iou,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sflow_jax import devices, hosts
+from sflow_jax import sharding
 from sflow_jax.metrics import temporal
 from sflow_jax.metrics.picture_scores import Result
 from sflow_jax.ops.image_flow import image_flow
@@ -37,14 +37,14 @@ class Temporal:
     def update(self, pictures: np.ndarray, examples: Mapping[str, np.ndarray]) -> None:
         """Adds a batch; see `picture_scores.Score`."""
         keys = [key for key in _KEYS if key in examples]
-        means = _means(*devices.split((pictures, {key: examples[key] for key in keys})))
+        means = _means(*sharding.spread((pictures, {key: examples[key] for key in keys})))
         for name, (mean, weight) in jax.device_get(means).items():
             self._sums[name] += float(mean) * float(weight)
             self._weights[name] += float(weight)
 
     def result(self) -> Result:
         """The numbers by name."""
-        sums, weights = hosts.total(self._sums), hosts.total(self._weights)
+        sums, weights = sharding.sum_over_hosts(self._sums), sharding.sum_over_hosts(self._weights)
         return {name: float(total / max(weights[name], 1)) for name, total in sums.items()}
 
 

@@ -129,8 +129,6 @@ class GlobalGenerator(nn.Module):
         dtype: type of the computation; parameters and norm statistics are float32 in any case.
         remat: computes the residual blocks again for the gradient, to save memory; XLA undoes that
             on a CPU.
-        num_labels: so many channels of the condition, the first ones, are labels: data, for which
-            no gradient is computed. 0 computes that of all.
     """
 
     width: int = 64
@@ -138,18 +136,20 @@ class GlobalGenerator(nn.Module):
     num_blocks: int = 9
     dtype: Any = jnp.float32
     remat: bool = False
-    num_labels: int = 0
 
     @nn.compact
-    def __call__(self, condition: jax.Array) -> jax.Array:
+    def __call__(self, label_map: jax.Array, edge_map: jax.Array | None = None) -> jax.Array:
         """Generates images.
 
         Args:
-            condition: [B, H, W, C], the one-hot label map with the edge map as last channel.
+            label_map: s, one-hot, [B, H, W, C].
+            edge_map: e, [B, H, W, 1]; None for a generator that sees labels only.
 
         Returns:
             float32 images [B, H, W, 3] in [-1, 1].
         """
+        num_labels = 0 if edge_map is None else label_map.shape[-1]
+        condition = label_map if edge_map is None else jnp.concatenate([label_map, edge_map], -1)
         height, width = condition.shape[1:3]
         x = pad_to_multiple(condition.astype(self.dtype), 2**self.num_downsamplings)
         trunk = GlobalTrunk(
@@ -158,7 +158,7 @@ class GlobalGenerator(nn.Module):
             self.num_blocks,
             self.dtype,
             self.remat,
-            self.num_labels,
+            num_labels,
             name="trunk",
         )
         return to_image(trunk(x), self.dtype)[:, :height, :width]
@@ -178,8 +178,6 @@ class LocalEnhancer(nn.Module):
         dtype: type of the computation.
         remat: computes the residual blocks again for the gradient, to save memory; XLA undoes that
             on a CPU.
-        num_labels: so many channels of the condition, the first ones, are labels: data, for which
-            no gradient is computed. 0 computes that of all.
     """
 
     width: int = 32
@@ -188,11 +186,12 @@ class LocalEnhancer(nn.Module):
     num_local_blocks: int = 3
     dtype: Any = jnp.float32
     remat: bool = False
-    num_labels: int = 0
 
     @nn.compact
-    def __call__(self, condition: jax.Array) -> jax.Array:
+    def __call__(self, label_map: jax.Array, edge_map: jax.Array | None = None) -> jax.Array:
         """Generates images; arguments and result as for `GlobalGenerator`."""
+        num_labels = 0 if edge_map is None else label_map.shape[-1]
+        condition = label_map if edge_map is None else jnp.concatenate([label_map, edge_map], -1)
         height, width = condition.shape[1:3]
         x = pad_to_multiple(condition.astype(self.dtype), 2 ** (self.num_downsamplings + 1))
         trunk = GlobalTrunk(
@@ -201,11 +200,11 @@ class LocalEnhancer(nn.Module):
             self.num_blocks,
             self.dtype,
             self.remat,
-            self.num_labels,
+            num_labels,
             name="trunk",
         )
         coarse = trunk(average_pool_3x3(x))
-        fine = stem(x, self.width, self.dtype, self.num_labels)
+        fine = stem(x, self.width, self.dtype, num_labels)
         x = coarse + HalvingConv(2 * self.width, self.dtype, name="down")(fine)
         for block in range(self.num_local_blocks):
             x = residual_block(self.remat, self.dtype, f"block_{block}")(x)

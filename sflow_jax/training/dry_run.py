@@ -9,11 +9,9 @@ import numpy as np
 from clu import parameter_overview
 
 from sflow_jax.data.pipeline import train_iterator
-from sflow_jax.training.flops import step_flops
+from sflow_jax.training.cost import matrix_limit, step_flops, time_calls
 from sflow_jax.training.loop import Run, set_up
-from sflow_jax.training.scene import batch_keys
-from sflow_jax.training.state import TrainState, create_state, describe_state
-from sflow_jax.training.utilization import matrix_limit, time_calls
+from sflow_jax.training.state import TrainState
 
 
 def describe(config: ml_collections.ConfigDict) -> str:
@@ -27,11 +25,10 @@ def describe(config: ml_collections.ConfigDict) -> str:
         InputError: what training would report before its first step.
     """
     run = set_up(config)
-    state = describe_state(run.networks, run.config, run.schedule)
+    state = run.describe_state()
     parts = [
-        _describe_params("generator", state.params["generator"]),
-        _describe_params("DNED", state.params["dned"]),
-        _describe_params("discriminators", state.discriminator_params),
+        *(_describe_params(name, params) for name, params in state.params.items()),
+        _describe_params("discriminator", state.discriminator_params),
         _describe_step(run, state),
         _describe_schedule(run),
     ]
@@ -47,14 +44,14 @@ def _describe_step(run: Run, state: TrainState) -> str:
     """Compiles the step of one device, and times it with a batch of the dataset."""
     batch = _first_batch(run)
     lowered = jax.jit(run.device_step(axis_name=None), donate_argnums=0).lower(
-        state, run.perceptual_params, batch
+        state, run.method.frozen_params, batch
     )
     step = lowered.compile()
     memory = step.memory_analysis()
     total = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     data, options = run.config.data, run.config.train
     height, width = run.dataset.schema.height, run.dataset.schema.width
-    by_hand = step_flops(run.networks, run.perceptual_network, run.config, (height, width))
+    by_hand = step_flops(run.method, (height, width))
     shares = ", ".join(f"{name} {count / 1e9:,.1f}" for name, count in by_hand.items())
     num_images = options.batch_size * data.frames
     # Of what is compiled, XLA counts nothing on a GPU: convolutions are calls of a library there.
@@ -78,17 +75,17 @@ def _first_batch(run: Run) -> dict[str, np.ndarray]:
         run.dataset.source("train"), batch_size=options.batch_size, seed=run.config.seed
     )
     batch = next(iterator)
-    return {key: batch[key] for key in batch_keys(run.config.data.frames)}
+    return {key: batch[key] for key in run.method.batch_keys}
 
 
 def _describe_speed(run: Run, step: jax.stages.Compiled, batch: dict, flops: int) -> str:
     try:
-        state = create_state(run.networks, run.config, run.schedule)
-        perceptual_params, batch = jax.device_put((run.perceptual_params, batch))
+        state = run.create_state()
+        frozen_params, batch = jax.device_put((run.method.frozen_params, batch))
 
         def train_once() -> TrainState:
             nonlocal state
-            state, _ = step(state, perceptual_params, batch)
+            state, _ = step(state, frozen_params, batch)
             return state
 
         seconds = statistics.median(time_calls(train_once, 3))

@@ -7,8 +7,8 @@ import ml_collections
 from sflow_jax import configuration
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.errors import InputError
-from sflow_jax.training.checkpoints import newest_step, restore_parts
-from sflow_jax.training.run_record import RunRecord
+from sflow_jax.runs.checkpoints import newest_step, restore_parts
+from sflow_jax.runs.record import RunRecord
 from sflow_jax.training.state import TrainState
 
 NO_RUN = "none"

@@ -6,36 +6,27 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import jax
 import ml_collections
-import numpy as np
 import tqdm
 
-from sflow_jax import configuration
+from sflow_jax import configuration, sharding
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.errors import InputError, TrainingError
+from sflow_jax.methods import create_method
+from sflow_jax.methods.base import Method
 from sflow_jax.prepare import PreparedDataset, prepare
-from sflow_jax.pretrained.perceptual import PerceptualNetwork, load_perceptual_network
-from sflow_jax.training.checkpoints import Checkpoints, has_checkpoint
+from sflow_jax.pretrained.perceptual import load_perceptual_network
+from sflow_jax.runs.checkpoints import Checkpoints, has_checkpoint
+from sflow_jax.runs.record import RUN_FILE, RunRecord
+from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.initialize import check_classes, check_source, initialize
 from sflow_jax.training.metric_log import MetricLog, non_finite, to_scalars
 from sflow_jax.training.preview import Preview
-from sflow_jax.training.run_record import RUN_FILE, RunRecord
-from sflow_jax.training.scene import batch_keys
-from sflow_jax.training.schedule import Schedule
-from sflow_jax.training.state import (
-    Networks,
-    TrainState,
-    create_networks,
-    create_state,
-    describe_state,
-)
-from sflow_jax.training.step import AXIS, TrainStep, make_train_step
+from sflow_jax.training.state import TrainState, create_state, describe_state
+from sflow_jax.training.step import TrainStep, make_train_step
 from sflow_jax.training.validation import Validation, check_choice
-
-PyTree = TypeVar("PyTree")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,29 +36,28 @@ class Run:
     Attributes:
         config: the whole config.
         dataset: the prepared dataset.
-        networks: generator, DNED and discriminators.
-        perceptual_network: the frozen network of eq. 6, if its weight is not 0.
+        method: networks, conditions and loss terms.
         schedule: the run in steps.
         validation: scores the run at times, if `eval.every_steps` is not 0.
     """
 
     config: ml_collections.ConfigDict
     dataset: PreparedDataset
-    networks: Networks
-    perceptual_network: PerceptualNetwork | None
+    method: Method
     schedule: Schedule
     validation: Validation | None
 
-    @property
-    def perceptual_params(self) -> dict:
-        """Parameters of the perceptual network; empty without one."""
-        return self.perceptual_network.params if self.perceptual_network else {}
-
-    def device_step(self, axis_name: str | None = AXIS) -> TrainStep:
+    def device_step(self, axis_name: str | None = sharding.AXIS) -> TrainStep:
         """The train step of one device."""
-        return make_train_step(
-            self.networks, self.perceptual_network, self.schedule, self.config, axis_name
-        )
+        return make_train_step(self.method, self.schedule, self.config, axis_name)
+
+    def create_state(self) -> TrainState:
+        """The state before the first step."""
+        return create_state(self.method, self.config, self.schedule)
+
+    def describe_state(self) -> TrainState:
+        """Shapes, types and placement of its arrays."""
+        return describe_state(self.method, self.config, self.schedule)
 
 
 def set_up(config: ml_collections.ConfigDict, is_resumed: bool = False) -> Run:
@@ -95,43 +85,10 @@ def set_up(config: ml_collections.ConfigDict, is_resumed: bool = False) -> Run:
         dataset.num_examples["train"],
         config.train.batch_size * jax.device_count(),
     )
-    networks = create_networks(config, dataset.class_table.num_classes)
-    validation = None
-    if config.eval.every_steps:
-        validation = Validation(dataset, networks, schedule, config)
-    return Run(config, dataset, networks, perceptual_network, schedule, validation)
-
-
-def parallelize(device_step: TrainStep, devices: list[jax.Device] | None = None) -> TrainStep:
-    """Maps a step over devices: the state is replicated, the batch is [devices, batch, ...].
-
-    Args:
-        device_step: the step of one device, with gradients averaged over `AXIS`.
-        devices: all local devices by default.
-
-    Returns:
-        The mapped step. It takes over the memory of the state that it is given.
-    """
-    return jax.pmap(
-        device_step,
-        axis_name=AXIS,
-        in_axes=(None, None, 0),
-        out_axes=None,
-        donate_argnums=0,
-        devices=devices,
-    )
-
-
-def replicate(tree: PyTree) -> PyTree:
-    """Copies arrays to all local devices, placed as a parallel step returns its state."""
-    mesh = jax.sharding.Mesh(jax.local_devices(), (AXIS,))
-    return jax.device_put(tree, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
-
-
-def split_over_devices(batch: dict, num_devices: int) -> dict[str, np.ndarray]:
-    """Selects what the step reads and reshapes [N * B, ...] to [N, B, ...]."""
-    keys = batch_keys(batch["image"].shape[1])
-    return {key: batch[key].reshape(num_devices, -1, *batch[key].shape[1:]) for key in keys}
+    num_classes = dataset.class_table.num_classes
+    method = create_method(config, num_classes, schedule, perceptual_network)
+    validation = Validation(dataset, method, schedule, config) if config.eval.every_steps else None
+    return Run(config, dataset, method, schedule, validation)
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainState:
@@ -162,13 +119,12 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
     )
     with Checkpoints(workdir, config.checkpoint) as checkpoints, _stop_requests() as stop:
         if checkpoints.latest_step is not None:
-            target = describe_state(run.networks, config, run.schedule)
-            state = checkpoints.restore(target, iterator)
+            state = checkpoints.restore(run.describe_state(), iterator)
             print(f"resumed from step {checkpoints.latest_step} in {workdir}")
         else:
-            state = initialize(config, create_state(run.networks, config, run.schedule))
+            state = initialize(config, run.create_state())
         with MetricLog(workdir, int(state.step)) as log:
-            preview = Preview(run.dataset, run.networks, run.schedule, config)
+            preview = Preview(run.dataset, run.method, config)
             return _optimize(run, state, iterator, checkpoints, log, preview, stop)
 
 
@@ -183,10 +139,10 @@ def _optimize(
 ) -> TrainState:
     options, num_steps = run.config.log, run.schedule.num_steps
     num_devices = jax.local_device_count()
-    train_step = parallelize(run.device_step())
+    train_step = sharding.parallelize(run.device_step())
     # Once and for all: host arrays would cross to the devices at every step, and a state that lies
     # elsewhere than the step leaves it would be compiled for twice.
-    state, perceptual_params = replicate((state, run.perceptual_params))
+    state, frozen_params = sharding.replicate((state, run.method.frozen_params))
     guard = FiniteGuard()
     first = int(state.step)
     images_per_example = run.config.data.frames
@@ -194,9 +150,8 @@ def _optimize(
     with tqdm.tqdm(total=num_steps, initial=first, unit="step", desc="training") as bar:
         for step in range(first + 1, num_steps + 1):
             batch = next(iterator)
-            state, metrics = train_step(
-                state, perceptual_params, split_over_devices(batch, num_devices)
-            )
+            inputs = sharding.stack_for_devices(batch, run.method.batch_keys, num_devices)
+            state, metrics = train_step(state, frozen_params, inputs)
             guard.follow(step, metrics, batch["name"])
             bar.update()
             if step % options.every_steps == 0 or step == num_steps:

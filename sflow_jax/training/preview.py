@@ -1,18 +1,15 @@
-"""Pictures that show how far a run is: labels, edges, DNED's side outputs, fake, real and flow."""
+"""Pictures that show how far a run is: labels, the method's maps, fake, real and flow."""
 
 import jax
 import ml_collections
 import numpy as np
 
 from sflow_jax.data.flow import farneback_flow
-from sflow_jax.inference import make_translate
+from sflow_jax.methods.base import Method
 from sflow_jax.pictures import edges_to_rgb, flow_to_rgb, grid, largest_motion
 from sflow_jax.prepare import PreparedDataset
-from sflow_jax.training.schedule import Schedule
-from sflow_jax.training.state import Networks, TrainState
+from sflow_jax.training.state import TrainState
 
-_CAPTIONS = ("label", "edges of", "Laplacian", "d1", "d2", "d3", "d4", "d5", "fusion")
-_CAPTIONS += ("edges into G", "fake", "real")
 _FLOW_CAPTIONS = ("real t", "real t+1", "real flow", "fake t", "fake t+1", "fake flow")
 
 
@@ -26,8 +23,7 @@ class Preview:
     def __init__(
         self,
         dataset: PreparedDataset,
-        networks: Networks,
-        schedule: Schedule,
+        method: Method,
         config: ml_collections.ConfigDict,
     ):
         split = "validation" if dataset.num_examples.get("validation") else "train"
@@ -39,8 +35,8 @@ class Preview:
         self._edge_image = np.stack([example.get("cg", example["image"]) for example in examples])
         self._flow = [example.get("flow") for example in examples]
         self._class_table = dataset.class_table
-        self._schedule = schedule
-        self._translate = make_translate(networks, config)
+        self._method = method
+        self._translate = jax.jit(method.translate)
 
     def draw(self, state: TrainState) -> dict[str, np.ndarray]:
         """Draws one row per example.
@@ -55,26 +51,20 @@ class Preview:
         return pictures
 
     def _translate_frame(self, state: TrainState, t: int) -> dict[str, np.ndarray]:
-        share = self._schedule.dned_share(state.step)
+        controls = self._method.controls(int(state.step))
         label, edge_image = self._label[:, t], self._edge_image[:, t]
-        return jax.device_get(self._translate(state.ema_params, label, edge_image, share=share))
+        return jax.device_get(self._translate(state.ema_params, label, edge_image, **controls))
 
     def _draw_preview(self, outputs: dict[str, np.ndarray]) -> np.ndarray:
-        side_edges = 1 / (1 + np.exp(-outputs["side_outputs"]))
-        colors = self._class_table.colorize(self._label[:, 0, ..., 0])
-        rows = [
-            [
-                colors[i],
-                self._edge_image[i, 0],
-                edges_to_rgb(outputs["laplacian"][i]),
-                *(edges_to_rgb(side[i]) for side in side_edges),
-                edges_to_rgb(outputs["edge_map"][i]),
-                outputs["picture"][i],
-                self._real[i, 0],
-            ]
-            for i in range(len(colors))
-        ]
-        return grid(rows, _CAPTIONS)
+        columns = {
+            "label": self._class_table.colorize(self._label[:, 0, ..., 0]),
+            "edges of": self._edge_image[:, 0],
+        }
+        for caption, maps in self._method.maps(outputs).items():
+            columns[caption] = [edges_to_rgb(np.asarray(edge_map)) for edge_map in maps]
+        columns |= {"fake": outputs["picture"], "real": self._real[:, 0]}
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        return grid(rows, list(columns))
 
     def _draw_flow(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         rows = []

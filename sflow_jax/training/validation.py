@@ -5,6 +5,7 @@ import math
 import jax
 import ml_collections
 
+from sflow_jax import sharding
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation.evaluation import (
     Choice,
@@ -14,11 +15,12 @@ from sflow_jax.evaluation.evaluation import (
     update,
 )
 from sflow_jax.evaluation.rows import ORACLE
-from sflow_jax.inference import TrainedModel
+from sflow_jax.inference import create_model
+from sflow_jax.methods.base import Method
 from sflow_jax.metrics.picture_scores import Result
 from sflow_jax.prepare import PreparedDataset
-from sflow_jax.training.schedule import Schedule
-from sflow_jax.training.state import Networks, TrainState
+from sflow_jax.runs.schedule import Schedule
+from sflow_jax.training.state import TrainState
 
 _SPLIT = "validation"
 
@@ -49,7 +51,7 @@ class Validation:
     def __init__(
         self,
         dataset: PreparedDataset,
-        networks: Networks,
+        method: Method,
         schedule: Schedule,
         config: ml_collections.ConfigDict,
     ) -> None:
@@ -70,9 +72,7 @@ class Validation:
                 f"{dataset.directory}: found examples for {found}, expected some for {_SPLIT} "
                 f"as config.eval.every_steps is {config.eval.every_steps}"
             )
-        model = TrainedModel(
-            config, dataset.class_table, networks, {}, 0, 0.0, str(dataset.directory)
-        )
+        model = create_model(config, dataset.class_table, method, str(dataset.directory))
         self._schedule, self._options = schedule, config.eval
         self._evaluation = assemble(
             model, dataset, _SPLIT, _choice(config), self._options.num_examples
@@ -96,9 +96,8 @@ class Validation:
         """
         step = int(state.step)
         # The state lies on every device, and each would do the same work.
-        params = jax.device_put(state.ema_params, jax.local_devices()[0])
-        share = float(self._schedule.dned_share(step))
-        evaluation = self._evaluation.of(self._evaluation.model.at_step(step, params, share))
+        params = sharding.on_first_device(state.ema_params)
+        evaluation = self._evaluation.of(self._evaluation.model.at_step(step, params))
         row = evaluation.create_scores(self._real)
         scores = {evaluation.model_row: row}
         if not self._has_seen_real:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from sflow_jax import devices, hosts
+from sflow_jax import sharding
 from sflow_jax.errors import InputError
 from sflow_jax.metrics.picture_scores import Segmentation
 from tests.conftest import PROJECT_ROOT
@@ -31,15 +31,15 @@ def workdir(tmp_path_factory):
 def test_devices_share_what_they_can_divide(batch_size, used):
     assert jax.local_device_count() == NUM_DEVICES
     images = np.arange(batch_size * 6.0).reshape(batch_size, 2, 3)
-    variables = devices.Variables({"factor": np.float32(2)})
+    variables = sharding.Variables({"factor": np.float32(2)})
     scale = jax.jit(lambda variables, images: variables["factor"] * images)
-    found = scale(variables.beside(batch_size), devices.split(images))
+    found = scale(variables.matching(batch_size), sharding.spread(images))
     assert len(found.sharding.device_set) == used
     np.testing.assert_array_equal(found, 2 * images)
 
 
 def test_batches_are_rounded_up_to_what_devices_divide():
-    assert [devices.round_up(size) for size in (1, 8, 9)] == [8, 8, 16]
+    assert [sharding.round_up(size) for size in (1, 8, 9)] == [8, 8, 16]
 
 
 def test_translations_do_not_depend_on_the_devices(workdir):
@@ -60,8 +60,8 @@ def test_a_host_without_pictures_adds_nothing(monkeypatch):
     idle = Segmentation(lambda images: np.zeros(images.shape[:3], int), TABLE)
     assert np.isnan(idle.result()["mean_iou"])
     parts = [{"sum": np.float64(2), "only": np.arange(3)}, {"sum": np.float64(0.5)}]
-    monkeypatch.setattr(hosts, "gather", lambda _: parts)
-    totals = hosts.total({})
+    monkeypatch.setattr(sharding, "gather_from_hosts", lambda _: parts)
+    totals = sharding.sum_over_hosts({})
     assert totals["sum"] == 2.5
     assert totals["only"].tolist() == [0, 1, 2]
 
@@ -111,4 +111,4 @@ def test_processes_share_the_split(workdir, tmp_path):
 
 def test_without_other_processes_it_is_one_line():
     with pytest.raises(InputError, match=r"^--distributed: found .*expected SLURM"):
-        hosts.initialize()
+        sharding.join_hosts()

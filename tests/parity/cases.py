@@ -15,11 +15,12 @@ import numpy as np
 from flax import traverse_util
 
 from configs import streets
+from sflow_jax.methods.sflow import SFlow
 from sflow_jax.models.discriminator import MultiScaleDiscriminator
 from sflow_jax.models.dned import DNED
 from sflow_jax.models.generator import GlobalGenerator, LocalEnhancer
-from sflow_jax.training.schedule import Schedule
-from sflow_jax.training.state import Networks, TrainState, create_networks
+from sflow_jax.runs.schedule import Schedule
+from sflow_jax.training.state import TrainState
 from tests.random_weights import init_random, random_batch, random_state
 from tests.stub_networks import StubDNED
 
@@ -69,7 +70,7 @@ class Step:
     """A train step before it is run: pix2pixHD's own, on labels alone."""
 
     config: object
-    networks: Networks
+    method: SFlow
     schedule: Schedule
     state: TrainState
     batch: dict
@@ -99,10 +100,11 @@ def step(kind, num_scales, compute_dtype="float32"):
     config.loss.perceptual = 0.0
     config.train.flip = False
     config.train.compute_dtype = compute_dtype
-    networks = dataclasses.replace(create_networks(config, NUM_CLASSES), dned=StubDNED())
     schedule = Schedule(1, 1, 1, 10, 20, 20)
-    state = random_state(networks, config, schedule)
-    return Step(config, networks, schedule, state, random_batch((32, 48), 2, NUM_CLASSES))
+    method = SFlow.from_config(config, NUM_CLASSES, schedule)
+    method = dataclasses.replace(method, dned=StubDNED())
+    state = random_state(method, config, schedule)
+    return Step(config, method, schedule, state, random_batch((32, 48), 2, NUM_CLASSES))
 
 
 def summary(x):

@@ -124,7 +124,7 @@ def test_optimization_step_in_float64(reference, name):
 
 def run(step, state):
     """Our step on a case."""
-    train_step = make_train_step(step.networks, None, step.schedule, step.config, axis_name=None)
+    train_step = make_train_step(step.method, step.schedule, step.config, axis_name=None)
     return fast_jit(train_step)(state, {}, step.batch)
 
 

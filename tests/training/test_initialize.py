@@ -8,10 +8,10 @@ from configs import streets_video
 from sflow_jax import configuration
 from sflow_jax.data import labels
 from sflow_jax.errors import InputError
-from sflow_jax.training.checkpoints import restore_parts
+from sflow_jax.methods import create_method
+from sflow_jax.runs.checkpoints import restore_parts
+from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.initialize import check_classes, check_source, initialize
-from sflow_jax.training.schedule import Schedule
-from sflow_jax.training.state import create_networks
 from tests.random_weights import random_state
 from tests.tiny_run import TABLE, tiny_config, write_run
 
@@ -34,7 +34,9 @@ def video_config(workdir, **changes):
 def test_all_networks_and_the_average_come_from_the_newest_checkpoint(image_run):
     config = video_config(image_run)
     schedule = Schedule.from_config(config.train, 8, 1)
-    fresh = random_state(create_networks(config, TABLE.num_classes), config, schedule, seed=9)
+    fresh = random_state(
+        create_method(config, TABLE.num_classes, schedule), config, schedule, seed=9
+    )
     state = initialize(config, fresh)
     names = ("params", "discriminator_params", "ema_params")
     saved, step = restore_parts(image_run, {name: getattr(fresh, name) for name in names})

@@ -23,9 +23,8 @@ from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.errors import InputError, TrainingError
 from sflow_jax.pictures import flow_to_rgb, largest_motion
 from sflow_jax.prepare import prepare
+from sflow_jax.runs.checkpoints import Checkpoints, restore_parts
 from sflow_jax.training import loop
-from sflow_jax.training.checkpoints import Checkpoints, restore_parts
-from sflow_jax.training.state import create_state
 from tests.fast_jit import FAST_FLAGS
 
 PROJECT_ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -63,7 +62,7 @@ def saved_run(workdir, config):
     config = config.copy_and_resolve_references()
     assembled = loop.set_up(config)
     iterator = train_iterator(assembled.dataset.source("train"), batch_size=1, seed=config.seed)
-    empty = create_state(assembled.networks, config, assembled.schedule)
+    empty = assembled.create_state()
     with Checkpoints(workdir, config.checkpoint) as checkpoints:
         state = checkpoints.restore(empty, iterator)
     return jax.tree.map(np.asarray, state), iterator.get_state()

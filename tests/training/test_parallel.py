@@ -13,19 +13,20 @@ import pytest
 
 from configs import streets_video
 from sflow_jax.data.pipeline import train_iterator
+from sflow_jax.methods import create_method
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
-from sflow_jax.training.loop import parallelize, replicate, split_over_devices
-from sflow_jax.training.schedule import Schedule
-from sflow_jax.training.state import create_networks
+from sflow_jax.runs.schedule import Schedule
+from sflow_jax.sharding import parallelize, replicate, stack_for_devices
 from sflow_jax.training.step import make_train_step
 from tests.fast_jit import FAST, FAST_FLAGS, fast_jit
 from tests.parity.cases import first_gradients
 from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
-from tests.stub_networks import stub_networks
+from tests.stub_networks import stub_method
 
 NUM_CLASSES = 3
 NUM_DEVICES = 8
 NUM_STEPS = 3
+KEYS = ("image", "label", "flow")
 SCHEDULE = Schedule(
     1, laplacian_steps=0, ramp_steps=2, constant_steps=10, decay_steps=20, num_steps=20
 )
@@ -59,10 +60,10 @@ def runs(config):
     """States and metrics after every step, on eight devices and on one."""
     if len(jax.devices()) < NUM_DEVICES:
         pytest.skip(f"needs {NUM_DEVICES} devices; XLA_FLAGS was set without virtual ones")
-    networks = create_networks(config, NUM_CLASSES)
     network = PerceptualNetwork(colors, {"scale": np.float32(2)})
-    train_step = make_train_step(networks, network, SCHEDULE, config)
-    state = random_state(networks, config, SCHEDULE)
+    method = create_method(config, NUM_CLASSES, SCHEDULE, network)
+    train_step = make_train_step(method, SCHEDULE, config)
+    state = random_state(method, config, SCHEDULE)
     return [
         run(parallelize(train_step, jax.devices()[:count]), state, network.params, count)
         for count in (NUM_DEVICES, 1)
@@ -73,7 +74,7 @@ def run(train_step, state, perceptual_params, num_devices):
     trace = []
     for step in range(NUM_STEPS):
         batch = random_batch((16, 16), NUM_DEVICES, NUM_CLASSES, seed=step, num_frames=2)
-        arguments = state, perceptual_params, split_over_devices(batch, num_devices)
+        arguments = state, perceptual_params, stack_for_devices(batch, KEYS, num_devices)
         if step == 0:
             compiled = train_step.lower(*arguments).compile(FAST)
         state, metrics = compiled(*arguments)
@@ -158,7 +159,8 @@ def stub_step(process=0, num_processes=1):
 
     One process has one device. How examples are shared out is the same whatever the networks are.
     """
-    config, networks = make_config(), stub_networks(NUM_CLASSES)
+    config = make_config()
+    method = stub_method(config, NUM_CLASSES, SCHEDULE)
     batch = random_batch((16, 16), NUM_DEVICES, NUM_CLASSES)
     examples = [
         {key: values[index] for key, values in batch.items()} | {"name": str(index)}
@@ -170,13 +172,13 @@ def stub_step(process=0, num_processes=1):
             examples, batch_size=size, seed=0, shard_index=process, num_shards=num_processes
         )
     )
-    state = random_state(networks, config, SCHEDULE)
+    state = random_state(method, config, SCHEDULE)
     if num_processes == 1:
-        step = make_train_step(networks, None, SCHEDULE, config, axis_name=None)
+        step = make_train_step(method, SCHEDULE, config, axis_name=None)
         del batch["name"]
         return jax.device_get(fast_jit(step)(state, {}, batch))
-    step = parallelize(make_train_step(networks, None, SCHEDULE, config))
-    return jax.device_get(step(replicate(state), {}, split_over_devices(batch, size)))
+    step = parallelize(make_train_step(method, SCHEDULE, config))
+    return jax.device_get(step(replicate(state), {}, stack_for_devices(batch, KEYS[:2], size)))
 
 
 def test_two_processes_of_four_devices_agree_with_one_device(tmp_path):

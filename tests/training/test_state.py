@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from configs import streets
+from sflow_jax.methods import create_method
 from sflow_jax.models.generator import GlobalGenerator, LocalEnhancer
-from sflow_jax.training.schedule import Schedule
-from sflow_jax.training.state import create_networks, create_state, init_params
-from tests.stub_networks import stub_networks
+from sflow_jax.runs.schedule import Schedule
+from sflow_jax.training.state import create_state
+from tests.stub_networks import stub_method
 
 SCHEDULE = Schedule(1, 1, 1, 10, 20, 20)
 
@@ -15,9 +16,9 @@ SCHEDULE = Schedule(1, 1, 1, 10, 20, 20)
 def shapes_of(**changes):
     config = streets.get_test_config()
     config.update_from_flattened_dict(changes)
-    networks = create_networks(config, 5)
-    shapes = jax.eval_shape(lambda: init_params(networks, config))
-    return networks, jax.tree.map(lambda leaf: leaf.shape, shapes, is_leaf=lambda x: x is None)
+    method = create_method(config, 5, SCHEDULE)
+    shapes = jax.eval_shape(method.init, jax.random.key(config.seed))
+    return method, jax.tree.map(lambda leaf: leaf.shape, shapes, is_leaf=lambda x: x is None)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_every_network_gets_the_channels_that_the_config_gives_it(
 
 
 def test_sizes_and_types_come_from_the_config():
-    networks, _ = shapes_of(
+    method, _ = shapes_of(
         **{
             "generator.kind": "local",
             "generator.num_blocks": 2,
@@ -56,16 +57,14 @@ def test_sizes_and_types_come_from_the_config():
         }
     )
     half = jnp.dtype("bfloat16")
-    assert networks.generator == LocalEnhancer(4, 4, 2, 1, half, num_labels=networks.num_classes)
-    discriminator = networks.discriminator
+    assert method.generator == LocalEnhancer(4, 4, 2, 1, half)
+    discriminator = method.discriminator
     sizes = (discriminator.num_scales, discriminator.width, discriminator.num_layers)
     assert sizes == (2, 4, 4)
-    assert discriminator.dtype == networks.dned.dtype == half
-    assert networks.dned.width == 3
+    assert discriminator.dtype == method.dned.dtype == half
+    assert method.dned.width == 3
     single = jnp.dtype("float32")
-    assert shapes_of()[0].generator == GlobalGenerator(4, 2, 1, single, num_labels=5)
-    labels_only = shapes_of(**{"generator.edges": "none"})[0].generator
-    assert labels_only == GlobalGenerator(4, 2, 1, single)
+    assert shapes_of()[0].generator == GlobalGenerator(4, 2, 1, single)
 
 
 def test_the_seed_decides_the_first_state():
@@ -73,7 +72,7 @@ def test_the_seed_decides_the_first_state():
     states = []
     for seed in (0, 0, 1):
         config.seed = seed
-        states.append(create_state(stub_networks(5), config, SCHEDULE))
+        states.append(create_state(stub_method(config, 5, SCHEDULE), config, SCHEDULE))
     first, again, other = states
     jax.tree.map(np.testing.assert_array_equal, first, again)
     jax.tree.map(np.testing.assert_array_equal, first.params, first.ema_params)

@@ -12,13 +12,12 @@ from configs import streets
 from sflow_jax import losses
 from sflow_jax.ops import augment
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
-from sflow_jax.training.scene import prepare_scene
-from sflow_jax.training.schedule import Schedule
-from sflow_jax.training.step import forward_generator, make_train_step, update_state
+from sflow_jax.runs.schedule import Schedule
+from sflow_jax.training.step import make_train_step, update_state
 from tests.fast_jit import fast_jit
 from tests.parity import cases
 from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
-from tests.stub_networks import stub_networks
+from tests.stub_networks import stub_method
 
 NUM_CLASSES = 3
 SIZE = (12, 16)
@@ -63,8 +62,8 @@ class Outcome:
 
 def take_step(step=RAMP, **changes):
     """One step of the stub networks from random parameters."""
-    config, networks, train_step = compiled(tuple(sorted(changes.items())))
-    state = random_state(networks, config, SCHEDULE).replace(step=np.int32(step))
+    config, method, train_step = compiled(tuple(sorted(changes.items())))
+    state = random_state(method, config, SCHEDULE).replace(step=np.int32(step))
     batch = random_batch(SIZE, 2, NUM_CLASSES)
     after, metrics = train_step(state, perceptual(config)[1], batch)
     return Outcome(config, state, after, jax.device_get(metrics))
@@ -73,10 +72,8 @@ def take_step(step=RAMP, **changes):
 @functools.cache
 def compiled(changes):
     config = make_config(**dict(changes))
-    networks = stub_networks(NUM_CLASSES, config.discriminator.num_scales)
-    network, _ = perceptual(config)
-    train_step = make_train_step(networks, network, SCHEDULE, config, axis_name=None)
-    return config, networks, fast_jit(train_step)
+    method = stub_method(config, NUM_CLASSES, SCHEDULE, perceptual(config)[0])
+    return config, method, fast_jit(make_train_step(method, SCHEDULE, config, axis_name=None))
 
 
 def perceptual(config):
@@ -88,21 +85,21 @@ def perceptual(config):
 def players_alone(outcome):
     """Both players' losses and gradients as the equations have them, each with its own passes."""
     config, state = outcome.config, outcome.before
-    networks = stub_networks(NUM_CLASSES, config.discriminator.num_scales)
+    method = stub_method(config, NUM_CLASSES, SCHEDULE)
     batch = random_batch(SIZE, 2, NUM_CLASSES)
     keys = augment.example_keys(
         jax.random.fold_in(jax.random.key(config.seed), state.step), 2, None
     )
-    scene = prepare_scene(batch, keys, NUM_CLASSES, config)
-    share = SCHEDULE.dned_share(state.step)
+    scene = method.scene(batch, keys)
     options = config.loss
 
     def play(params, discriminator_params):
-        fake, sides, edge_map = forward_generator(networks, params, scene, share, config)
+        generated = method.generate(params, scene, state.step)
+        fake, sides = generated.image, generated.side_outputs
         seen = scene.label_map
         if config.discriminator.sees_edges:
-            seen = jnp.concatenate([seen, jax.lax.stop_gradient(edge_map)], -1)
-        judge = networks.discriminator.apply
+            seen = jnp.concatenate([seen, jax.lax.stop_gradient(generated.edge_map)], -1)
+        judge = method.discriminator.apply
         real_scores = judge(discriminator_params, seen, scene.image)
         return fake, sides, real_scores, judge(discriminator_params, seen, fake)
 
@@ -167,8 +164,8 @@ def default_outcome():
 
 
 @pytest.mark.parametrize(("changes", "affected"), OPTIONS)
-def test_one_fake_pass_serves_both_players(default_outcome, changes, affected):
-    """Its gradients are those of two separate games, for every option."""
+def test_each_player_has_the_gradients_of_its_own_game(default_outcome, changes, affected):
+    """For every option, as the equations have them."""
     outcome = take_step(**changes)
     (total, gradients), (discriminator_total, discriminator_gradients) = players_alone(outcome)
     metrics = outcome.metrics
@@ -213,19 +210,19 @@ def test_gradients_flow_from_the_generator_into_dned(step, changes, flows):
 
 def test_the_edges_into_the_generator_go_from_laplacian_to_dned():
     config = make_config(**{"train.flip": False})
-    networks = stub_networks(NUM_CLASSES)
-    params = random_state(networks, config, SCHEDULE).params
+    method = stub_method(config, NUM_CLASSES, SCHEDULE)
+    params = random_state(method, config, SCHEDULE).params
     batch = random_batch(SIZE, 2, NUM_CLASSES)
-    scene = prepare_scene(batch, jax.random.split(jax.random.key(0)), NUM_CLASSES, config)
+    scene = method.scene(batch, jax.random.split(jax.random.key(0)))
 
-    def edges(share):
-        return forward_generator(networks, params, scene, share, config)[2]
+    def edges(step):
+        return method.generate(params, scene, step).edge_map
 
-    sides = networks.dned.apply(params["dned"], scene.dned_input)
+    sides = method.dned.apply(params["dned"], scene.dned_input)
     drawn = np.mean([1 / (1 + np.exp(-x)) for x in sides], 0)
-    np.testing.assert_array_equal(edges(0.0), scene.edge_map)
-    np.testing.assert_allclose(edges(1.0), drawn, atol=1e-6)
-    np.testing.assert_allclose(edges(0.25), 0.25 * drawn + 0.75 * scene.edge_map, atol=1e-6)
+    np.testing.assert_array_equal(edges(STAGE_A), scene.edge_map)
+    np.testing.assert_allclose(edges(STAGE_B), drawn, atol=1e-6)
+    np.testing.assert_allclose(edges(3), 0.25 * drawn + 0.75 * scene.edge_map, atol=1e-6)
 
 
 def test_both_optimizers_are_adam_at_the_scheduled_rate():
@@ -265,7 +262,7 @@ def test_bfloat16_moves_the_losses_little_and_keeps_float32_parameters():
     """Against the golden losses of the reference, which are in float64."""
     name = "global, one scale"
     step = cases.step(*cases.STEPS[name], compute_dtype="bfloat16")
-    train_step = make_train_step(step.networks, None, step.schedule, step.config, axis_name=None)
+    train_step = make_train_step(step.method, step.schedule, step.config, axis_name=None)
     state, metrics = fast_jit(train_step)(step.state, {}, step.batch)
     expected = cases.load_golden("pix2pixhd")["steps"][name]["losses"]
     adversarial, matching = metrics["generator/adversarial"], metrics["generator/feature_matching"]
@@ -280,7 +277,7 @@ def test_the_average_warms_up_but_for_that_of_another_run():
     def kept(step, **changes):
         """The share of the average so far that a step keeps, of a parameter that was moved by 1."""
         config = make_config(**changes)
-        state = random_state(stub_networks(NUM_CLASSES), config, SCHEDULE)
+        state = random_state(stub_method(config, NUM_CLASSES, SCHEDULE), config, SCHEDULE)
         moved = jax.tree.map(lambda x: x + 1, state.params)
         still = jax.tree.map(jnp.zeros_like, (state.params, state.discriminator_params))
         state = state.replace(step=np.int32(step), ema_params=moved)

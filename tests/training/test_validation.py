@@ -7,11 +7,13 @@ import jax
 import numpy as np
 import pytest
 
+from sflow_jax import sharding
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation import evaluation
-from sflow_jax.inference import TrainedModel
+from sflow_jax.inference import create_model
 from sflow_jax.pretrained import streets_segmenter
 from sflow_jax.training import loop
+from sflow_jax.training.validation import Validation
 from tests.random_weights import random_state
 
 ALL = "segmentation, frechet_streets"
@@ -31,29 +33,30 @@ def test_the_scores_are_those_of_evaluate_and_nothing_is_loaded_or_compiled_agai
     monkeypatch.setattr(streets_segmenter, "load", lambda role: loads.append(role) or load(role))
     monkeypatch.setattr(evaluation, "batch_size_for", lambda *_: 2)
     run = loop.set_up(evaluated(config))
+    schedule = dataclasses.replace(run.schedule, laplacian_steps=8, ramp_steps=4)
+    method = dataclasses.replace(run.method, schedule=schedule)
+    validation = Validation(run.dataset, method, schedule, run.config)
     loads.clear()
     found = {}
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         for seed, step in enumerate((8, 16)):
             caplog.clear()
             # The first is in the stage of Laplacian edges, the second in that of DNED's.
-            schedule = dataclasses.replace(run.schedule, laplacian_steps=8, ramp_steps=4)
-            run.validation._schedule = schedule
-            state = random_state(run.networks, config, run.schedule, seed)
+            state = random_state(method, config, run.schedule, seed)
             # Nothing but the average may be used.
             state = state.replace(step=np.int32(step), params={})
-            state = loop.replicate(state)
-            found[step] = state, run.validation.score(state)
+            state = sharding.replicate(state)
+            found[step] = state, validation.score(state)
             compiled = [line for line in caplog.messages if line.startswith("Compiling ")]
             assert bool(compiled) == (step == 8), compiled
     assert not loads
 
     for step, row in ((8, "Laplacian, no DNED"), (16, "DNED edges")):
         state, scores = found[step]
-        share = float(step > 8)
         params = jax.device_get(state.ema_params)
         table = run.dataset.class_table
-        model = TrainedModel(config, table, run.networks, params, step, share, "")
+        model = create_model(config, table, method, "").at_step(step, params)
+        assert model.dned_share == float(step > 8)
         choice = evaluation.Choice(ALL.split(", "))
         _, results = evaluation.score(
             evaluation.assemble(model, run.dataset, "validation", choice, 2), 2

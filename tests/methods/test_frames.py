@@ -8,12 +8,14 @@ from sflow_jax.ops import augment
 from sflow_jax.ops.laplacian import laplacian_edges, to_gray
 from sflow_jax.ops.pixels import to_float
 from sflow_jax.ops.warp import stays_inside, warp
-from sflow_jax.training.scene import generator_condition, prepare_scene
+from sflow_jax.runs.schedule import Schedule
 from tests.fast_jit import fast_jit
 from tests.random_weights import EDGE_THRESHOLD, random_batch
+from tests.stub_networks import stub_method
 
 NUM_CLASSES = 3
 SIZE = (12, 16)
+SCHEDULE = Schedule(1, 1, 1, 10, 20, 20)
 KEYS = jax.random.split(jax.random.key(0), 16)
 
 
@@ -31,7 +33,7 @@ def scene_of(batch, keys=KEYS, **changes):
 
 
 def fields_of(batch, keys, config):
-    scene = vars(prepare_scene(batch, keys, NUM_CLASSES, config))
+    scene = vars(stub_method(config, NUM_CLASSES, SCHEDULE).scene(batch, keys))
     return {name: values for name, values in scene.items() if values is not None}
 
 
@@ -118,20 +120,6 @@ def test_dned_may_see_the_image_instead(batch, kind):
     image = scene["image"]
     expected = image if kind == "rgb" else 2 * to_gray(image) - 1
     np.testing.assert_allclose(scene["dned_input"], expected, atol=1e-6)
-
-
-def test_the_condition_is_the_label_map_with_the_edges_unless_they_are_off():
-    label_map, edge_map = np.ones((1, 4, 4, 3)), np.full((1, 4, 4, 1), 0.5)
-    for edges in ("dned", "laplacian"):
-        condition = generator_condition(
-            label_map, edge_map, make_config(**{"generator.edges": edges})
-        )
-        np.testing.assert_array_equal(condition[..., :3], label_map)
-        np.testing.assert_array_equal(condition[..., 3:], edge_map)
-    labels_only = generator_condition(
-        label_map, edge_map, make_config(**{"generator.edges": "none"})
-    )
-    np.testing.assert_array_equal(labels_only, label_map)
 
 
 def test_flow_leads_from_frame_to_frame_after_every_random_change():

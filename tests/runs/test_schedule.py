@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from sflow_jax.training.schedule import Schedule
+from sflow_jax.runs.schedule import Schedule
 
 
 def test_epochs_become_steps():

@@ -8,7 +8,7 @@ from sflow_jax import configuration
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.errors import InputError
 from sflow_jax.files import write_whole
-from sflow_jax.training.schedule import Schedule
+from sflow_jax.runs.schedule import Schedule
 
 RUN_FILE = "run.json"
 

@@ -4,8 +4,8 @@ import pytest
 
 from sflow_jax.data.labels import CITYSCAPES, STREETS
 from sflow_jax.errors import InputError
-from sflow_jax.training.run_record import RUN_FILE, RunRecord
-from sflow_jax.training.schedule import Schedule
+from sflow_jax.runs.record import RUN_FILE, RunRecord
+from sflow_jax.runs.schedule import Schedule
 
 RECORD = RunRecord("/data/streets", 400, 8, Schedule(50, 50, 12, 75, 125, 125))
 

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import pytest
 
 from sflow_jax.models.discriminator import MultiScaleDiscriminator
-from sflow_jax.models.flops import forward_flops
 from sflow_jax.models.generator import GlobalGenerator
 from sflow_jax.pretrained.vgg19 import VGG19Features
+from sflow_jax.training import cost
+from sflow_jax.training.cost import forward_flops
 
 
 def images(*shape):
@@ -76,3 +77,16 @@ def test_a_function_that_was_traced_before_is_counted_again():
     jax.eval_shape(initialize, jax.random.key(0), images(3, 5))
     for _ in range(2):
         assert forward_flops(initialize, jax.random.key(0), images(3, 5)) == 2 * 3 * 5 * 7
+
+
+def test_calls_are_timed_after_one_to_warm_up(monkeypatch):
+    clock = iter([0, 9, 10, 11, 20, 23])
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: next(clock))
+    calls = []
+    assert cost.time_calls(lambda: calls.append(1), 2) == [1, 3]
+    assert len(calls) == 3
+
+
+def test_the_limit_is_that_of_the_fastest_product(monkeypatch):
+    monkeypatch.setattr(cost, "time_calls", lambda function, count: [2.0, 0.5, 1.0])
+    assert cost.matrix_limit("float32") == pytest.approx(4 * 2 * 2048**3 / 0.5)

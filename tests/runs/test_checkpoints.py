@@ -6,7 +6,7 @@ import pytest
 
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.errors import InputError
-from sflow_jax.training.checkpoints import Checkpoints
+from sflow_jax.runs.checkpoints import Checkpoints
 
 OPTIONS = ml_collections.ConfigDict({"every_steps": 1, "keep": 1})
 STATE = {"kernel": np.arange(6.0)}

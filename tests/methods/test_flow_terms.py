@@ -9,17 +9,17 @@ import pytest
 
 from configs import streets_video
 from sflow_jax import losses
+from sflow_jax.methods.flow_terms import flow_terms, visible_mask, warping_error
+from sflow_jax.methods.sflow import Scene
 from sflow_jax.ops import image_flow as flow_operator
 from sflow_jax.ops.optical_flow import farneback
 from sflow_jax.ops.warp import consistency_mask
-from sflow_jax.training.scene import Scene, batch_keys, prepare_scene
-from sflow_jax.training.schedule import Schedule
+from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.step import make_train_step
-from sflow_jax.training.video import flow_terms, visible_mask, warping_error
 from tests.fast_jit import fast_jit
 from tests.parity import cases
 from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
-from tests.stub_networks import stub_networks
+from tests.stub_networks import stub_method
 
 NUM_CLASSES = 3
 SIZE = (16, 20)
@@ -50,7 +50,9 @@ def scene_of(batch, **changes):
     config = make_config(**changes)
     keys = jax.random.split(jax.random.key(0), len(batch["image"]))
     return Scene(
-        **fast_jit(lambda b, k: vars(prepare_scene(b, k, NUM_CLASSES, config)))(batch, keys)
+        **fast_jit(lambda b, k: vars(stub_method(config, NUM_CLASSES, SCHEDULE).scene(b, k)))(
+            batch, keys
+        )
     )
 
 
@@ -118,7 +120,7 @@ def compute(fake, scene, **changes):
 @functools.cache
 def _compiled(changes):
     config = make_config(**dict(changes))
-    return fast_jit(lambda fake, frames, flow: flow_terms(fake, pair_scene(frames, flow), config))
+    return fast_jit(lambda fake, frames, flow: flow_terms(fake, frames, flow, config.flow))
 
 
 @functools.cache
@@ -171,7 +173,7 @@ def test_a_flicker_of_the_generated_frames_is_their_warping_error():
     """The second frames are brighter by 0.2 of [-1, 1], which is 0.1 of [0, 1]."""
     first = np.random.RandomState(0).uniform(-0.5, 0.5, (2, 32, 40, 3)).astype(np.float32)
     fake = np.stack([first, first + 0.2], 1).reshape(4, 32, 40, 3)
-    still = Scene(None, jnp.zeros((4, 32, 40, 3)), None, None, jnp.zeros((2, 32, 40, 2)))
+    still = jnp.zeros((2, 32, 40, 2))
     visible = jnp.ones((2, 32, 40, 1))
     np.testing.assert_allclose(warping_error(fake, still, visible), 0.1**2, rtol=1e-4)
 
@@ -187,7 +189,7 @@ def test_the_real_frames_have_no_flow_loss():
 def test_a_pair_does_not_depend_on_what_else_is_in_its_batch():
     changes = {"flow.loss": "both", "flow.mask": "both"}
     scene = smooth_scene()
-    fake, mask = fakes(scene), fast_jit(lambda *s: visible_mask(pair_scene(*s)))
+    fake, mask = fakes(scene), fast_jit(visible_mask)
     visible = mask(scene.image, scene.flow)
     alone = []
     for example in range(2):
@@ -212,12 +214,12 @@ def test_eq_8_is_logged_without_weight_and_mask_whatever_the_loss(loss, mask):
 @functools.cache
 def take_step(**changes):
     config = make_config(**UNCHANGED, **changes)
-    networks = stub_networks(NUM_CLASSES)
-    train_step = fast_jit(make_train_step(networks, None, SCHEDULE, config, axis_name=None))
+    method = stub_method(config, NUM_CLASSES, SCHEDULE)
+    train_step = fast_jit(make_train_step(method, SCHEDULE, config, axis_name=None))
     batch = pairs()
     if config.data.frames == 1:
-        batch = {key: batch[key].reshape(4, 1, *batch[key].shape[2:]) for key in batch_keys(1)}
-    after, metrics = train_step(random_state(networks, config, SCHEDULE), {}, batch)
+        batch = {key: batch[key].reshape(4, 1, *batch[key].shape[2:]) for key in method.batch_keys}
+    after, metrics = train_step(random_state(method, config, SCHEDULE), {}, batch)
     gradients = cases.first_gradients(after.optimizer_state, config.optimizer.beta1)
     return gradients, jax.device_get(metrics), after
 

@@ -1,0 +1,29 @@
+"""Methods of image synthesis: each in a file of its own, with the interface of `base.Method`."""
+
+import ml_collections
+
+from sflow_jax.methods.base import Method
+from sflow_jax.methods.sflow import SFlow
+from sflow_jax.pretrained.perceptual import PerceptualNetwork
+from sflow_jax.runs.schedule import Schedule
+
+METHODS = {"sflow": SFlow}
+"""By the value of `config.method`."""
+
+
+def create_method(
+    config: ml_collections.ConfigDict,
+    num_classes: int,
+    schedule: Schedule,
+    perceptual_network: PerceptualNetwork | None = None,
+) -> Method:
+    """Builds the method that `config.method` names.
+
+    Args:
+        config: the whole config.
+        num_classes: channels of the one-hot label map, from the dataset's class table.
+        schedule: the run in steps.
+        perceptual_network: the frozen network of eq. 6; only training needs one.
+    """
+    method = METHODS[config.get("method", "sflow")]
+    return method.from_config(config, num_classes, schedule, perceptual_network)

@@ -1,0 +1,155 @@
+"""What a method of image synthesis is to training, sampling and evaluation.
+
+`training/step.py` trains any method: it plays the game of a generator against discriminators whose
+rules are the functions below. A method's own equations are in its own file.
+"""
+
+import abc
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from sflow_jax.losses import DiscriminatorOutput
+from sflow_jax.pretrained.perceptual import PerceptualNetwork
+
+Params = Any
+Batch = Mapping[str, jax.Array]
+Scalars = dict[str, jax.Array]
+SceneT = TypeVar("SceneT")
+GeneratedT = TypeVar("GeneratedT")
+
+_INIT_SIZE = (64, 64)  # parameters do not depend on the size of the images
+
+
+@flax.struct.dataclass
+class Judged:
+    """What the discriminators tell apart: D(condition, real) from D(condition, fake).
+
+    Attributes:
+        condition: what they see with either image, [N, H, W, C].
+        real: images [N, H, W, 3] in [-1, 1].
+        fake: generated images, likewise.
+    """
+
+    condition: jax.Array
+    real: jax.Array
+    fake: jax.Array
+
+
+class Method(abc.ABC, Generic[SceneT, GeneratedT]):
+    """A generator with its conditions, its discriminators and its losses, without parameters.
+
+    A frozen dataclass, so that its functions are pure. `params` are those of all networks that the
+    generator's player trains, by name.
+
+    Attributes:
+        discriminator: applied to (condition, image); gives for every scale its features, the last
+            of which is the score.
+        perceptual_network: the frozen network of the generator's loss, or None without one.
+    """
+
+    discriminator: nn.Module
+    perceptual_network: PerceptualNetwork | None
+
+    @property
+    @abc.abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks of the generator's player, by their names in `params`."""
+
+    @property
+    def frozen_params(self) -> Params:
+        """Parameters of networks that are not trained, which `terms` needs; empty without any."""
+        return self.perceptual_network.params if self.perceptual_network else {}
+
+    @property
+    @abc.abstractmethod
+    def batch_keys(self) -> tuple[str, ...]:
+        """What `scene` reads of a stored example; see `data.example.Schema`."""
+
+    @abc.abstractmethod
+    def example_inputs(self, size: tuple[int, int]) -> dict[str, tuple[jax.ShapeDtypeStruct, ...]]:
+        """The inputs of every network, and of 'discriminator', for one image of (height, width)."""
+
+    def init(self, key: jax.Array) -> tuple[Params, Params]:
+        """Draws the parameters of the generator's player and those of the discriminators."""
+        modules = self.networks | {"discriminator": self.discriminator}
+        inputs = self.example_inputs(_INIT_SIZE)
+        params = {}
+        for name, init_key in zip(modules, jax.random.split(key, len(modules)), strict=True):
+            zeros = [jnp.zeros(x.shape, x.dtype) for x in inputs[name]]
+            params[name] = modules[name].init(init_key, *zeros)
+        return params, params.pop("discriminator")
+
+    @abc.abstractmethod
+    def scene(self, batch: Batch, keys: jax.Array) -> SceneT:
+        """Makes of stored examples what a step needs of them, changed at random.
+
+        Args:
+            batch: `batch_keys` of B examples.
+            keys: a random key for each example, [B].
+        """
+
+    @abc.abstractmethod
+    def generate(self, params: Params, scene: SceneT, step: jax.Array) -> GeneratedT:
+        """Generates the images of a scene as in training.
+
+        Args:
+            params: of the generator's player.
+            scene: from `scene`.
+            step: optimization steps done, int32 scalar.
+        """
+
+    @abc.abstractmethod
+    def judged(self, scene: SceneT, generated: GeneratedT) -> Judged:
+        """Which images the discriminators judge, under which condition."""
+
+    @abc.abstractmethod
+    def terms(
+        self,
+        scene: SceneT,
+        generated: GeneratedT,
+        real_scores: DiscriminatorOutput,
+        fake_scores: DiscriminatorOutput,
+        frozen_params: Params,
+    ) -> tuple[Scalars, Scalars]:
+        """The generator's loss.
+
+        Returns:
+            Its weighted terms by name, whose sum is minimized, and what else is logged.
+        """
+
+    @abc.abstractmethod
+    def controls(self, step: int) -> dict[str, Any]:
+        """The arguments of `translate` with which a generator of this step works as trained."""
+
+    @abc.abstractmethod
+    def translate(
+        self, params: Params, label: jax.Array, edge_image: jax.Array, **controls: Any
+    ) -> dict[str, jax.Array]:
+        """Translates frames as in use.
+
+        Args:
+            params: of the generator's player.
+            label: uint8 [B, H, W, 1], class ids.
+            edge_image: uint8 RGB [B, H, W, 3], the CG or real frame that guides the generator.
+            **controls: what a user may vary; the method's own.
+
+        Returns:
+            `image`, float32 [B, H, W, 3] in [-1, 1]; `picture`, the same in uint8 (a quarter of
+            the bytes to fetch: what sampling writes and evaluation scores); and the method's own.
+        """
+
+    @abc.abstractmethod
+    def maps(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What a preview shows between a frame and its translation.
+
+        Args:
+            outputs: of `translate`.
+
+        Returns:
+            Maps [B, H, W, 1] in [0, 1] by their captions.
+        """

@@ -1,0 +1,67 @@
+"""From stored frames to the random changes of them that all methods train on, on the device."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from sflow_jax.methods.base import Batch
+from sflow_jax.ops import augment
+from sflow_jax.ops.pixels import to_float
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """Frames as independent pictures: N = B * T of them, those of an example side by side.
+
+    Attributes:
+        image: real images in [-1, 1], float32 [N, H, W, 3].
+        label: class ids, uint8 [N, H, W, 1].
+        flow: from the first frame of each pair to its second, float32 [B, H, W, 2], pixels, x
+            first; None for single frames.
+    """
+
+    image: jax.Array
+    label: jax.Array
+    flow: jax.Array | None = None
+
+
+def keys_per_frame(keys: jax.Array, num_frames: int, num_uses: int) -> list[jax.Array]:
+    """Keys for several uses, each [B * num_frames], from one key per example, [B].
+
+    The frames of an example share theirs and so change in the same way: what is left to be told
+    apart is the motion between them.
+    """
+    keys = jax.vmap(lambda key: jax.random.split(key, num_uses))(keys)
+    keys = keys[jnp.arange(len(keys)).repeat(num_frames)]
+    return [keys[:, use] for use in range(num_uses)]
+
+
+def augmented_frames(
+    batch: Batch, flip_keys: jax.Array, zoom_keys: jax.Array, config: ml_collections.ConfigDict
+) -> Frames:
+    """Unpacks, zooms and mirrors stored frames.
+
+    Args:
+        batch: `image` uint8 [B, T, H, W, 3], `label` uint8 [B, T, H, W, 1] and, for T = 2, `flow`
+            [B, H, W, 2].
+        flip_keys: from `keys_per_frame`.
+        zoom_keys: likewise.
+        config: the whole config.
+    """
+    num_frames = batch["image"].shape[1]
+    image = to_float(batch["image"].reshape(-1, *batch["image"].shape[2:]))
+    label = batch["label"].reshape(-1, *batch["label"].shape[2:])
+    flow = batch["flow"].astype(jnp.float32) if num_frames == 2 else None
+    if config.train.zoom:
+        zoom = augment.random_zooms(zoom_keys, config.train.zoom)
+        image, label = augment.zoom_image(image, zoom), augment.zoom_labels(label, zoom)
+        if flow is not None:
+            flow = augment.zoom_flow(flow, jax.tree.map(lambda x: x[::num_frames], zoom))
+    if config.train.flip:
+        flips = augment.random_flips(flip_keys)
+        image, label = (augment.flip_horizontally(x, flips) for x in (image, label))
+        if flow is not None:
+            flow = augment.flip_flow(flow, flips[::num_frames])
+    return Frames(image, label, flow)

@@ -1,0 +1,93 @@
+"""The paper's method: one generator, used as it was trained."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import streets
+from sflow_jax.methods import create_method
+from sflow_jax.runs.schedule import Schedule
+from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
+from tests.stub_networks import stub_method
+
+NUM_CLASSES = 3
+SCHEDULE = Schedule(
+    1, laplacian_steps=2, ramp_steps=4, constant_steps=10, decay_steps=20, num_steps=20
+)
+
+
+def make_config(**changes):
+    config = streets.get_test_config()
+    config.edges.threshold = EDGE_THRESHOLD
+    config.edges.quantile = None
+    config.train.flip = False
+    # DNED sees in training what it sees in use.
+    for option in ("threshold_jitter", "dropout", "blur"):
+        config.dned[option] = 0.0
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.mark.parametrize("make", [stub_method, create_method])
+@pytest.mark.parametrize("step", [0, 3, 8])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"loss.side_weights": (1.0, 0.0, 0.0, 2.0, 0.0, 0.5), "dned.stop_gradient": True},
+        {"generator.edges": "laplacian"},
+        {"generator.edges": "none"},
+        {"dned.input": "gray"},
+        {"dned.input": "rgb"},
+    ],
+)
+def test_a_translation_is_the_fake_of_a_train_step_to_the_bit(make, step, changes):
+    """Of the same frame, for the same edges: the generator is used as it was trained."""
+    if make is create_method and (step != 3 or changes):
+        pytest.skip("the real networks once")
+    config = make_config(**changes)
+    method = make(config, NUM_CLASSES, SCHEDULE)
+    params = random_state(method, config, SCHEDULE).params
+    batch = random_batch((16, 24), 2, NUM_CLASSES)
+    scene = method.scene(batch, jax.random.split(jax.random.key(0)))
+    generated = method.generate(params, scene, step)
+    frames = batch["label"][:, 0], batch["image"][:, 0]
+    translated = method.translate(params, *frames, **method.controls(step))
+    np.testing.assert_array_equal(translated["image"], generated.image)
+    np.testing.assert_array_equal(translated["edge_map"], generated.edge_map)
+    np.testing.assert_array_equal(translated["side_outputs"], generated.side_outputs)
+    assert np.std(generated.image) > 0.01
+
+
+def test_ensemble_weights_and_share_change_the_translation():
+    config = make_config()
+    method = stub_method(config, NUM_CLASSES, SCHEDULE)
+    params = random_state(method, config, SCHEDULE).params
+    batch = random_batch((16, 24), 2, NUM_CLASSES)
+    label, image = batch["label"][:, 0], batch["image"][:, 0]
+
+    def edges(**controls):
+        return method.translate(params, label, image, **controls)["edge_map"]
+
+    laplacian = method.translate(params, label, image)["laplacian"]
+    first = np.eye(6, dtype=np.float32)[0]
+    np.testing.assert_array_equal(edges(share=0.0), laplacian)
+    np.testing.assert_array_equal(edges(share=1.0), edges())
+    assert np.abs(edges(weights=first) - edges()).max() > 0.01
+    both = np.stack([first, np.ones(6, np.float32)])
+    np.testing.assert_allclose(edges(weights=both)[0], edges(weights=first)[0], atol=1e-6)
+    np.testing.assert_allclose(edges(weights=both)[1], edges()[1], atol=1e-6)
+
+
+def test_previews_show_laplacian_sides_and_what_the_generator_sees():
+    config = make_config()
+    method = stub_method(config, NUM_CLASSES, SCHEDULE)
+    params = random_state(method, config, SCHEDULE).params
+    batch = random_batch((16, 24), 2, NUM_CLASSES)
+    outputs = method.translate(params, batch["label"][:, 0], batch["image"][:, 0])
+    maps = method.maps(outputs)
+    sides = ["d1", "d2", "d3", "d4", "d5", "fusion"]
+    assert list(maps) == ["Laplacian", *sides, "edges into G"]
+    np.testing.assert_array_equal(maps["edges into G"], outputs["edge_map"])
+    mean = np.mean([maps[name] for name in sides], 0)
+    np.testing.assert_allclose(mean, outputs["edge_map"], atol=1e-6)
