@@ -17,7 +17,7 @@ from sflow_jax.ops.laplacian import laplacian_edges
 from sflow_jax.ops.pixels import to_float, to_uint8
 from sflow_jax.training.checkpoints import restore_parts
 from sflow_jax.training.run_record import RunRecord
-from sflow_jax.training.scene import dned_input, generator_condition
+from sflow_jax.training.scene import dned_input, generator_inputs
 from sflow_jax.training.state import Networks, Params, create_networks, init_params
 
 Translate = Callable[..., dict[str, jax.Array]]
@@ -167,8 +167,8 @@ def make_translate(networks: Networks, config: ml_collections.ConfigDict) -> Tra
             weights = jnp.asarray(config.loss.side_weights) if weights is None else weights
             edge_map = share * combine(side_outputs, weights) + (1 - share) * laplacian
         label_map = jax.nn.one_hot(label[..., 0], networks.num_classes)
-        condition = generator_condition(label_map, edge_map, config)
-        generated = networks.generator.apply(params["generator"], condition)
+        inputs = generator_inputs(label_map, edge_map, config)
+        generated = networks.generator.apply(params["generator"], *inputs)
         return {
             "image": generated,
             "picture": to_uint8(generated),

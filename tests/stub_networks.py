@@ -11,10 +11,12 @@ from sflow_jax.training.state import Networks
 
 
 class StubGenerator(nn.Module):
-    """Sees each pixel of its condition and the one above."""
+    """Sees each pixel of its maps and the one above."""
 
     @nn.compact
-    def __call__(self, condition):
+    def __call__(self, label_map, edge_map=None):
+        maps = [label_map] if edge_map is None else [label_map, edge_map]
+        condition = jnp.concatenate(maps, -1)
         return jnp.tanh(nn.Conv(3, (2, 1), name="conv")(condition).astype(jnp.float32))
 
 

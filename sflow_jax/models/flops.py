@@ -1,6 +1,6 @@
 """Floating-point operations of networks, counted layer by layer from the layers' shapes.
 
-XLA's own count is of what it compiled: on a CPU of the forms in `models.convolution`, and always
+XLA's own count is of what it compiled: on a CPU of the forms in `ops.fast_convolution`, and always
 with norms and losses. This one is of the networks as they are drawn on paper, so that it is the
 same on every platform and for every implementation that is compared.
 """

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from sflow_jax.ops import arguments
+
 
 @jax.custom_vjp
 def read(image: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -17,6 +19,10 @@ def read(image: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
         [B, h, w, C], with reverse-mode gradients in all three. (JAX's own gradient is the same
         numbers, but XLA computes its pieces anew for every corner: five times slower on a CPU.)
     """
+    arguments.check("image", image, "B H W C", "float")
+    for name, positions in (("x", x), ("y", y)):
+        arguments.check(name, positions, "B h w", "float")
+    arguments.check_equal_shapes(x=x, y=y)
     corners, x_share, y_share = _corners(image, x, y)
     upper_left, upper_right, lower_left, lower_right = _values(image, corners)
     upper = (1 - x_share) * upper_left + x_share * upper_right

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.sparse import csr_array
 
-from sflow_jax.ops import banded, bilinear
+from sflow_jax.ops import arguments, banded, bilinear
 
 _SMALLEST_SIDE = 32  # pixels; levels that would be smaller are left out
 _BORDER_WEIGHTS = (0.14, 0.14, 0.4472, 0.4472, 0.4472)  # of the pixels next to the border
@@ -67,9 +67,9 @@ def farneback(
         in `next`, in pixels, x first.
 
     Raises:
-        ValueError: for images that are not gray, differ in shape or are empty, and for parameters
-            that OpenCV does not take either. Nor is a window of 1 taken, with which OpenCV reads
-            past its sums.
+        TypeError: the images are not of a float type.
+        ValueError: the images are not gray, differ in shape or are empty; or a parameter is one
+            that OpenCV refuses too, or a window of 1, with which OpenCV reads past its sums.
     """
     _check(prev, next, pyr_scale, levels, winsize, iterations, poly_n)
     dtype = jnp.promote_types(jnp.float32, prev.dtype)
@@ -108,9 +108,11 @@ def _check(
     iterations: int,
     poly_n: int,
 ) -> None:
-    if prev.ndim != 4 or prev.shape[-1] != 1 or prev.shape != next.shape or not prev.size:
-        found = f"{prev.shape} and {next.shape}"
-        raise ValueError(f"two gray images of one shape [B, H, W, 1] expected, found {found}")
+    arguments.check("prev", prev, "B H W 1", "float")
+    arguments.check("next", next, "B H W 1", "float")
+    arguments.check_equal_shapes(prev=prev, next=next)
+    if not prev.size:
+        raise ValueError(f"prev: found {list(prev.shape)}, expected at least one pixel")
     if not 0 < pyr_scale < 1:
         raise ValueError(f"pyr_scale must be between 0 and 1, not {pyr_scale}")
     given = {"levels": levels, "winsize": winsize, "iterations": iterations, "poly_n": poly_n}

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from sflow_jax.ops import bilinear
+from sflow_jax.ops import arguments, bilinear
 
 # Sundaram, Brox and Keutzer, "Dense point trajectories by GPU-accelerated large displacement
 # optical flow" (ECCV 2010), the check that Ruder et al. and Lai et al. use too.
@@ -22,6 +22,8 @@ def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
     Returns:
         float32 [B, H, W, C] (float64 if either is), with reverse-mode gradients in both.
     """
+    arguments.check("image", image, "B H W C", "number")
+    arguments.check("flow", flow, "B H W 2", "float")
     height, width = flow.shape[1:3]
     # bfloat16 would not even hold the numbers of the columns.
     dtype = jnp.promote_types(jnp.float32, jnp.promote_types(image.dtype, flow.dtype))
@@ -32,6 +34,7 @@ def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
 
 def stays_inside(flow: jax.Array) -> jax.Array:
     """Whether p + flow(p) is inside the image: bool [B, H, W, 1] for flow [B, H, W, 2]."""
+    arguments.check("flow", flow, "B H W 2", "float")
     height, width = flow.shape[1:3]
     x, y = _targets(flow.astype(jnp.promote_types(jnp.float32, flow.dtype)))
     return ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1))[..., None]
@@ -54,6 +57,8 @@ def consistency_mask(forward: jax.Array, backward: jax.Array) -> jax.Array:
         float32 [B, H, W, 1] over frame 0: 1 where |f + b(p + f)|^2 < 0.01 (|f|^2 + |b|^2) + 0.5 and
         p + f is inside the image, else 0.
     """
+    arguments.check("forward", forward, "B H W 2", "float")
+    arguments.check("backward", backward, "B H W 2", "float")
     forward = forward.astype(jnp.promote_types(jnp.float32, forward.dtype))
     back = warp(backward, forward)
 

@@ -54,12 +54,12 @@ def network_flops(
 ) -> dict[str, int]:
     """Counts one forward pass of each network for one image of `size`, height and width."""
     key = jax.random.key(0)
-    sees_edges = config.generator.edges != "none"
-    condition = _images(size, networks.num_classes + sees_edges)
+    label_map = _images(size, networks.num_classes)
+    edge_map = None if config.generator.edges == "none" else _images(size, 1)
     seen = _images(size, networks.num_classes + config.discriminator.sees_edges)
     dned_input = _images(size, 3 if config.dned.input == "rgb" else 1)
     return {
-        "generator": forward_flops(networks.generator.init, key, condition),
+        "generator": forward_flops(networks.generator.init, key, label_map, edge_map),
         "DNED": forward_flops(networks.dned.init, key, dned_input),
         "discriminators": forward_flops(networks.discriminator.init, key, seen, _images(size, 3)),
     }

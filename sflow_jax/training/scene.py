@@ -108,10 +108,8 @@ def prepare_scene(
     return Scene(label_map, image, edge_map, seen, flow)
 
 
-def generator_condition(
+def generator_inputs(
     label_map: jax.Array, edge_map: jax.Array, config: ml_collections.ConfigDict
-) -> jax.Array:
-    """`(s, e)`: label map and edge map as the generator's one input, or the labels alone."""
-    if config.generator.edges == "none":
-        return label_map
-    return jnp.concatenate([label_map, edge_map], -1)
+) -> tuple[jax.Array, jax.Array | None]:
+    """`(s, e)`, or `(s, None)` for a generator that sees labels only."""
+    return label_map, None if config.generator.edges == "none" else edge_map

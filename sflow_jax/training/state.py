@@ -24,7 +24,8 @@ class Networks:
     """The three networks of eq. 7, without parameters.
 
     Attributes:
-        generator: G(s, e), condition [B, H, W, C] to images [B, H, W, 3].
+        generator: G(s, e), label map [B, H, W, C] and edge map [B, H, W, 1] (or None) to images
+            [B, H, W, 3].
         dned: the edge detector; `generator.edges = 'dned'` only decides what the generator sees.
         discriminator: D_k(s, x).
         num_classes: channels of the one-hot label map.
@@ -72,7 +73,6 @@ def create_networks(config: ml_collections.ConfigDict, num_classes: int) -> Netw
         "num_blocks": generator.num_blocks,
         "dtype": dtype,
         "remat": generator.get("remat", False),  # runs may be older than this option
-        "num_labels": 0 if generator.edges == "none" else num_classes,
     }
     return Networks(
         generator=LocalEnhancer(num_local_blocks=generator.num_local_blocks, **sizes)
@@ -106,12 +106,13 @@ def init_params(networks: Networks, config: ml_collections.ConfigDict) -> tuple[
     keys = jax.random.split(jax.random.key(config.seed), 3)
     label_map = jnp.zeros((*size, networks.num_classes))
     edge_map = jnp.zeros((*size, 1))
-    with_edges = jnp.concatenate([label_map, edge_map], -1)
-    generator_input = label_map if config.generator.edges == "none" else with_edges
-    seen = with_edges if config.discriminator.sees_edges else label_map
+    generator_edges = None if config.generator.edges == "none" else edge_map
+    seen = label_map
+    if config.discriminator.sees_edges:
+        seen = jnp.concatenate([label_map, edge_map], -1)
     dned_input = jnp.zeros((*size, 3 if config.dned.input == "rgb" else 1))
     params = {
-        "generator": networks.generator.init(keys[0], generator_input),
+        "generator": networks.generator.init(keys[0], label_map, generator_edges),
         "dned": networks.dned.init(keys[1], dned_input),
     }
     return params, networks.discriminator.init(keys[2], seen, jnp.zeros((*size, 3)))

@@ -15,7 +15,7 @@ from sflow_jax.models.dned import combine
 from sflow_jax.ops import augment
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.training.initialize import starts_from_run
-from sflow_jax.training.scene import Batch, Scene, generator_condition, prepare_scene
+from sflow_jax.training.scene import Batch, Scene, generator_inputs, prepare_scene
 from sflow_jax.training.schedule import Schedule
 from sflow_jax.training.state import Networks, Params, TrainState, create_optimizers
 from sflow_jax.training.video import flow_terms
@@ -123,8 +123,8 @@ def forward_generator(
         if config.dned.stop_gradient:
             drawn = jax.lax.stop_gradient(drawn)
         edge_map = dned_share * drawn + (1 - dned_share) * scene.edge_map
-    condition = generator_condition(scene.label_map, edge_map, config)
-    return networks.generator.apply(params["generator"], condition), side_outputs, edge_map
+    inputs = generator_inputs(scene.label_map, edge_map, config)
+    return networks.generator.apply(params["generator"], *inputs), side_outputs, edge_map
 
 
 def make_discriminator_objective(

@@ -8,7 +8,7 @@ from sflow_jax.ops import augment
 from sflow_jax.ops.laplacian import laplacian_edges, to_gray
 from sflow_jax.ops.pixels import to_float
 from sflow_jax.ops.warp import stays_inside, warp
-from sflow_jax.training.scene import generator_condition, prepare_scene
+from sflow_jax.training.scene import generator_inputs, prepare_scene
 from tests.fast_jit import fast_jit
 from tests.random_weights import EDGE_THRESHOLD, random_batch
 
@@ -120,18 +120,17 @@ def test_dned_may_see_the_image_instead(batch, kind):
     np.testing.assert_allclose(scene["dned_input"], expected, atol=1e-6)
 
 
-def test_the_condition_is_the_label_map_with_the_edges_unless_they_are_off():
+def test_the_generator_sees_the_label_map_with_the_edges_unless_they_are_off():
     label_map, edge_map = np.ones((1, 4, 4, 3)), np.full((1, 4, 4, 1), 0.5)
     for edges in ("dned", "laplacian"):
-        condition = generator_condition(
-            label_map, edge_map, make_config(**{"generator.edges": edges})
-        )
-        np.testing.assert_array_equal(condition[..., :3], label_map)
-        np.testing.assert_array_equal(condition[..., 3:], edge_map)
-    labels_only = generator_condition(
-        label_map, edge_map, make_config(**{"generator.edges": "none"})
-    )
+        config = make_config(**{"generator.edges": edges})
+        inputs = generator_inputs(label_map, edge_map, config)
+        np.testing.assert_array_equal(inputs[0], label_map)
+        np.testing.assert_array_equal(inputs[1], edge_map)
+    config = make_config(**{"generator.edges": "none"})
+    labels_only, no_edges = generator_inputs(label_map, edge_map, config)
     np.testing.assert_array_equal(labels_only, label_map)
+    assert no_edges is None
 
 
 def test_flow_leads_from_frame_to_frame_after_every_random_change():

@@ -56,14 +56,14 @@ def test_sizes_and_types_come_from_the_config():
         }
     )
     half = jnp.dtype("bfloat16")
-    assert networks.generator == LocalEnhancer(4, 4, 2, 1, half, num_labels=networks.num_classes)
+    assert networks.generator == LocalEnhancer(4, 4, 2, 1, half)
     discriminator = networks.discriminator
     sizes = (discriminator.num_scales, discriminator.width, discriminator.num_layers)
     assert sizes == (2, 4, 4)
     assert discriminator.dtype == networks.dned.dtype == half
     assert networks.dned.width == 3
     single = jnp.dtype("float32")
-    assert shapes_of()[0].generator == GlobalGenerator(4, 2, 1, single, num_labels=5)
+    assert shapes_of()[0].generator == GlobalGenerator(4, 2, 1, single)
     labels_only = shapes_of(**{"generator.edges": "none"})[0].generator
     assert labels_only == GlobalGenerator(4, 2, 1, single)
 
