@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 _KINDS = {
-    "float": jnp.floating,
-    "uint8": np.uint8,
-    "integer": jnp.integer,
-    "bool": np.bool_,
-    "number": jnp.number,
-    "key": jax.dtypes.prng_key,
+    "float": (jnp.floating,),
+    "uint8": (np.uint8,),
+    "integer": (jnp.integer,),
+    "real": (jnp.floating, jnp.integer),
+    "bool": (np.bool_,),
+    "key": (jax.dtypes.prng_key,),
 }
 
 
@@ -22,7 +22,8 @@ def check(name: str, array: jax.Array, shape: str | None, kind: str) -> None:
         array: what was given for it.
         shape: its axes, such as 'B H W 3': a number is the size that the axis must have, anything
             else an axis of any size. None accepts every shape.
-        kind: 'float', 'uint8', 'integer', 'bool', 'number' (of any type but bool) or 'key' (of `jax.random`).
+        kind: 'float', 'uint8', 'integer', 'real' (a float or an integer), 'bool' or 'key' (a random
+            key of `jax.random.key`).
 
     Raises:
         TypeError: it is no array, or of another type.
@@ -32,7 +33,7 @@ def check(name: str, array: jax.Array, shape: str | None, kind: str) -> None:
     if not (hasattr(array, "shape") and hasattr(array, "dtype")):
         raise TypeError(f"{name}: found a {type(array).__name__}, expected an array {expected}")
     found = f"{array.dtype} [{', '.join(map(str, array.shape))}]"
-    if not jnp.issubdtype(array.dtype, _KINDS[kind]):
+    if not any(jnp.issubdtype(array.dtype, scalar) for scalar in _KINDS[kind]):
         raise TypeError(f"{name}: found {found}, expected {expected}")
     if shape is not None and not _fits(array.shape, shape.split()):
         raise ValueError(f"{name}: found {found}, expected {expected}")

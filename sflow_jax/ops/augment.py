@@ -37,7 +37,7 @@ def random_flips(keys: jax.Array) -> jax.Array:
 
 def flip_horizontally(x: jax.Array, flips: jax.Array) -> jax.Array:
     """Mirrors those examples of [B, H, W, C] for which `flips` [B] is true."""
-    arguments.check("x", x, "B H W C", "number")
+    arguments.check("x", x, "B H W C", "real")
     arguments.check("flips", flips, "B", "bool")
     return jnp.where(flips[:, None, None, None], x[:, :, ::-1], x)
 

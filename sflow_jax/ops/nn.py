@@ -132,7 +132,7 @@ def _pixels_in_windows(side: int) -> np.ndarray:
 
 def reflect_pad(x: jax.Array, size: int) -> jax.Array:
     """Pads the height and width of [B, H, W, C] by `size` on each side, the border not repeated."""
-    arguments.check("x", x, "B H W C", "number")
+    arguments.check("x", x, "B H W C", "real")
     if forms.is_plain() or forms.on_cpu():
         return jnp.pad(x, ((0, 0), (size, size), (size, size), (0, 0)), mode="reflect")
     return _reflect(_reflect(x, size, 1), size, 2)
@@ -162,7 +162,7 @@ def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
     reflect after the network has divided them by it. Crop the network's output back with
     `output[:, :H, :W]`.
     """
-    arguments.check("x", x, "B H W C", "number")
+    arguments.check("x", x, "B H W C", "real")
     bottom, right = (max(-side % multiple, 2 * multiple - side) for side in x.shape[1:3])
     if not (bottom or right):
         return x  # the gradient of a border of no pixels costs passes over the image

@@ -22,7 +22,7 @@ def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
     Returns:
         float32 [B, H, W, C] (float64 if either is), with reverse-mode gradients in both.
     """
-    arguments.check("image", image, "B H W C", "number")
+    arguments.check("image", image, "B H W C", "real")
     arguments.check("flow", flow, "B H W 2", "float")
     height, width = flow.shape[1:3]
     # bfloat16 would not even hold the numbers of the columns.
