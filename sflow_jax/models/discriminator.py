@@ -1,4 +1,4 @@
-"""PatchGAN discriminators at one or several scales, with all their features.
+"""PatchGAN discriminators at one or several scales, which also return their features.
 
 Reference: `MultiscaleDiscriminator` and `NLayerDiscriminator` in NVIDIA/pix2pixHD
 models/networks.py; the receptive field of the default is 70x70 pixels.

@@ -1,4 +1,4 @@
-"""DNED, the deep neural edge detector that re-draws an edge map as an ensemble of side outputs.
+"""DNED, the deep neural edge detector, which predicts edges as an ensemble of side outputs.
 
 Paper section 3.2. The topology is that of HED (Xie and Tu, "Holistically-Nested Edge Detection",
 2015): VGG16's five convolutional stages, a side output after each, and their fusion.
@@ -34,7 +34,7 @@ class DNED(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> list[jax.Array]:
-        """Draws edges.
+        """Predicts edges.
 
         Args:
             x: [B, H, W, C], the edge map (C = 1) or an image; H and W at least 16.
@@ -71,7 +71,7 @@ def _resize_bilinear(x: jax.Array, size: tuple[int, int]) -> jax.Array:
 
 
 def combine(side_outputs: Sequence[jax.Array], weights: jax.Array | None = None) -> jax.Array:
-    """Superimposes the side outputs: the edge map of one member of the ensemble.
+    """Averages the side outputs into one edge map, a member of the ensemble.
 
     Args:
         side_outputs: N logits [B, H, W, 1].

@@ -1,4 +1,4 @@
-"""Layers that the generator, the discriminators and their baselines share.
+"""Layers that several networks share.
 
 All tensors are [B, H, W, C]. Parameters and norm statistics stay float32; `dtype` is the type that
 the convolutions compute in. Where instance norm follows, they have no bias, unlike the reference's:

@@ -1,7 +1,7 @@
-"""Random changes to training examples, on the device and with one random key per example.
+"""Random augmentation of training examples, on the device.
 
-A key per example, not per batch, makes an update independent of how the batch is split over
-devices.
+Every example has a random key of its own, so that an update does not depend on how the batch is
+split over devices.
 """
 
 import flax.struct
@@ -14,7 +14,7 @@ _DROPOUT_CELL = 4  # pixels; edges vanish in pieces, as they do between a CG and
 
 
 def example_keys(key: jax.Array, batch_size: int, axis_name: str | None) -> jax.Array:
-    """One key for each example of the global batch.
+    """Derives one random key for each example on this device.
 
     Args:
         key: the key of this step, the same on every device.
@@ -52,11 +52,12 @@ def flip_flow(flow: jax.Array, flips: jax.Array) -> jax.Array:
 
 @flax.struct.dataclass
 class Zoom:
-    """Which part of each example fills the picture after cropping and resizing it.
+    """A crop of each example, which is resized to the size of the whole.
 
     Attributes:
-        factor: at least 1, [B].
-        offset: row and column of the part's corner as shares of the room that is left, [B, 2].
+        factor: by which the crop is enlarged, at least 1, [B].
+        offset: row and column of the crop's upper left corner, [B, 2]; 0 puts the crop at the
+            top or left, 1 at the bottom or right.
     """
 
     factor: jax.Array
@@ -105,7 +106,7 @@ def _source_positions(image: jax.Array, zoom: Zoom) -> tuple[jax.Array, jax.Arra
 
 
 def _interpolate(x: jax.Array, positions: jax.Array, axis: int) -> jax.Array:
-    """Reads [H, W, C] linearly at positions along an axis."""
+    """Interpolates [H, W, C] linearly at positions along an axis."""
     below = jnp.floor(positions).astype(jnp.int32)
     above = jnp.minimum(below + 1, x.shape[axis] - 1)
     share = jnp.expand_dims(positions - below, (1 - axis, 2))

@@ -1,21 +1,21 @@
-"""2-D convolutions and their gradients in the forms that XLA makes fast code of, by platform.
+"""Fast forms of 2-D convolutions and their gradients, chosen by platform and by size.
 
 `ops.convolution` decides where they are used. They are equal to `jax.lax.conv_general_dilated` and
 its gradients but for the order of summation. What XLA's own forms cost is in docs/performance.md;
 in short (jaxlib 0.10):
 
-- without padding, a CPU hands a convolution to a library that is up to 30 times slower than XLA's
-  usual code: one more column, which is cut off again, keeps it from doing so;
+- on a CPU XLA hands a convolution without padding to a library that is up to 30 times slower than
+  its usual code: padding one column, which is cut off again, prevents that;
 - the kernel gradient of a layer whose output is larger than its input, as PatchGAN's 4x4 ones of
-  stride 1, becomes a convolution with a kernel of the image's size, on a CPU that of every padded
-  layer: padding first avoids that;
-- on a CPU the kernel gradient of a large image moves all of it through memory several times: in
-  blocks of a few rows it is a product of matrices that fit into the cache;
-- on a CPU the kernel gradient computes vectors of output features: a layer with few of them takes
-  the input's channels for that;
-- on a CPU the input gradient of stride 2 multiplies by as many zeros as pixels: see `_subpixel`;
-- on a CPU the input gradient of a layer with few pixels is bound by turning its kernel round in
-  memory: a product of matrices takes the kernel as it lies.
+  stride 1, becomes a convolution with a kernel of the image's size (on a CPU the gradient of every
+  padded layer does): padding the input beforehand avoids that;
+- on a CPU the kernel gradient of a large image reads all of it from memory several times: computed
+  in blocks of a few rows it is a product of matrices that fit into the cache;
+- on a CPU the kernel gradient is vectorized over the output features: for a layer with few of them
+  it is computed with input and output swapped, over the input's channels;
+- on a CPU the input gradient of stride 2 multiplies mostly zeros: see `_subpixel`;
+- on a CPU the input gradient of a layer with few pixels spends its time on transposing the kernel
+  in memory: a product of matrices takes the kernel as it is stored.
 
 All images are [B, H, W, C], all kernels [kh, kw, C, O].
 """
@@ -168,7 +168,7 @@ def _is_deep(output: jax.Array, kernel_shape: tuple[int, ...]) -> bool:
 def _patches(
     x: jax.Array, kernel_size: tuple[int, int], stride: int, padding: Padding
 ) -> jax.Array:
-    """What each output pixel sees, [B * h * w, kh * kw * C], in the kernel's order."""
+    """The input patch of each output pixel, [B * h * w, kh * kw * C], in the kernel's order."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     rows, columns = (
         (side - length) // stride * stride + 1
@@ -186,7 +186,7 @@ def _patches(
 def _input_gradient_by_patches(
     cotangent: jax.Array, kernel: jax.Array, stride: int, padding: Padding, size: tuple[int, int]
 ) -> jax.Array:
-    """The input gradient as a product with the kernel as it lies in memory, and sums of pixels."""
+    """The input gradient as a product with the kernel as it is stored, and sums of patches."""
     height, width, channels, features = kernel.shape
     x = jax.ShapeDtypeStruct((cotangent.shape[0], *size, channels), cotangent.dtype)
     to_patches = cotangent.reshape(-1, features) @ kernel.reshape(-1, features).T

@@ -1,12 +1,13 @@
 """The form in which an operator is computed: XLA's plain one, or one that is fast on this platform.
 
-Both give the same values and gradients but for rounding. The plain forms are the operators as
-textbooks define them, in ordinary operations of JAX without gradients of their own. They are meant
-for reading, for debugging, and for exporters, which do not know the tricks of the fast forms. The
-environment variable `SFLOW_PLAIN_OPS=1` or the context manager `plain_forms` asks for them.
+The operators of `ops.convolution` and `ops.nn` have both forms, which give the same values and
+gradients but for rounding. The plain forms are the textbook's definitions in ordinary operations of
+JAX, with the gradients that JAX derives. They serve reading, debugging, forward-mode derivatives,
+and exporters, which do not know the custom gradients of the fast forms. The environment variable
+`SFLOW_PLAIN_OPS=1` or the context manager `plain_forms` asks for them.
 
-The form is chosen when a function is traced. What `jax.jit` has already traced keeps its form, so
-jit anew under the switch, or set the variable before the program starts.
+The form is chosen when a function is traced. What `jax.jit` has already traced keeps its form: set
+the variable before the program starts, or jit the function anew within `plain_forms`.
 """
 
 import contextlib

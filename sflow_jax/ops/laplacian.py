@@ -36,7 +36,7 @@ def laplacian_edges(
     quantile: float | None = None,
     threshold_scale: float | jax.Array = 1.0,
 ) -> jax.Array:
-    """Extracts the skeleton of images (paper section 3.2).
+    """Extracts the edge map (the skeleton) of images, paper section 3.2.
 
     Args:
         images: float RGB [B, H, W, 3] in [-1, 1].

@@ -35,13 +35,13 @@ def _plain_norm(x: jax.Array, epsilon: float) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _fast_norm(x: jax.Array, epsilon: float) -> jax.Array:
-    """Two passes over memory, and two for the gradient, which keeps `x` in its own type."""
+    """The norm in two passes over memory, with a gradient in two more, which keeps only `x`."""
     return _norm_forward(x, epsilon)[0]
 
 
 def _norm_forward(x: jax.Array, epsilon: float) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    # Both moments in one pass. Where the mean is large they would cancel out, so that about the
-    # mean, that of a few pixels, is taken off before.
+    # Both moments take one pass. They would cancel out where the mean is large, so an estimate of
+    # the mean, from a few pixels, is subtracted first.
     rows, columns = (max(1, side // 8) for side in x.shape[1:3])
     offset = x[:, ::rows, ::columns].astype(jnp.float32).mean((1, 2), keepdims=True)
     values = x.astype(jnp.float32) - offset
@@ -74,9 +74,9 @@ def relu(x: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _fast_relu(x: jax.Array) -> jax.Array:
-    """Its gradient, in reverse mode only, looks at the result instead of the input.
+    """A ReLU whose gradient, in reverse mode only, is computed from its result, not its input.
 
-    The input need not be kept then, and a GPU's library computes both with the convolution.
+    So the input need not be kept, and a GPU's library fuses the ReLU into the convolution.
     """
     return jnp.maximum(x, 0)
 
@@ -95,7 +95,7 @@ _fast_relu.defvjp(_relu_forward, _relu_backward)
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """Halves float [B, H, W, C] by the largest of 2x2 pixels; an odd last row or column is dropped.
+    """Max pooling of float [B, H, W, C] with a 2x2 window and stride 2, without padding.
 
     Of equal pixels the first one, row by row, gets the gradient, as in PyTorch.
     """
@@ -110,12 +110,15 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
 
 
 def _first_largest(first: jax.Array, second: jax.Array) -> jax.Array:
-    # What is not a number is the largest, wherever it stands.
+    # A NaN is the result, whichever of the two it is, as in PyTorch.
     return jnp.where((second > first) | (second != second), second, first)
 
 
 def average_pool_3x3(x: jax.Array) -> jax.Array:
-    """Halves float [B, H, W, C] by 3x3 averages at stride 2, which do not count the padding."""
+    """Average pooling of float [B, H, W, C] with a 3x3 window, stride 2 and padding 1.
+
+    The padding is not counted in the averages.
+    """
     arguments.check("x", x, "B H W C", "float")
     # Not `flax.linen.avg_pool`, whose counts XLA takes seconds to work out for large images.
     counts = np.multiply.outer(*(_pixels_in_windows(side) for side in x.shape[1:3]))
@@ -131,7 +134,10 @@ def _pixels_in_windows(side: int) -> np.ndarray:
 
 
 def reflect_pad(x: jax.Array, size: int) -> jax.Array:
-    """Pads the height and width of [B, H, W, C] by `size` on each side, the border not repeated."""
+    """Reflection padding of [B, H, W, C] by `size` pixels on all four sides.
+
+    The pixels at the border are not repeated, as in `torch.nn.ReflectionPad2d`.
+    """
     arguments.check("x", x, "B H W C", "real")
     if forms.is_plain() or forms.on_cpu():
         return jnp.pad(x, ((0, 0), (size, size), (size, size), (0, 0)), mode="reflect")
@@ -156,11 +162,11 @@ def _place(x: jax.Array, start: int, length: int, axis: int) -> jax.Array:
 
 
 def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
-    """Repeats the last row and column of [B, H, W, C] until both sides are multiples.
+    """Pads [B, H, W, C] at the bottom and right until `multiple` divides both sides.
 
-    The sides become at least twice `multiple`, so that reflection padding still has a pixel to
-    reflect after the network has divided them by it. Crop the network's output back with
-    `output[:, :H, :W]`.
+    The last row and column are repeated. Both sides become at least twice `multiple`, so that
+    reflection padding still has a pixel to reflect after the network has divided them by it. Crop
+    the network's output back with `output[:, :H, :W]`.
     """
     arguments.check("x", x, "B H W C", "real")
     bottom, right = (max(-side % multiple, 2 * multiple - side) for side in x.shape[1:3])

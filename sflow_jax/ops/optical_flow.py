@@ -5,11 +5,12 @@ choices of `cv2.calcOpticalFlowFarneback` and its box window, whose numbers it r
 pixel both images are approximated by a quadratic polynomial; the displacement that carries the
 first's polynomials to the second's is averaged over a window, and refined from coarse to fine.
 
-Everything but the displacement is linear and separable: blur, shrinking, polynomial expansion and
-averaging, each with its border. Along one axis each is a banded matrix, computed in float64 when
-the operator is traced.
+Blur, shrinking, polynomial expansion and averaging, each with its treatment of the border, are
+linear and separable. Along one axis each is a banded matrix, which is computed in float64 when the
+operator is traced.
 
-Inside, what a pixel has several numbers of comes first: [N, B, H, W].
+Internally, arrays are [N, B, H, W], where N counts the values of each pixel: two for the flow, five
+for a polynomial.
 """
 
 import functools
@@ -53,13 +54,13 @@ def farneback(
     Args:
         prev: gray images in 0..255, float [B, H, W, 1], of any size.
         next: the following images, likewise.
-        pyr_scale: size of each level of the pyramid relative to the one below, less than 1.
-        levels: of the pyramid on top of the images themselves.
+        pyr_scale: size of each level of the pyramid relative to the one below, in (0, 1).
+        levels: number of pyramid levels above the images themselves.
         winsize: side of the averaging window in pixels; larger is smoother and more robust. Below
             11 the equations of some pixels of real frames are so ill-conditioned that OpenCV's
             rounding and ours lead to other displacements there; float64 differs as much.
-        iterations: at each level.
-        poly_n: half the side of the neighborhood that the polynomials approximate, in pixels.
+        iterations: number of iterations at each level.
+        poly_n: radius of the neighborhood that the polynomials approximate, in pixels.
         poly_sigma: standard deviation of its Gaussian weights, in pixels; 0 for 0.3 `poly_n`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Resizing and pooling of feature maps to any size, with PyTorch's coordinates."""
+"""Resizing and pooling of feature maps to any size, as PyTorch defines them."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from sflow_jax.ops import arguments
 
 
 def resize_align_corners(maps: jax.Array, height: int, width: int) -> jax.Array:
-    """Bilinear resize whose corner pixels stay the corner pixels.
+    """Bilinear resizing that maps corner pixels to corner pixels.
 
     PyTorch's `interpolate(mode='bilinear', align_corners=True)`; `jax.image.resize` cannot do it.
 

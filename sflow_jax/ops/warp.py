@@ -1,4 +1,4 @@
-"""Moves images along an optical flow, and finds where that is meaningful."""
+"""Warps images by an optical flow, and masks the pixels where the flow can be trusted."""
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,16 @@ _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE = 0.01, 0.5  # of squared pixels
 
 
 def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
-    """Reads an image at p + flow(p), bilinearly; beyond the border it is that of the border.
+    """Samples an image bilinearly at p + flow(p); positions outside are clamped to the border.
 
     With the flow from frame 0 to frame 1, `warp(frame_1, flow)` looks like frame 0.
 
     Args:
-        image: [B, H, W, C], of any type.
+        image: [B, H, W, C], integers or floats.
         flow: [B, H, W, 2], pixels, x first.
 
     Returns:
-        float32 [B, H, W, C] (float64 if either is), with reverse-mode gradients in both.
+        float32 [B, H, W, C] (float64 if either is), differentiable in both in reverse mode.
     """
     arguments.check("image", image, "B H W C", "real")
     arguments.check("flow", flow, "B H W 2", "float")
@@ -47,7 +47,7 @@ def _targets(flow: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def consistency_mask(forward: jax.Array, backward: jax.Array) -> jax.Array:
-    """Where a point is seen in both frames, judged by whether the flows lead back to it.
+    """The pixels of frame 0 that are visible in frame 1: those to which the flows lead back.
 
     Args:
         forward: from frame 0 to frame 1, [B, H, W, 2], pixels, x first.
