@@ -4,7 +4,7 @@
         [--dtype bfloat16] [--output DIR]
 
 The layers are those of S-Flow GAN's generator and discriminator at each size and width. `ours` is
-what `models.convolution` chooses on this platform, `XLA's own` a plain convolution (of the last
+what `ops.convolution` chooses on this platform, `XLA's own` a plain convolution (of the last
 doubling a plain transposed one) and its gradients as JAX derives them. With `--pytorch`, which
 needs PyTorch, the same runs there, in contiguous memory. All take turns. The limit is what a
 product of large matrices of that type reaches, measured before; the share of it is of ours.
@@ -21,11 +21,11 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import jax
 import jax.numpy as jnp
 import numpy as np
+from sflow_jax.training.utilization import matrix_limit
 
 from benchmarks import measure, steps
 from benchmarks import options as options_lib
-from sflow_jax.models import convolution
-from sflow_jax.training.utilization import matrix_limit
+from sflow_jax.ops import convolution
 
 OPERATIONS = ("forward", "input gradient", "kernel gradient")
 
@@ -55,9 +55,9 @@ class Layer:
     is_transposed: bool = False
 
     def apply_ours(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        """The layer in the forms of `models.convolution`; kernels are [kh, kw, C, O]."""
+        """The layer in the forms of `ops.convolution`; kernels are [kh, kw, C, O]."""
         if not self.is_transposed:
-            return convolution.convolve(x, kernel, self.stride, self._pads)
+            return convolution.convolve(x, kernel, (self.stride, self.stride), self._pads)
         size = (2 * self.size[0], 2 * self.size[1])
         kernel = kernel.transpose(0, 1, 3, 2)
         return convolution.convolve_transposed(x, kernel, self.stride, self._pads, size)

@@ -1,16 +1,18 @@
-"""PatchGAN discriminators at one or several scales, with all their features.
+"""PatchGAN discriminators at one or several scales, which also return their features.
 
 Reference: `MultiscaleDiscriminator` and `NLayerDiscriminator` in NVIDIA/pix2pixHD
 models/networks.py; the receptive field of the default is 70x70 pixels.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sflow_jax.models.layers import INITIALIZER, Conv, average_pool_3x3, instance_norm
+from sflow_jax.models.layers import INITIALIZER, Conv
+from sflow_jax.ops.nn import average_pool_3x3, instance_norm
 
 MAX_FEATURES = 512
 
@@ -39,21 +41,20 @@ class PatchDiscriminator(nn.Module):
             The features of each of the `num_layers + 2` layers; the last is the score of every
             patch, [B, h, w, 1], without an output nonlinearity.
         """
+        conv = functools.partial(Conv, dtype=self.dtype, kernel_init=INITIALIZER)
         features = []
         for layer in range(self.num_layers + 2):
             is_last = layer == self.num_layers + 1
             is_normed = layer > 0 and not is_last
-            conv = Conv(
+            conv_layer = conv(
                 1 if is_last else min(self.width * 2**layer, MAX_FEATURES),
                 (4, 4),
                 strides=2 if layer < self.num_layers else 1,
                 padding=2,
                 use_bias=not is_normed,
-                dtype=self.dtype,
-                kernel_init=INITIALIZER,
                 name=f"conv_{layer}",
             )
-            x = conv(x)
+            x = conv_layer(x)
             if is_normed:
                 x = instance_norm(x)
             if not is_last:
@@ -89,12 +90,12 @@ class MultiScaleDiscriminator(nn.Module):
             For every scale, full size first, the features of `PatchDiscriminator`.
         """
         x = jnp.concatenate([condition.astype(image.dtype), image], axis=-1)
+        discriminator = functools.partial(
+            PatchDiscriminator, self.width, self.num_layers, self.dtype
+        )
         outputs = []
         for scale in range(self.num_scales):
             if scale > 0:
                 x = average_pool_3x3(x)
-            discriminator = PatchDiscriminator(
-                self.width, self.num_layers, self.dtype, name=f"scale_{scale}"
-            )
-            outputs.append(discriminator(x))
+            outputs.append(discriminator(name=f"scale_{scale}")(x))
         return outputs

@@ -1,9 +1,10 @@
-"""DNED, the deep neural edge detector that re-draws an edge map as an ensemble of side outputs.
+"""DNED, the deep neural edge detector, which predicts edges as an ensemble of side outputs.
 
 Paper section 3.2. The topology is that of HED (Xie and Tu, "Holistically-Nested Edge Detection",
 2015): VGG16's five convolutional stages, a side output after each, and their fusion.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sflow_jax.models.layers import Conv, max_pool_2x2, relu
+from sflow_jax.models.layers import Conv
+from sflow_jax.ops.nn import max_pool_2x2, relu
 
 NUM_SIDE_OUTPUTS = 6  # N of eq. 4: five sides and their fusion
 
@@ -32,7 +34,7 @@ class DNED(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> list[jax.Array]:
-        """Draws edges.
+        """Predicts edges.
 
         Args:
             x: [B, H, W, C], the edge map (C = 1) or an image; H and W at least 16.
@@ -40,6 +42,7 @@ class DNED(nn.Module):
         Returns:
             Six float32 logits [B, H, W, 1]: `d_1` (finest) to `d_5` (coarsest), then the fusion.
         """
+        conv = functools.partial(Conv, dtype=self.dtype)
         size = x.shape[1:3]
         side_outputs = []
         stages = zip(_CONVOLUTIONS_PER_STAGE, _WIDTH_FACTORS, strict=True)
@@ -47,16 +50,15 @@ class DNED(nn.Module):
             if stage > 1:
                 x = max_pool_2x2(x)
             for index in range(1, num_convolutions + 1):
-                conv = Conv(
+                layer = conv(
                     self.width * factor,
                     (3, 3),
                     padding=1,
-                    dtype=self.dtype,
                     kernel_init=nn.initializers.he_normal(),
                     name=f"conv{stage}_{index}",
                 )
-                x = relu(conv(x))
-            side = Conv(1, (1, 1), dtype=self.dtype, name=f"side_{stage}")(x)
+                x = relu(layer(x))
+            side = conv(1, (1, 1), name=f"side_{stage}")(x)
             side_outputs.append(_resize_bilinear(side.astype(jnp.float32), size))
         fuse = Conv(1, (1, 1), kernel_init=nn.initializers.constant(0.2), name="fuse")
         fusion = fuse(jnp.concatenate(side_outputs, axis=-1))
@@ -69,7 +71,7 @@ def _resize_bilinear(x: jax.Array, size: tuple[int, int]) -> jax.Array:
 
 
 def combine(side_outputs: Sequence[jax.Array], weights: jax.Array | None = None) -> jax.Array:
-    """Superimposes the side outputs: the edge map of one member of the ensemble.
+    """Averages the side outputs into one edge map, a member of the ensemble.
 
     Args:
         side_outputs: N logits [B, H, W, 1].

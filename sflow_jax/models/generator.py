@@ -4,7 +4,8 @@ Reference: Wang et al., "High-Resolution Image Synthesis and Semantic Manipulati
 GANs" (2018), and `GlobalGenerator` and `LocalEnhancer` in NVIDIA/pix2pixHD models/networks.py.
 """
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,108 +14,105 @@ import jax.numpy as jnp
 from sflow_jax.models.layers import (
     INITIALIZER,
     Conv,
+    DownBlock,
+    ModuleDef,
     ReflectConv,
     ResidualBlock,
+    UpBlock,
     UpsampleConv,
-    average_pool_3x3,
-    instance_norm,
-    pad_to_multiple,
-    relu,
 )
+from sflow_jax.ops.convolution import convolve
+from sflow_jax.ops.nn import average_pool_3x3, instance_norm, pad_to_multiple, reflect_pad, relu
 
 
-class HalvingConv(nn.Module):
-    """A 3x3 convolution of stride 2 with instance norm and ReLU.
+class Stem(nn.Module):
+    """The first layer: a 7x7 convolution of labels and edges with instance norm and ReLU.
+
+    Labels are data: no gradient to them is computed.
 
     Attributes:
         features: output channels.
-        dtype: type of the computation.
+        conv: the convolution layer.
     """
 
     features: int
-    dtype: Any = jnp.float32
+    conv: ModuleDef = Conv
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, C] to [B, H / 2, W / 2, features]."""
-        # Explicit padding: SAME would pad even sizes on one side only, unlike the reference.
-        conv = Conv(
+    def __call__(self, label_map: jax.Array, edge_map: jax.Array | None) -> jax.Array:
+        """Maps [B, H, W, C] and [B, H, W, 1] or None to [B, H, W, features]."""
+        # Apart, so that for the gradient only the border of the edges is reflected.
+        x = reflect_pad(jax.lax.stop_gradient(label_map), 3)
+        if edge_map is not None:
+            x = jnp.concatenate([x, reflect_pad(edge_map, 3)], -1)
+        conv = self.conv(
             self.features,
-            (3, 3),
-            strides=2,
-            padding=1,
+            (7, 7),
+            padding="VALID",
             use_bias=False,
-            dtype=self.dtype,
             kernel_init=INITIALIZER,
+            conv_general_dilated=functools.partial(convolve, num_constant=label_map.shape[-1]),
         )
         return relu(instance_norm(conv(x)))
 
 
-class DoublingConv(nn.Module):
-    """A transposed 3x3 convolution of stride 2 with instance norm and ReLU.
+class Blocks(NamedTuple):
+    """What a generator is built of, every part with the type that the generator computes in."""
 
-    Attributes:
-        features: output channels.
+    stem: ModuleDef
+    down: ModuleDef
+    residual: ModuleDef
+    up: ModuleDef
+    to_image: ModuleDef
+
+
+def make_blocks(dtype: Any, remat: bool) -> Blocks:
+    """Makes the parts of a generator.
+
+    Args:
         dtype: type of the computation.
+        remat: whether the inside of residual blocks is computed again for the gradient, not kept.
     """
-
-    features: int
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, C] to [B, 2H, 2W, features]."""
-        return relu(instance_norm(UpsampleConv(self.features, self.dtype)(x)))
-
-
-def residual_block(remat: bool, dtype: Any, name: str) -> nn.Module:
-    """A residual block; with `remat` its inside is not kept for the gradient but computed again."""
-    kind = nn.remat(ResidualBlock) if remat else ResidualBlock
-    return kind(dtype, name=name)
-
-
-def stem(x: jax.Array, features: int, dtype: Any, num_labels: int) -> jax.Array:
-    """The first layer of a trunk or enhancer: [B, H, W, C] to [B, H, W, features]."""
-    conv = ReflectConv(features, 7, dtype, num_constant=num_labels, name="stem")
-    return relu(instance_norm(conv(x)))
+    conv = functools.partial(Conv, dtype=dtype)
+    residual_block = nn.remat(ResidualBlock) if remat else ResidualBlock
+    return Blocks(
+        stem=functools.partial(Stem, conv=conv),
+        down=functools.partial(DownBlock, conv=conv),
+        residual=functools.partial(residual_block, conv=conv),
+        up=functools.partial(UpBlock, upsample_conv=functools.partial(UpsampleConv, dtype=dtype)),
+        to_image=functools.partial(ReflectConv, 3, 7, use_bias=True, conv=conv),
+    )
 
 
 class GlobalTrunk(nn.Module):
-    """The global generator up to its last features: stem, halvings, residual blocks, doublings.
+    """The global generator up to its last features: stem, down, residual and up blocks.
 
     Attributes:
         width: channels of the stem and of the result (ngf).
         num_downsamplings: how often height and width are halved.
         num_blocks: residual blocks at the lowest resolution.
-        dtype: type of the computation.
-        remat: computes the residual blocks again for the gradient.
-        num_labels: so many input channels, the first ones, are labels: their gradient is 0.
+        block: the parts to build it of.
     """
 
     width: int
     num_downsamplings: int
     num_blocks: int
-    dtype: Any = jnp.float32
-    remat: bool = False
-    num_labels: int = 0
+    block: Blocks
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, C] to [B, H, W, width]; H and W divide by 2**num_downsamplings."""
-        x = stem(x, self.width, self.dtype, self.num_labels)
+    def __call__(self, label_map: jax.Array, edge_map: jax.Array | None) -> jax.Array:
+        """Maps [B, H, W, C] and [B, H, W, 1] or None to [B, H, W, width].
+
+        H and W divide by 2**num_downsamplings.
+        """
+        x = self.block.stem(self.width, name="stem")(label_map, edge_map)
         for level in range(1, self.num_downsamplings + 1):
-            x = HalvingConv(self.width * 2**level, self.dtype, name=f"down_{level}")(x)
-        for block in range(self.num_blocks):
-            x = residual_block(self.remat, self.dtype, f"block_{block}")(x)
+            x = self.block.down(self.width * 2**level, name=f"down_{level}")(x)
+        for index in range(self.num_blocks):
+            x = self.block.residual(name=f"block_{index}")(x)
         for level in reversed(range(self.num_downsamplings)):
-            x = DoublingConv(self.width * 2**level, self.dtype, name=f"up_{level}")(x)
+            x = self.block.up(self.width * 2**level, name=f"up_{level}")(x)
         return x
-
-
-def to_image(features: jax.Array, dtype: Any) -> jax.Array:
-    """The last layer of both generators: [B, H, W, C] to float32 RGB [B, H, W, 3] in [-1, 1]."""
-    conv = ReflectConv(3, 7, dtype, use_bias=True, name="to_image")
-    return jnp.tanh(conv(features).astype(jnp.float32))
 
 
 class GlobalGenerator(nn.Module):
@@ -142,26 +140,19 @@ class GlobalGenerator(nn.Module):
         """Generates images.
 
         Args:
-            label_map: s, one-hot, [B, H, W, C].
-            edge_map: e, [B, H, W, 1]; None for a generator that sees labels only.
+            label_map: s, one-hot [B, H, W, C]; no gradient to it is computed.
+            edge_map: e, [B, H, W, 1] in [0, 1]; None for a generator that sees labels only.
 
         Returns:
             float32 images [B, H, W, 3] in [-1, 1].
         """
-        num_labels = 0 if edge_map is None else label_map.shape[-1]
-        condition = label_map if edge_map is None else jnp.concatenate([label_map, edge_map], -1)
-        height, width = condition.shape[1:3]
-        x = pad_to_multiple(condition.astype(self.dtype), 2**self.num_downsamplings)
+        size, multiple = label_map.shape[1:3], 2**self.num_downsamplings
+        inputs = _prepare(label_map, edge_map, self.dtype, multiple)
+        block = make_blocks(self.dtype, self.remat)
         trunk = GlobalTrunk(
-            self.width,
-            self.num_downsamplings,
-            self.num_blocks,
-            self.dtype,
-            self.remat,
-            num_labels,
-            name="trunk",
+            self.width, self.num_downsamplings, self.num_blocks, block, name="trunk"
         )
-        return to_image(trunk(x), self.dtype)[:, :height, :width]
+        return _finish(block.to_image(name="to_image")(trunk(*inputs)), size)
 
 
 class LocalEnhancer(nn.Module):
@@ -175,7 +166,7 @@ class LocalEnhancer(nn.Module):
         num_downsamplings: halvings inside the global trunk.
         num_blocks: residual blocks of the global trunk.
         num_local_blocks: residual blocks of the enhancer.
-        dtype: type of the computation.
+        dtype: type of the computation; parameters and norm statistics are float32 in any case.
         remat: computes the residual blocks again for the gradient, to save memory; XLA undoes that
             on a CPU.
     """
@@ -190,23 +181,30 @@ class LocalEnhancer(nn.Module):
     @nn.compact
     def __call__(self, label_map: jax.Array, edge_map: jax.Array | None = None) -> jax.Array:
         """Generates images; arguments and result as for `GlobalGenerator`."""
-        num_labels = 0 if edge_map is None else label_map.shape[-1]
-        condition = label_map if edge_map is None else jnp.concatenate([label_map, edge_map], -1)
-        height, width = condition.shape[1:3]
-        x = pad_to_multiple(condition.astype(self.dtype), 2 ** (self.num_downsamplings + 1))
+        size, multiple = label_map.shape[1:3], 2 ** (self.num_downsamplings + 1)
+        inputs = _prepare(label_map, edge_map, self.dtype, multiple)
+        block = make_blocks(self.dtype, self.remat)
         trunk = GlobalTrunk(
-            2 * self.width,
-            self.num_downsamplings,
-            self.num_blocks,
-            self.dtype,
-            self.remat,
-            num_labels,
-            name="trunk",
+            2 * self.width, self.num_downsamplings, self.num_blocks, block, name="trunk"
         )
-        coarse = trunk(average_pool_3x3(x))
-        fine = stem(x, self.width, self.dtype, num_labels)
-        x = coarse + HalvingConv(2 * self.width, self.dtype, name="down")(fine)
-        for block in range(self.num_local_blocks):
-            x = residual_block(self.remat, self.dtype, f"block_{block}")(x)
-        x = DoublingConv(self.width, self.dtype, name="up")(x)
-        return to_image(x, self.dtype)[:, :height, :width]
+        coarse = trunk(*jax.tree.map(average_pool_3x3, inputs))
+        fine = block.stem(self.width, name="stem")(*inputs)
+        x = coarse + block.down(2 * self.width, name="down")(fine)
+        for index in range(self.num_local_blocks):
+            x = block.residual(name=f"block_{index}")(x)
+        x = block.up(self.width, name="up")(x)
+        return _finish(block.to_image(name="to_image")(x), size)
+
+
+def _prepare(
+    label_map: jax.Array, edge_map: jax.Array | None, dtype: Any, multiple: int
+) -> tuple[jax.Array, jax.Array | None]:
+    """Casts both maps and pads them to sides that can be divided."""
+    inputs = label_map, edge_map  # a map that is None stays None
+    return jax.tree.map(lambda x: pad_to_multiple(x.astype(dtype), multiple), inputs)
+
+
+def _finish(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Takes the last layer's result to RGB in [-1, 1], and crops what was padded."""
+    height, width = size
+    return jnp.tanh(x.astype(jnp.float32))[:, :height, :width]

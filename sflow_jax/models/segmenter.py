@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sflow_jax.models import layers
+from sflow_jax.models.layers import Conv
+from sflow_jax.ops.nn import max_pool_2x2, pad_to_multiple, relu
 
 STRIDE = 16  # of the coarsest stage
 _NORM_EPSILON = 1e-5
@@ -37,7 +38,7 @@ class ConvBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H, W, width]."""
-        conv = layers.Conv(
+        conv = Conv(
             self.width,
             (3, 3),
             padding=1,
@@ -52,7 +53,7 @@ class ConvBlock(nn.Module):
                 use_running_average=False, momentum=0.98, epsilon=_NORM_EPSILON, name="norm"
             )
             x = norm(x)
-        return layers.relu(x)
+        return relu(x)
 
 
 def fold_batch_norm(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,7 +97,7 @@ class Encoder(nn.Module):
         first, last = [], []
         for stage, width in enumerate(self.widths, start=1):
             if stage > 1:
-                x = layers.max_pool_2x2(x)
+                x = max_pool_2x2(x)
             first.append(ConvBlock(width, self.training, self.dtype, name=f"block{stage}_1")(x))
             x = ConvBlock(width, self.training, self.dtype, name=f"block{stage}_2")(first[-1])
             last.append(x)
@@ -122,10 +123,10 @@ class Decoder(nn.Module):
         x = stages[-1]
         for stage in range(len(self.widths), 0, -1):
             width = self.widths[stage - 1]
-            side = functools.partial(layers.Conv, width, (1, 1), dtype=self.dtype)
+            side = functools.partial(Conv, width, (1, 1), dtype=self.dtype)
             below = side(name=f"below{stage}")(x)
             skip = side(name=f"skip{stage}")(stages[stage - 1])
-            x = layers.relu(below.repeat(2, 1).repeat(2, 2) + skip)
+            x = relu(below.repeat(2, 1).repeat(2, 2) + skip)
             x = ConvBlock(width, self.training, self.dtype, name=f"block{stage}")(x)
         return x
 
@@ -151,7 +152,7 @@ class Segmenter(nn.Module):
         """Builds the layers that `__call__` and `features` share."""
         self.encoder = Encoder(self.widths, self.training, self.dtype)
         self.decoder = Decoder(self.decoder_widths, self.training, self.dtype)
-        self.classifier = layers.Conv(self.num_classes, (1, 1))
+        self.classifier = Conv(self.num_classes, (1, 1))
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Computes logits.
@@ -164,7 +165,7 @@ class Segmenter(nn.Module):
             float32 [B, H, W, num_classes].
         """
         height, width = images.shape[1:3]
-        _, stages = self.encoder(layers.pad_to_multiple(images, STRIDE))
+        _, stages = self.encoder(pad_to_multiple(images, STRIDE))
         logits = self.classifier(self.decoder(stages).astype(jnp.float32))
         return logits[:, :height, :width]
 

@@ -1,4 +1,4 @@
-"""Products with banded matrices along an axis of images, at a cost that follows the band.
+"""Products of banded matrices with images along one axis, at a cost proportional to the band.
 
 A local linear operation, with whatever border it has, is a banded matrix along each axis. Its rows
 are taken in tiles, and each tile is a small dense matrix times the slab of the image that it reads.
@@ -18,11 +18,11 @@ import scipy.sparse
 _TILE = 64  # rows of a matrix that are multiplied at once, about
 
 Operators = Sequence[Sequence[scipy.sparse.csr_array]]
-"""Matrices [to, from] of equal shapes, one per output and input: a matrix of matrices."""
+"""One matrix [to, from], all of one shape, for each output (outer) and each input (inner)."""
 
 
 def down_columns(operators: Operators, images: jax.Array) -> jax.Array:
-    """Applies matrices down the columns of images, in full precision.
+    """Multiplies the columns of images by matrices, in full precision.
 
     Args:
         operators: m x n matrices [to, from].
@@ -35,7 +35,7 @@ def down_columns(operators: Operators, images: jax.Array) -> jax.Array:
 
 
 def along_rows(operators: Operators, images: jax.Array) -> jax.Array:
-    """Likewise along the rows: [n, B, H, from] to [m, B, H, to]."""
+    """Multiplies the rows of images [n, B, H, from] likewise: [m, B, H, to]."""
     return _differentiable_product(operators, images, axis=-1)
 
 

@@ -1,12 +1,14 @@
-"""Bilinear reading of images at any position, with a gradient that costs little more than it."""
+"""Bilinear interpolation of images at arbitrary positions, with a fast gradient."""
 
 import jax
 import jax.numpy as jnp
 
+from sflow_jax.ops import arguments
+
 
 @jax.custom_vjp
 def read(image: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """Reads images between their pixels.
+    """Interpolates images bilinearly between their pixels.
 
     Args:
         image: float [B, H, W, C].
@@ -14,9 +16,18 @@ def read(image: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
         y: rows, float [B, h, w] in 0..H - 1.
 
     Returns:
-        [B, h, w, C], with reverse-mode gradients in all three. (JAX's own gradient is the same
-        numbers, but XLA computes its pieces anew for every corner: five times slower on a CPU.)
+        [B, h, w, C], differentiable in all three arguments in reverse mode. (JAX's own gradient
+        has the same values, but XLA computes parts of it once per corner, which takes five times
+        as long on a CPU.)
+
+    Raises:
+        TypeError: an argument is not of a float type.
+        ValueError: an argument has another rank, or `x` and `y` differ in shape.
     """
+    arguments.check("image", image, "B H W C", "float")
+    for name, positions in (("x", x), ("y", y)):
+        arguments.check(name, positions, "B h w", "float")
+    arguments.check_equal_shapes(x=x, y=y)
     corners, x_share, y_share = _corners(image, x, y)
     upper_left, upper_right, lower_left, lower_right = _values(image, corners)
     upper = (1 - x_share) * upper_left + x_share * upper_right
@@ -27,7 +38,7 @@ def read(image: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
 def _corners(
     image: jax.Array, x: jax.Array, y: jax.Array
 ) -> tuple[list[jax.Array], jax.Array, jax.Array]:
-    """Where in a list of all pixels the four corners are, and the shares of right and lower."""
+    """The four neighbors' indices into all pixels, and the weights of the right and lower ones."""
     batch, height, width = image.shape[:3]
     left, top = jnp.floor(x).astype(jnp.int32), jnp.floor(y).astype(jnp.int32)
     right, bottom = jnp.minimum(left + 1, width - 1), jnp.minimum(top + 1, height - 1)
@@ -50,7 +61,7 @@ def _forward(image: jax.Array, x: jax.Array, y: jax.Array):
 def _backward(arguments: tuple[jax.Array, ...], gradient: jax.Array) -> tuple[jax.Array, ...]:
     image, x, y = arguments
     corners, x_share, y_share = _corners(image, x, y)
-    # Computed once, not once per corner.
+    # The barrier keeps XLA from computing the gradient once per corner.
     gradient = jax.lax.optimization_barrier(gradient.reshape(-1, image.shape[-1]))
     shares = [
         row_share * column_share

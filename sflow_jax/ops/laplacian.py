@@ -5,12 +5,15 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from sflow_jax.ops import arguments
+
 # ITU-R BT.601 luma, the gray conversion of OpenCV.
 LUMA = (0.299, 0.587, 0.114)
 
 
 def to_gray(images: jax.Array) -> jax.Array:
     """Converts RGB [B, H, W, 3] in [-1, 1] to gray [B, H, W, 1] in [0, 1]."""
+    arguments.check("images", images, "B H W 3", "float")
     # A sum and not a product with a vector: accelerators would round a product to TF32 or bfloat16,
     # which moves pixels across the threshold.
     weights = jnp.asarray(LUMA, jnp.float32)
@@ -19,6 +22,7 @@ def to_gray(images: jax.Array) -> jax.Array:
 
 def laplacian(gray: jax.Array) -> jax.Array:
     """4-neighbor Laplacian of [B, H, W, 1], the border reflected (OpenCV's reflect-101)."""
+    arguments.check("gray", gray, "B H W 1", "float")
     padded = jnp.pad(gray, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     vertical = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1]
     horizontal = padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
@@ -32,7 +36,7 @@ def laplacian_edges(
     quantile: float | None = None,
     threshold_scale: float | jax.Array = 1.0,
 ) -> jax.Array:
-    """Extracts the skeleton of images (paper section 3.2).
+    """Extracts the edge map (the skeleton) of images, paper section 3.2.
 
     Args:
         images: float RGB [B, H, W, 3] in [-1, 1].

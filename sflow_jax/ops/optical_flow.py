@@ -5,11 +5,12 @@ choices of `cv2.calcOpticalFlowFarneback` and its box window, whose numbers it r
 pixel both images are approximated by a quadratic polynomial; the displacement that carries the
 first's polynomials to the second's is averaged over a window, and refined from coarse to fine.
 
-Everything but the displacement is linear and separable: blur, shrinking, polynomial expansion and
-averaging, each with its border. Along one axis each is a banded matrix, computed in float64 when
-the operator is traced.
+Blur, shrinking, polynomial expansion and averaging, each with its treatment of the border, are
+linear and separable. Along one axis each is a banded matrix, which is computed in float64 when the
+operator is traced.
 
-Inside, what a pixel has several numbers of comes first: [N, B, H, W].
+Internally, arrays are [N, B, H, W], where N counts the values of each pixel: two for the flow, five
+for a polynomial.
 """
 
 import functools
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.sparse import csr_array
 
-from sflow_jax.ops import banded, bilinear
+from sflow_jax.ops import arguments, banded, bilinear
 
 _SMALLEST_SIDE = 32  # pixels; levels that would be smaller are left out
 _BORDER_WEIGHTS = (0.14, 0.14, 0.4472, 0.4472, 0.4472)  # of the pixels next to the border
@@ -53,13 +54,13 @@ def farneback(
     Args:
         prev: gray images in 0..255, float [B, H, W, 1], of any size.
         next: the following images, likewise.
-        pyr_scale: size of each level of the pyramid relative to the one below, less than 1.
-        levels: of the pyramid on top of the images themselves.
+        pyr_scale: size of each level of the pyramid relative to the one below, in (0, 1).
+        levels: number of pyramid levels above the images themselves.
         winsize: side of the averaging window in pixels; larger is smoother and more robust. Below
             11 the equations of some pixels of real frames are so ill-conditioned that OpenCV's
             rounding and ours lead to other displacements there; float64 differs as much.
-        iterations: at each level.
-        poly_n: half the side of the neighborhood that the polynomials approximate, in pixels.
+        iterations: number of iterations at each level.
+        poly_n: radius of the neighborhood that the polynomials approximate, in pixels.
         poly_sigma: standard deviation of its Gaussian weights, in pixels; 0 for 0.3 `poly_n`.
 
     Returns:
@@ -67,9 +68,9 @@ def farneback(
         in `next`, in pixels, x first.
 
     Raises:
-        ValueError: for images that are not gray, differ in shape or are empty, and for parameters
-            that OpenCV does not take either. Nor is a window of 1 taken, with which OpenCV reads
-            past its sums.
+        TypeError: the images are not of a float type.
+        ValueError: the images are not gray, differ in shape or are empty; or a parameter is one
+            that OpenCV refuses too, or a window of 1, with which OpenCV reads past its sums.
     """
     _check(prev, next, pyr_scale, levels, winsize, iterations, poly_n)
     dtype = jnp.promote_types(jnp.float32, prev.dtype)
@@ -108,9 +109,11 @@ def _check(
     iterations: int,
     poly_n: int,
 ) -> None:
-    if prev.ndim != 4 or prev.shape[-1] != 1 or prev.shape != next.shape or not prev.size:
-        found = f"{prev.shape} and {next.shape}"
-        raise ValueError(f"two gray images of one shape [B, H, W, 1] expected, found {found}")
+    arguments.check("prev", prev, "B H W 1", "float")
+    arguments.check("next", next, "B H W 1", "float")
+    arguments.check_equal_shapes(prev=prev, next=next)
+    if not prev.size:
+        raise ValueError(f"prev: found {list(prev.shape)}, expected at least one pixel")
     if not 0 < pyr_scale < 1:
         raise ValueError(f"pyr_scale must be between 0 and 1, not {pyr_scale}")
     given = {"levels": levels, "winsize": winsize, "iterations": iterations, "poly_n": poly_n}

@@ -1,12 +1,14 @@
-"""Resizing and pooling of feature maps to any size, with PyTorch's coordinates."""
+"""Resizing and pooling of feature maps to any size, as PyTorch defines them."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sflow_jax.ops import arguments
+
 
 def resize_align_corners(maps: jax.Array, height: int, width: int) -> jax.Array:
-    """Bilinear resize whose corner pixels stay the corner pixels.
+    """Bilinear resizing that maps corner pixels to corner pixels.
 
     PyTorch's `interpolate(mode='bilinear', align_corners=True)`; `jax.image.resize` cannot do it.
 
@@ -18,6 +20,7 @@ def resize_align_corners(maps: jax.Array, height: int, width: int) -> jax.Array:
     Returns:
         [B, height, width, C].
     """
+    arguments.check("maps", maps, "B H W C", "float")
     return _resize_axis(_resize_axis(maps, 1, height), 2, width)
 
 
@@ -43,6 +46,7 @@ def adaptive_average_pool(maps: jax.Array, bins: int) -> jax.Array:
     Returns:
         [B, bins, bins, C].
     """
+    arguments.check("maps", maps, "B H W C", "float")
     rows, columns = (_window_shares(n, bins).astype(maps.dtype) for n in maps.shape[1:3])
     return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, maps, precision="highest")
 

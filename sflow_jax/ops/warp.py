@@ -1,9 +1,9 @@
-"""Moves images along an optical flow, and finds where that is meaningful."""
+"""Warps images by an optical flow, and masks the pixels where the flow can be trusted."""
 
 import jax
 import jax.numpy as jnp
 
-from sflow_jax.ops import bilinear
+from sflow_jax.ops import arguments, bilinear
 
 # Sundaram, Brox and Keutzer, "Dense point trajectories by GPU-accelerated large displacement
 # optical flow" (ECCV 2010), the check that Ruder et al. and Lai et al. use too.
@@ -11,17 +11,19 @@ _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE = 0.01, 0.5  # of squared pixels
 
 
 def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
-    """Reads an image at p + flow(p), bilinearly; beyond the border it is that of the border.
+    """Samples an image bilinearly at p + flow(p); positions outside are clamped to the border.
 
     With the flow from frame 0 to frame 1, `warp(frame_1, flow)` looks like frame 0.
 
     Args:
-        image: [B, H, W, C], of any type.
+        image: [B, H, W, C], integers or floats.
         flow: [B, H, W, 2], pixels, x first.
 
     Returns:
-        float32 [B, H, W, C] (float64 if either is), with reverse-mode gradients in both.
+        float32 [B, H, W, C] (float64 if either is), differentiable in both in reverse mode.
     """
+    arguments.check("image", image, "B H W C", "real")
+    arguments.check("flow", flow, "B H W 2", "float")
     height, width = flow.shape[1:3]
     # bfloat16 would not even hold the numbers of the columns.
     dtype = jnp.promote_types(jnp.float32, jnp.promote_types(image.dtype, flow.dtype))
@@ -32,6 +34,7 @@ def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
 
 def stays_inside(flow: jax.Array) -> jax.Array:
     """Whether p + flow(p) is inside the image: bool [B, H, W, 1] for flow [B, H, W, 2]."""
+    arguments.check("flow", flow, "B H W 2", "float")
     height, width = flow.shape[1:3]
     x, y = _targets(flow.astype(jnp.promote_types(jnp.float32, flow.dtype)))
     return ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1))[..., None]
@@ -44,7 +47,7 @@ def _targets(flow: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def consistency_mask(forward: jax.Array, backward: jax.Array) -> jax.Array:
-    """Where a point is seen in both frames, judged by whether the flows lead back to it.
+    """The pixels of frame 0 that are visible in frame 1: those to which the flows lead back.
 
     Args:
         forward: from frame 0 to frame 1, [B, H, W, 2], pixels, x first.
@@ -54,6 +57,8 @@ def consistency_mask(forward: jax.Array, backward: jax.Array) -> jax.Array:
         float32 [B, H, W, 1] over frame 0: 1 where |f + b(p + f)|^2 < 0.01 (|f|^2 + |b|^2) + 0.5 and
         p + f is inside the image, else 0.
     """
+    arguments.check("forward", forward, "B H W 2", "float")
+    arguments.check("backward", backward, "B H W 2", "float")
     forward = forward.astype(jnp.promote_types(jnp.float32, forward.dtype))
     back = warp(backward, forward)
 

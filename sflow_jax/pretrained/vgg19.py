@@ -11,7 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sflow_jax.models.layers import Conv, max_pool_2x2, relu
+from sflow_jax.models.layers import Conv
+from sflow_jax.ops.nn import max_pool_2x2, relu
 from sflow_jax.pretrained import variables, weights
 from sflow_jax.pretrained.conversion import Conversion
 

@@ -1,8 +1,8 @@
 """What a step costs: floating-point operations counted by hand, seconds, and the device's limit.
 
-XLA's own count is of what it compiled: on a CPU of the forms in `ops.convolution`, and always with
-norms and losses. This one is of the networks as they are drawn on paper, so that it is the same on
-every platform and for every implementation that is compared.
+XLA counts what it compiled: on a CPU the forms in `ops.fast_convolution`, and always norms and
+losses too. This count follows the definition of the networks, so it is the same on every platform
+and for every implementation that is compared.
 """
 
 import math
@@ -31,8 +31,8 @@ _PRODUCTS = 4  # waited for together, so that starting them does not count
 def forward_flops(function: Callable[..., Any], *arguments: Any) -> int:
     """Counts the multiplications and additions of all convolutions and dense layers.
 
-    A convolution meets its whole kernel at every output pixel, a transposed one at every input
-    pixel; taps that fall on padding count. Biases, norms and nonlinearities do not.
+    A convolution applies its whole kernel at every output pixel, a transposed one at every input
+    pixel; taps that fall on padding are counted, biases, norms and nonlinearities are not.
 
     Args:
         function: applies modules of Flax, such as `module.apply` or `module.init`; it is traced

@@ -7,7 +7,7 @@ import pytest
 
 from sflow_jax.models import discriminator
 from sflow_jax.models.discriminator import MultiScaleDiscriminator, PatchDiscriminator
-from sflow_jax.models.layers import average_pool_3x3
+from sflow_jax.ops.nn import average_pool_3x3
 from tests.fast_jit import fast_jit
 from tests.random_weights import init_random
 

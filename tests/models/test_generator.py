@@ -14,8 +14,13 @@ GENERATORS = {
 }
 
 
-def noise(*shape):
-    return np.random.RandomState(0).standard_normal(shape).astype(np.float32)
+def noise(*shape, seed=0):
+    return np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
+
+
+def maps(*shape):
+    """A label map of five classes and an edge map, both noise."""
+    return noise(*shape, 5), noise(*shape, 1, seed=1)
 
 
 @pytest.fixture(params=GENERATORS, scope="module")
@@ -25,7 +30,7 @@ def generator(request):
 
 @pytest.fixture(scope="module")
 def params(generator):
-    return init_random(generator, noise(1, 16, 16, 6))
+    return init_random(generator, *maps(1, 16, 16))
 
 
 @pytest.fixture(scope="module")
@@ -36,76 +41,88 @@ def generate(generator):
 @pytest.mark.parametrize("size", [(100, 60), (17, 33), (5, 9)])
 def test_sizes_that_cannot_be_halved_are_padded_and_cropped(generate, generator, params, size):
     multiple = 4 if isinstance(generator, GlobalGenerator) else 8
-    condition = noise(1, *size, 6)
+    inputs = maps(1, *size)
     sides = [max(2 * multiple, -(-side // multiple) * multiple) for side in size]
     padding = [(0, 0), (0, sides[0] - size[0]), (0, sides[1] - size[1]), (0, 0)]
-    whole = generate(params, np.pad(condition, padding, mode="edge"))
+    whole = generate(params, *(np.pad(x, padding, mode="edge") for x in inputs))
     assert whole.shape == (1, *sides, 3)
-    found = generate(params, condition)
+    found = generate(params, *inputs)
     assert found.shape == (1, *size, 3)
     assert found.std() > 1e-2
     np.testing.assert_allclose(found, whole[:, : size[0], : size[1]], atol=1e-5)
 
 
 def test_examples_do_not_influence_each_other(generate, params):
-    condition = noise(3, 16, 24, 6)
-    whole = generate(params, condition)
-    np.testing.assert_allclose(generate(params, condition[1:2]), whole[1:2], atol=1e-5)
+    inputs = maps(3, 16, 24)
+    whole = generate(params, *inputs)
+    alone = generate(params, *(x[1:2] for x in inputs))
+    np.testing.assert_allclose(alone, whole[1:2], atol=1e-5)
     assert np.abs(whole[1] - whole[0]).mean() > 0.1
 
 
 def test_every_parameter_matters(generator, params):
-    condition = noise(1, 16, 24, 6)
+    inputs = maps(1, 16, 24)
 
     @fast_jit
     def gradients(params):
-        return jax.grad(lambda p: (generator.apply(p, condition) * noise(1, 16, 24, 3)).sum())(
-            params
-        )
+        return jax.grad(lambda p: (generator.apply(p, *inputs) * noise(1, 16, 24, 3)).sum())(params)
 
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients(params)):
         assert np.abs(gradient).max() > 1e-2, jax.tree_util.keystr(path)
 
 
 def test_labels_have_no_gradient_and_all_else_has_the_same(generator, params):
-    condition, factors = noise(1, 16, 24, 6), noise(1, 16, 24, 3)
+    """Given as edges of as many channels, they have one."""
+    (label_map, edge_map), factors = maps(1, 16, 24), noise(1, 16, 24, 3)
 
     @fast_jit
-    def gradients(params, condition):
-        def loss(generator):
-            return lambda *arguments: (generator.apply(*arguments) * factors).sum()
+    def gradients(params, label_map, edge_map):
+        def loss(*arguments):
+            return (generator.apply(*arguments) * factors).sum()
 
-        whole, without = (
-            jax.value_and_grad(loss(network), argnums=(0, 1))(params, condition)
-            for network in (generator, generator.clone(num_labels=5))
-        )
-        return whole, without
+        found = jax.value_and_grad(loss, argnums=(0, 1, 2))(params, label_map, edge_map)
+        no_labels, both = label_map[..., :0], jnp.concatenate([label_map, edge_map], -1)
+        return found, jax.value_and_grad(loss, argnums=(0, 2))(params, no_labels, both)
 
-    (value, whole), (other_value, without) = gradients(params, condition)
-    np.testing.assert_allclose(value, other_value, rtol=1e-5)
-    for expected, found in zip(*map(jax.tree.leaves, (whole[0], without[0])), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
-    assert np.abs(whole[1]).min() > 0
-    np.testing.assert_allclose(without[1][..., 5:], whole[1][..., 5:], rtol=1e-4, atol=1e-4)
-    assert not without[1][..., :5].any()
+    (value, found), (expected_value, expected) = gradients(params, label_map, edge_map)
+    np.testing.assert_allclose(value, expected_value, rtol=1e-5)
+    for a, b in zip(*map(jax.tree.leaves, (found[0], expected[0])), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    assert np.abs(expected[1]).min() > 0
+    np.testing.assert_allclose(found[2], expected[1][..., 5:], rtol=1e-4, atol=1e-4)
+    assert not found[1].any()
+
+
+def test_without_edges_the_labels_alone_are_seen(generator):
+    label_map = noise(1, 16, 24, 5)
+    params = init_random(generator, label_map)
+    no_edges = np.zeros((1, 16, 24, 0), np.float32)
+    found, same = (fast_jit(generator.apply)(params, label_map, e) for e in (None, no_edges))
+    np.testing.assert_array_equal(found, same)
+
+    @fast_jit
+    def gradients(label_map):
+        return jax.grad(lambda x: generator.apply(params, x).sum())(label_map)
+
+    assert not gradients(label_map).any()
 
 
 def test_bfloat16_keeps_float32_parameters_and_output_and_stays_close(generator, generate, params):
     coarse = generator.clone(dtype=jnp.bfloat16)
-    condition = noise(1, 16, 24, 6)
-    shapes = jax.eval_shape(coarse.init, jax.random.key(0), condition)
+    inputs = maps(1, 16, 24)
+    shapes = jax.eval_shape(coarse.init, jax.random.key(0), *inputs)
     assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
-    found = fast_jit(coarse.apply)(params, condition)
+    found = fast_jit(coarse.apply)(params, *inputs)
     assert found.dtype == jnp.float32
-    difference = np.abs(found - generate(params, condition)).mean()
+    difference = np.abs(found - generate(params, *inputs)).mean()
     assert 1e-5 < difference < 0.05
 
 
 def test_bfloat16_reaches_every_convolution():
     network = GlobalGenerator(**SIZES, dtype=jnp.bfloat16)
-    condition = noise(1, 16, 16, 6)
-    params = init_random(network, condition)
-    text = jax.jit(network.apply).lower(params, condition).as_text()
+    inputs = maps(1, 16, 16)
+    params = init_random(network, *inputs)
+    text = jax.jit(network.apply).lower(params, *inputs).as_text()
     # Some are products of matrices.
     operations = ("stablehlo.convolution", "stablehlo.dot_general")
     convolutions = [line for line in text.splitlines() if any(x in line for x in operations)]
@@ -114,8 +131,9 @@ def test_bfloat16_reaches_every_convolution():
         assert "xf32>" not in line.rpartition(" : ")[2], line
 
 
-def count(module, channels):
-    shapes = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, 32, 32, channels)))
+def count(module, *channels):
+    inputs = (jnp.zeros((1, 32, 32, number)) for number in channels)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
@@ -124,11 +142,11 @@ def convolution(kernel, inputs, outputs):
 
 
 def test_remat_computes_the_blocks_again_and_the_same_gradients(generator, params):
-    condition = noise(1, 16, 24, 6)
+    inputs = maps(1, 16, 24)
 
     def gradient(network):
         def loss(params):
-            return (network.apply(params, condition) * noise(1, 16, 24, 3)).sum()
+            return (network.apply(params, *inputs) * noise(1, 16, 24, 3)).sum()
 
         return jax.grad(loss)
 
@@ -152,7 +170,7 @@ def test_parameter_count_of_the_default_global_generator():
         + convolution(7, 64, 3)
         + 3
     )
-    assert count(GlobalGenerator(), 36) == expected == 45_686_211
+    assert count(GlobalGenerator(), 35, 1) == expected == 45_686_211
 
 
 def test_parameter_count_of_the_default_local_enhancer():
@@ -166,4 +184,4 @@ def test_parameter_count_of_the_default_local_enhancer():
         + convolution(7, 32, 3)
         + 3
     )
-    assert count(LocalEnhancer(), 36) == trunk + enhancer
+    assert count(LocalEnhancer(), 35, 1) == trunk + enhancer

@@ -107,16 +107,17 @@ def test_meaningless_parameters_are_refused(parameters, complaint):
 
 
 @pytest.mark.parametrize(
-    ("first", "second"),
+    ("first", "second", "complaint"),
     [
-        ((1, 8, 8, 3), (1, 8, 8, 3)),
-        ((1, 8, 8, 1), (1, 8, 9, 1)),
-        ((0, 8, 8, 1), (0, 8, 8, 1)),
-        ((1, 8, 0, 1), (1, 8, 0, 1)),
+        ((1, 8, 8, 3), (1, 8, 8, 3), r"prev: found float32 \[1, 8, 8, 3\], .*\[B, H, W, 1\]"),
+        ((1, 8, 8, 1), (8, 8, 1), r"next: found float32 \[8, 8, 1\]"),
+        ((1, 8, 8, 1), (1, 8, 9, 1), r"prev \[1, 8, 8, 1\] and next \[1, 8, 9, 1\]"),
+        ((0, 8, 8, 1), (0, 8, 8, 1), "at least one pixel"),
+        ((1, 8, 0, 1), (1, 8, 0, 1), "at least one pixel"),
     ],
 )
-def test_other_than_two_gray_images_are_refused(first, second):
-    with pytest.raises(ValueError, match="two gray images of one shape"):
+def test_other_than_two_gray_images_are_refused(first, second, complaint):
+    with pytest.raises(ValueError, match=complaint):
         farneback(jnp.zeros(first), jnp.zeros(second))
 
 

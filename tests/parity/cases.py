@@ -45,10 +45,10 @@ def noise(*shape, seed=0):
 
 
 def generator(kind, size, sizes):
-    """A generator, its parameters and a condition [2, H, W, C]."""
+    """A generator, its parameters, a label map [2, H, W, C] and an edge map [2, H, W, 1]."""
     module = {"global": GlobalGenerator, "local": LocalEnhancer}[kind](**sizes)
-    condition = noise(2, *size, NUM_CLASSES + 1)
-    return module, init_random(module, condition), condition
+    label_map, edge_map = np.split(noise(2, *size, NUM_CLASSES + 1), [NUM_CLASSES], axis=-1)
+    return module, init_random(module, label_map, edge_map), label_map, edge_map
 
 
 def discriminator(size, sizes):

@@ -19,8 +19,8 @@ def pix2pixhd_values(checkout):
     values = {"generators": {}, "discriminators": {}, "steps": {}}
     with pix2pixhd.imported(checkout) as reference:
         for kind, sizes in cases.GENERATORS.items():
-            _, params, condition = cases.generator(kind, (24, 32), sizes)
-            image = pix2pixhd.generate(reference, kind, sizes, params, condition)
+            _, params, *maps = cases.generator(kind, (24, 32), sizes)
+            image = pix2pixhd.generate(reference, kind, sizes, params, *maps)
             values["generators"][kind] = cases.summary(image)
         for name, sizes in cases.DISCRIMINATORS.items():
             _, params, *pair = cases.discriminator((48, 40), sizes)

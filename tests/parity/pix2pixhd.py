@@ -174,10 +174,11 @@ def default_type(dtype):
         torch.set_default_dtype(previous)
 
 
-def generate(reference, kind, sizes, params, condition):
-    """The reference's generator with our parameters: [B, H, W, C] to images [B, H, W, 3]."""
+def generate(reference, kind, sizes, params, label_map, edge_map):
+    """The images [B, H, W, 3] of the reference's generator with our parameters."""
     import torch
 
+    condition = np.concatenate([label_map, edge_map], -1)
     arguments = (condition.shape[-1], 3, sizes["width"])
     blocks = (sizes["num_downsamplings"], sizes["num_blocks"])
     norm = reference.networks.get_norm_layer("instance")

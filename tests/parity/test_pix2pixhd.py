@@ -64,9 +64,9 @@ def assert_features_equal(found, expected):
     ],
 )
 def test_generators(reference, kind, size, sizes):
-    module, params, condition = cases.generator(kind, size, sizes)
-    expected = pix2pixhd.generate(reference, kind, sizes, params, condition)
-    assert_features_equal([fast_jit(module.apply)(params, condition)], [expected])
+    module, params, *maps = cases.generator(kind, size, sizes)
+    expected = pix2pixhd.generate(reference, kind, sizes, params, *maps)
+    assert_features_equal([fast_jit(module.apply)(params, *maps)], [expected])
 
 
 @pytest.mark.parametrize(
@@ -153,8 +153,8 @@ def compare(found, expected, atol):
 
 @pytest.mark.parametrize("kind", cases.GENERATORS)
 def test_golden_generators(golden, kind):
-    module, params, condition = cases.generator(kind, (24, 32), cases.GENERATORS[kind])
-    found = cases.summary(fast_jit(module.apply)(params, condition))
+    module, params, *maps = cases.generator(kind, (24, 32), cases.GENERATORS[kind])
+    found = cases.summary(fast_jit(module.apply)(params, *maps))
     np.testing.assert_allclose(found, golden["generators"][kind], atol=TOLERANCE)
 
 

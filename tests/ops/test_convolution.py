@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sflow_jax.models import convolution, layers
+from sflow_jax.models import layers
+from sflow_jax.ops import fast_convolution
+from sflow_jax.ops.convolution import convolve, convolve_transposed
 from tests.fast_jit import fast_jit
 
 VALID, ONE, TWO = (((side, side), (side, side)) for side in range(3))
@@ -45,13 +47,13 @@ def form(request, monkeypatch):
     Blocks do not divide the rows.
     """
     if request.param != "deep":
-        monkeypatch.setattr(convolution, "_DEEP_PATCHES", 0)
+        monkeypatch.setattr(fast_convolution, "_DEEP_PATCHES", 0)
     if request.param == "gpu":
         monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     if request.param == "large":
-        monkeypatch.setattr(convolution, "_LARGE_MULTIPLICATIONS", 0)
-        monkeypatch.setattr(convolution, "_LARGE_PIXELS", 0)
-        monkeypatch.setattr(convolution, "_BLOCK_PIXELS", 20)
+        monkeypatch.setattr(fast_convolution, "_LARGE_MULTIPLICATIONS", 0)
+        monkeypatch.setattr(fast_convolution, "_LARGE_PIXELS", 0)
+        monkeypatch.setattr(fast_convolution, "_BLOCK_PIXELS", 20)
 
 
 @pytest.mark.parametrize("features", [2, 5], ids=["fewer", "more"])
@@ -64,7 +66,7 @@ def test_convolution_and_gradients_are_the_plain_ones_bit_for_bit(
     @fast_jit
     def compare(x, kernel):
         expected, expected_vjp = jax.vjp(lambda *a: plain(*a, stride, padding), x, kernel)
-        found, vjp = jax.vjp(lambda *a: convolution.convolve(*a, stride, padding), x, kernel)
+        found, vjp = jax.vjp(lambda *a: convolve(*a, (stride, stride), padding), x, kernel)
         cotangent = integers(*expected.shape, seed=2)
         return (found, *vjp(cotangent)), (expected, *expected_vjp(cotangent))
 
@@ -80,7 +82,7 @@ def test_constant_channels_have_no_gradient(form, case):
 
     def gradients(x, kernel, num_constant):
         def apply(*arrays):
-            return convolution.convolve(*arrays, stride, padding, num_constant)
+            return convolve(*arrays, (stride, stride), padding, num_constant=num_constant)
 
         result, vjp = jax.vjp(apply, x, kernel)
         return vjp(integers(*result.shape, seed=2))
@@ -105,7 +107,7 @@ def test_transposed_convolution_and_gradients_are_the_plain_ones_bit_for_bit(for
         return transpose(x)[0]
 
     def ours(x, kernel):
-        return convolution.convolve_transposed(x, kernel, stride, padding, (height, width))
+        return convolve_transposed(x, kernel, stride, padding, (height, width))
 
     @fast_jit
     def compare(x, kernel):
@@ -120,10 +122,10 @@ def test_transposed_convolution_and_gradients_are_the_plain_ones_bit_for_bit(for
 
 
 def test_a_large_kernel_gradient_of_bfloat16_is_summed_in_float32(monkeypatch):
-    monkeypatch.setattr(convolution, "_LARGE_MULTIPLICATIONS", 0)
-    monkeypatch.setattr(convolution, "_LARGE_PIXELS", 0)
+    monkeypatch.setattr(fast_convolution, "_LARGE_MULTIPLICATIONS", 0)
+    monkeypatch.setattr(fast_convolution, "_LARGE_PIXELS", 0)
     x = jnp.ones((1, 32, 32, 1), jnp.bfloat16)
-    found = convolution.kernel_gradient(x, x, (1, 1), 1, VALID)
+    found = fast_convolution.kernel_gradient(x, x, (1, 1), 1, VALID)
     assert found.dtype == jnp.bfloat16
     assert found.item() == 32 * 32  # 256 + 1 is 256 in bfloat16
 
@@ -132,7 +134,7 @@ def test_no_kernel_gradient_on_a_gpu_has_a_kernel_larger_than_its_image(monkeypa
     """XLA would swap image and kernel where the image is the smaller one: cuDNN is slow then."""
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     x, cotangent = jnp.zeros((1, 33, 65, 2)), jnp.zeros((1, 34, 66, 3))
-    lowered = jax.jit(lambda *a: convolution.kernel_gradient(*a, (4, 4), 1, TWO))
+    lowered = jax.jit(lambda *a: fast_convolution.kernel_gradient(*a, (4, 4), 1, TWO))
     text = lowered.lower(x, cotangent).as_text()
     assert "optimization_barrier" in text  # or XLA would make the padding part of it again
     (operands,) = re.findall(r"stablehlo.convolution.* : \((.*)\) ->", text)
@@ -181,7 +183,7 @@ def test_pointwise_convolutions_of_volumes_too():
 
 
 def test_what_has_no_fast_form_is_left_to_xla(monkeypatch):
-    monkeypatch.setattr(convolution, "convolve", None)
+    monkeypatch.setattr(fast_convolution, "convolve", None)
     x = integers(1, 6, 7, 2)
     for layer in (
         layers.Conv(2, (3, 3), padding="VALID", kernel_dilation=2),

@@ -1,20 +1,21 @@
-"""Convolutions and their gradients in the forms that XLA makes fast code of, platform by platform.
+"""Fast forms of 2-D convolutions and their gradients, chosen by platform and by size.
 
-They are equal to `jax.lax.conv_general_dilated` and its gradients but for the order of summation.
-What XLA's own forms cost is in docs/performance.md; in short (jaxlib 0.10):
+`ops.convolution` decides where they are used. They are equal to `jax.lax.conv_general_dilated` and
+its gradients but for the order of summation. What XLA's own forms cost is in docs/performance.md;
+in short (jaxlib 0.10):
 
-- without padding, a CPU hands a convolution to a library that is up to 30 times slower than XLA's
-  usual code: one more column, which is cut off again, keeps it from doing so;
+- on a CPU XLA hands a convolution without padding to a library that is up to 30 times slower than
+  its usual code: padding one column, which is cut off again, prevents that;
 - the kernel gradient of a layer whose output is larger than its input, as PatchGAN's 4x4 ones of
-  stride 1, becomes a convolution with a kernel of the image's size, on a CPU that of every padded
-  layer: padding first avoids that;
-- on a CPU the kernel gradient of a large image moves all of it through memory several times: in
-  blocks of a few rows it is a product of matrices that fit into the cache;
-- on a CPU the kernel gradient computes vectors of output features: a layer with few of them takes
-  the input's channels for that;
-- on a CPU the input gradient of stride 2 multiplies by as many zeros as pixels: see `_subpixel`;
-- on a CPU the input gradient of a layer with few pixels is bound by turning its kernel round in
-  memory: a product of matrices takes the kernel as it lies.
+  stride 1, becomes a convolution with a kernel of the image's size (on a CPU the gradient of every
+  padded layer does): padding the input beforehand avoids that;
+- on a CPU the kernel gradient of a large image reads all of it from memory several times: computed
+  in blocks of a few rows it is a product of matrices that fit into the cache;
+- on a CPU the kernel gradient is vectorized over the output features: for a layer with few of them
+  it is computed with input and output swapped, over the input's channels;
+- on a CPU the input gradient of stride 2 multiplies mostly zeros: see `_subpixel`;
+- on a CPU the input gradient of a layer with few pixels spends its time on transposing the kernel
+  in memory: a product of matrices takes the kernel as it is stored.
 
 All images are [B, H, W, C], all kernels [kh, kw, C, O].
 """
@@ -23,6 +24,8 @@ import functools
 
 import jax
 import jax.numpy as jnp
+
+from sflow_jax.ops import forms
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
@@ -54,7 +57,7 @@ def convolve(
     Returns:
         [B, (H + padding - kh) // stride + 1, (W + padding - kw) // stride + 1, O].
     """
-    if _on_cpu() and padding == _NO_PADDING:
+    if forms.on_cpu() and padding == _NO_PADDING:
         width = (x.shape[2] - kernel.shape[1]) // stride + 1
         return _plain(x, kernel, stride, ((0, 0), (0, 1)))[:, :, :width]
     return _plain(x, kernel, stride, padding)
@@ -66,12 +69,12 @@ def _convolve_forward(x, kernel, stride, padding, num_constant):
 
 def _convolve_backward(stride, padding, num_constant, inputs, cotangent):
     x, kernel = inputs
+    to_kernel = kernel_gradient(x, cotangent, kernel.shape[:2], stride, padding)
+    if num_constant == x.shape[-1]:
+        return jnp.zeros_like(x), to_kernel
     size = x.shape[1:3]
-    gradient = input_gradient(cotangent, kernel[:, :, num_constant:], stride, padding, size)
-    return (
-        jnp.pad(gradient, ((0, 0), (0, 0), (0, 0), (num_constant, 0))),
-        kernel_gradient(x, cotangent, kernel.shape[:2], stride, padding),
-    )
+    to_others = input_gradient(cotangent, kernel[:, :, num_constant:], stride, padding, size)
+    return jnp.pad(to_others, ((0, 0), (0, 0), (0, 0), (num_constant, 0))), to_kernel
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
@@ -115,10 +118,10 @@ def input_gradient(
     cotangent: jax.Array, kernel: jax.Array, stride: int, padding: Padding, size: tuple[int, int]
 ) -> jax.Array:
     """The gradient of `convolve` to its input of `size`, [B, *size, C]."""
-    if _on_cpu() and _is_deep(cotangent, kernel.shape):
+    if forms.on_cpu() and _is_deep(cotangent, kernel.shape):
         return _input_gradient_by_patches(cotangent, kernel, stride, padding, size)
     fills_phases = all(side % stride == 0 for side in kernel.shape[:2])
-    if _on_cpu() and stride > 1 and (fills_phases or _is_large(cotangent, kernel.shape)):
+    if forms.on_cpu() and stride > 1 and (fills_phases or _is_large(cotangent, kernel.shape)):
         return _subpixel(cotangent, kernel, stride, padding, size)
     shape = (cotangent.shape[0], *size, kernel.shape[2])
     x = jax.ShapeDtypeStruct(shape, cotangent.dtype)
@@ -130,22 +133,17 @@ def kernel_gradient(
 ) -> jax.Array:
     """The gradient of `convolve` to its kernel, [kh, kw, C, O]."""
     shape = (*kernel_size, x.shape[-1], cotangent.shape[-1])
-    if _on_cpu() and stride == 1 and shape[-1] < min(_FEW_FEATURES, shape[-2]):
+    if forms.on_cpu() and stride == 1 and shape[-1] < min(_FEW_FEATURES, shape[-2]):
         return _kernel_gradient_swapped(x, cotangent, kernel_size, padding)
-    if _on_cpu() and _is_large(cotangent, shape):
+    if forms.on_cpu() and _is_large(cotangent, shape):
         return _kernel_gradient_in_blocks(x, cotangent, kernel_size, stride, padding)
     grows = cotangent.shape[1] > x.shape[1] or cotangent.shape[2] > x.shape[2]
-    if _on_cpu() or grows:
+    if forms.on_cpu() or grows:
         # The barrier keeps XLA from making the padding the convolution's own again.
         x = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), *padding, (0, 0))))
         padding = _NO_PADDING
     kernel = jax.ShapeDtypeStruct(shape, x.dtype)
     return jax.linear_transpose(lambda k: _plain(x, k, stride, padding), kernel)(cotangent)[0]
-
-
-def _on_cpu() -> bool:
-    # Asked when a function is traced: it is compiled for the platform that JAX computes on.
-    return jax.default_backend() == "cpu"
 
 
 def _plain(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
@@ -170,7 +168,7 @@ def _is_deep(output: jax.Array, kernel_shape: tuple[int, ...]) -> bool:
 def _patches(
     x: jax.Array, kernel_size: tuple[int, int], stride: int, padding: Padding
 ) -> jax.Array:
-    """What each output pixel sees, [B * h * w, kh * kw * C], in the kernel's order."""
+    """The input patch of each output pixel, [B * h * w, kh * kw * C], in the kernel's order."""
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     rows, columns = (
         (side - length) // stride * stride + 1
@@ -188,7 +186,7 @@ def _patches(
 def _input_gradient_by_patches(
     cotangent: jax.Array, kernel: jax.Array, stride: int, padding: Padding, size: tuple[int, int]
 ) -> jax.Array:
-    """The input gradient as a product with the kernel as it lies in memory, and sums of pixels."""
+    """The input gradient as a product with the kernel as it is stored, and sums of patches."""
     height, width, channels, features = kernel.shape
     x = jax.ShapeDtypeStruct((cotangent.shape[0], *size, channels), cotangent.dtype)
     to_patches = cotangent.reshape(-1, features) @ kernel.reshape(-1, features).T
