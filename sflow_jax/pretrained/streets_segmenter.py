@@ -58,7 +58,8 @@ def features(
     Returns:
         Five arrays of the type `dtype`.
     """
-    return UNet(dtype=dtype).apply(network_variables, images, method="features")
+    slices: Any = UNet(dtype=dtype).apply(network_variables, images, method="features")
+    return slices
 
 
 @jax.jit
@@ -73,4 +74,5 @@ def predict(network_variables: dict[str, Any], images: jax.Array) -> jax.Array:
         int32 [B, H, W] in 0 .. 18.
     """
     with jax.default_matmul_precision("float32"):  # no coarser type on GPU and TPU
-        return UNet().apply(network_variables, images).argmax(-1)
+        logits: Any = UNet().apply(network_variables, images)
+    return logits.argmax(-1)

@@ -123,7 +123,7 @@ def _make_update(recipe: Recipe, key: jax.Array, eval_lookup: jax.Array) -> Call
         targets = augment.flip_horizontally(eval_lookup[label_maps][..., None], flips)[..., 0]
         inputs, targets = recipe.present(present_key, inputs, targets)
 
-        def loss_and_statistics(params: Any) -> tuple[jax.Array, dict[str, Any]]:
+        def loss_and_statistics(params: Any) -> tuple[jax.Array, Any]:
             outputs, changed = recipe.network.apply(
                 {**network_variables, "params": params},
                 inputs,

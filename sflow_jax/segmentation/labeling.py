@@ -23,7 +23,8 @@ def predict_with_unet(network: UNet, network_variables: dict[str, Any]) -> Predi
     @jax.jit
     def label(network_variables: dict[str, Any], pictures: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("float32"):  # no coarser type on GPU and TPU
-            return network.apply(network_variables, to_float(pictures)).argmax(-1)
+            logits: Any = network.apply(network_variables, to_float(pictures))
+        return logits.argmax(-1)
 
     on_device = jax.device_put(network_variables)
     return lambda pictures: np.asarray(label(on_device, pictures))
@@ -45,7 +46,7 @@ def predict_with_pspnet(
     """
 
     @jax.jit
-    def apply(network_variables: dict[str, Any], windows: jax.Array) -> jax.Array:
+    def apply(network_variables: dict[str, Any], windows: jax.Array) -> Any:
         with jax.default_matmul_precision("float32"):  # no coarser type on GPU and TPU
             return network.apply(network_variables, windows)
 

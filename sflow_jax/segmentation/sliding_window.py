@@ -7,6 +7,7 @@ scored from their confusion matrix: `segmentation.scores`.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -62,14 +63,18 @@ def probabilities(logits: Logits, image: np.ndarray, settings: SlidingWindow) ->
     Returns:
         float64 [H, W, C] that sums to 1 over C.
     """
+    found = (_at_scale(logits, image, scale, settings) for scale in settings.scales)
+    return functools.reduce(np.add, found) / len(settings.scales)
+
+
+def _at_scale(
+    logits: Logits, image: np.ndarray, scale: float, settings: SlidingWindow
+) -> np.ndarray:
+    """Probabilities [H, W, C] of an image that is seen at one scale."""
     height, width = image.shape[:2]
-    total = 0
-    for scale in settings.scales:
-        # Resized in float, as there: rounding to gray levels would give other scores.
-        resized = cv2.resize(image.astype(np.float32), _scaled_size(height, width, scale, settings))
-        found = _slide(logits, resized, settings)
-        total += cv2.resize(found, (width, height))
-    return total / len(settings.scales)
+    # Resized in float, as there: rounding to gray levels would give other scores.
+    resized = cv2.resize(image.astype(np.float32), _scaled_size(height, width, scale, settings))
+    return cv2.resize(_slide(logits, resized, settings), (width, height))
 
 
 def _scaled_size(height: int, width: int, scale: float, settings: SlidingWindow) -> tuple[int, int]:
@@ -116,6 +121,7 @@ def _starts(side: int, crop: int, stride: int) -> list[int]:
 
 def _label_window(logits: Logits, window: np.ndarray, settings: SlidingWindow) -> np.ndarray:
     """Probabilities float32 [crop, crop, C], the average of the window's and its mirror image's."""
-    normalized = (window - np.float32(settings.mean)) / np.float32(settings.std)
+    mean, std = (np.array(values, np.float32) for values in (settings.mean, settings.std))
+    normalized = (window - mean) / std
     found = jax.nn.softmax(logits(jnp.stack([normalized, normalized[:, ::-1]])))
     return np.asarray((found[0] + found[1, :, ::-1]) / 2)

@@ -1,11 +1,12 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from sflow_jax.errors import InputError
 from sflow_jax.segmentation.progress import Progress
 
-STATE = {"x": np.arange(3.0, dtype=np.float32), "count": np.int32(7)}
+STATE = {"x": jnp.arange(3.0), "count": jnp.int32(7)}
 
 
 def state_after(step):
