@@ -8,7 +8,7 @@ BEAM_VENV := .venv-beam
 RUN := $(VENV)/bin/python -m
 DEMO ?= demo
 DATA := --config.data.data_dir=$(DEMO)/data
-SEGMENTER := $(RUN) sflow_jax.segmenter --config configs/streets.py $(DATA) \
+SEGMENTER := $(RUN) sflow_jax.train_segmenter --config configs/streets.py $(DATA) \
 	--batch_pixels 65536 --num_steps 900
 
 .PHONY: demo test test-beam segmenters clean

@@ -22,7 +22,7 @@ import time
 from benchmarks import measure
 from benchmarks import options as options_lib
 
-_COMMANDS = ("main", "sample", "evaluate", "segmenter", "prepare")
+_COMMANDS = ("main", "sample", "evaluate", "train_segmenter", "prepare")
 _NUM_IMPORTS = 3
 _SMALL = (  # a few scenes, and no pauses for pictures and scores
     "--config.data.num_train=8",

@@ -196,8 +196,8 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         "segmenter",
         None,
-        f"{', '.join(PUBLISHED)} or a PSPNet's weights from python -m sflow_jax.segmenter; by "
-        "default the one for the dataset.",
+        f"{', '.join(PUBLISHED)} or a PSPNet's weights from python -m sflow_jax.train_segmenter; "
+        "by default the one for the dataset.",
     )
     flags.DEFINE_boolean(
         "multi_scale", None, "PSPNet sees images at semseg's six sizes: slower, a little better."

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from configs import streets
+from sflow_jax import variables
 from sflow_jax.data.labels import CITYSCAPES
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation import evaluation as evaluation_lib
@@ -21,9 +22,10 @@ from sflow_jax.evaluation.rows import ORACLE
 from sflow_jax.metrics import fid
 from sflow_jax.metrics.feature_statistics import FeatureExtractor, collect
 from sflow_jax.metrics.score_table import format_table
-from sflow_jax.metrics.semseg_protocol import Protocol
-from sflow_jax.models.pspnet import PSPNet
-from sflow_jax.pretrained import inception_v3, pspnet, variables, weights
+from sflow_jax.pretrained import inception_v3, semseg, weights
+from sflow_jax.segmentation import trained
+from sflow_jax.segmentation.pspnet import BLOCKS, PSPNet
+from sflow_jax.segmentation.sliding_window import SlidingWindow, label_image
 from tests.fast_jit import fast_jit
 from tests.metrics.test_frechet import complex_root_distance
 from tests.random_weights import random_params
@@ -57,7 +59,7 @@ def write_random(path, shapes):
 
 def write_pspnet(folder, num_classes=TABLE.num_eval_classes):
     network = PSPNet(num_classes, (1, 1, 1, 1), 4)
-    write_random(folder / "own.safetensors", pspnet._shapes(network))
+    write_random(folder / "own.safetensors", trained.pspnet_shapes(network))
     settings = {"num_classes": num_classes, "layers": 50, "width": 4, "crop": 41}
     (folder / "own.json").write_text(json.dumps({"settings": settings}))
     return folder / "own.safetensors"
@@ -101,17 +103,17 @@ def test_one_image_has_no_distance(workdir, cache):
 
 
 def test_a_segmenter_of_ones_own_scores(workdir, tmp_path, monkeypatch):
-    monkeypatch.setitem(pspnet.BLOCKS, 50, (1, 1, 1, 1))
+    monkeypatch.setitem(BLOCKS, 50, (1, 1, 1, 1))
     path = write_pspnet(tmp_path)
     choice = Choice(["segmentation"], segmenter=str(path))
     evaluation = set_up(workdir, choice=choice, limit=2)
     _, results = score(evaluation, 2)
-    network, network_variables, crop = pspnet.load_trained(path)
-    protocol = Protocol(base_size=40, crop=crop)
+    network, network_variables, crop = trained.read_pspnet(path)
+    settings = SlidingWindow(base_size=40, crop=crop)
     predict = evaluation.segmenter.predict
     image = evaluation.dataset.source("test")[0]["image"]
     logits = jax.jit(lambda windows: network.apply(network_variables, windows))
-    seen = segmenters.semseg_protocol.predict(logits, image[0], protocol)
+    seen = label_image(logits, image[0], settings)
     np.testing.assert_array_equal(predict(image)[0], seen)
     assert 0 <= results[ORACLE]["mean_iou"] <= 1
     assert f"by PSPNet in {path}" in "\n".join(describe(evaluation, 2))
@@ -119,17 +121,17 @@ def test_a_segmenter_of_ones_own_scores(workdir, tmp_path, monkeypatch):
 
 
 def test_published_weights_score_by_the_test_protocol(cache, monkeypatch):
-    write_random(cache / "pspnet50_cityscapes.safetensors", pspnet.conversion(50).shapes)
+    write_random(cache / "pspnet50_cityscapes.safetensors", semseg.conversion(50).shapes)
     scales = 0.75, 1.0
-    protocol = Protocol(base_size=48, crop=41, scales=scales)  # the true one takes minutes
-    small = functools.partial(Protocol, base_size=48, crop=41)
-    monkeypatch.setattr(segmenters.semseg_protocol, "Protocol", small)
+    settings = SlidingWindow(base_size=48, crop=41, scales=scales)  # the true one takes minutes
+    small = functools.partial(SlidingWindow, base_size=48, crop=41)
+    monkeypatch.setattr(segmenters, "SlidingWindow", small)
     segmenter = segmenters.load_published("pspnet50", CITYSCAPES, scales)
     assert segmenter.title.endswith("test protocol at the scales 0.75, 1.0")
     image = np.random.RandomState(0).randint(0, 256, (1, 32, 40, 3)).astype(np.uint8)
     network = PSPNet()
-    logits = fast_jit(lambda windows: network.apply(pspnet.load(50), windows))
-    expected = segmenters.semseg_protocol.predict(logits, image[0], protocol)
+    logits = fast_jit(lambda windows: network.apply(semseg.load(50), windows))
+    expected = label_image(logits, image[0], settings)
     found = segmenter.predict(image)[0]
     assert found.shape == (32, 40)
     assert len(np.unique(found)) > 1
@@ -143,7 +145,7 @@ def test_the_small_segmenter_knows_one_scale():
 
 
 def test_a_segmenter_of_other_classes_is_refused(workdir, tmp_path, monkeypatch):
-    monkeypatch.setitem(pspnet.BLOCKS, 50, (1, 1, 1, 1))
+    monkeypatch.setitem(BLOCKS, 50, (1, 1, 1, 1))
     path = write_pspnet(tmp_path, num_classes=5)
     with pytest.raises(InputError, match=r"own\.safetensors: found 5 classes, expected the 3 of"):
         set_up(workdir, choice=Choice(segmenter=str(path)))

@@ -14,21 +14,21 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grain.python as grain
-import jax
 import numpy as np
 import tqdm
 
-from sflow_jax.data.pipeline import Source, eval_batches, train_iterator
+from sflow_jax.data.pipeline import Source, eval_batches
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation.evaluation import Evaluation
 from sflow_jax.evaluation.report import without_nan
 from sflow_jax.files import write_whole
 from sflow_jax.inference import batch_size_for
 from sflow_jax.metrics.picture_scores import Result, Segmentation
-from sflow_jax.models.segmenter import Segmenter
-from sflow_jax.ops.pixels import to_float
-from sflow_jax.training import segmenter
-from sflow_jax.training.progress import Progress
+from sflow_jax.segmentation.batches import LabeledImages, training_batches
+from sflow_jax.segmentation.labeling import predict_with_unet
+from sflow_jax.segmentation.progress import Progress
+from sflow_jax.segmentation.unet import UNet
+from sflow_jax.segmentation.unet_training import class_weights, train_unet
 
 REAL, CG, GENERATED = "real frames", "CG frames", "generated frames"
 MIXED = "generated and real frames"
@@ -125,27 +125,26 @@ def _score_once(downstream: Downstream, folder: pathlib.Path, name: str, seed: i
             )
         return record["scores"]
     print(f"\ntraining on {name}, seed {seed}")
-    progress = Progress(path.with_suffix(".state"), settings)
-    batches = _batches(downstream, folder, name, seed, progress.step)
     dataset = downstream.evaluation.dataset
-    trained = segmenter.train(
-        [batches],
-        dataset.class_table,
-        segmenter.class_weights(dataset),
-        num_steps=downstream.num_steps,
-        seed=seed,
-        progress=progress,
-    )
-    scores = without_nan(_score(downstream.evaluation, trained))
-    write_whole(path, json.dumps({"settings": settings, "scores": scores}, indent=2).encode())
-    progress.remove()
+    with Progress(path.with_suffix(".state"), settings) as progress:
+        trained = train_unet(
+            [_batches(downstream, folder, name, seed, progress.step)],
+            dataset.class_table,
+            class_weights(dataset),
+            num_steps=downstream.num_steps,
+            seed=seed,
+            progress=progress,
+        )
+        scores = without_nan(_score(downstream.evaluation, trained))
+        write_whole(path, json.dumps({"settings": settings, "scores": scores}, indent=2))
+        progress.remove()
     return scores
 
 
 def _batches(
     downstream: Downstream, folder: pathlib.Path, name: str, seed: int, first_batch: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Endless batches of uint8 images [B, H, W, 3] and label maps [B, H, W]."""
+) -> Iterator[LabeledImages]:
+    """Endless batches of a set of frames."""
     dataset = downstream.evaluation.dataset
     schema, examples = dataset.schema, dataset.source(_TRAIN)
     real = _Frames(examples, lambda index, example: example["image"])
@@ -159,12 +158,7 @@ def _batches(
         if name == MIXED:
             both = [grain.MapDataset.source(frames) for frames in (source, real)]
             source = grain.MapDataset.concatenate(both)
-    size = max(1, _PIXELS_PER_BATCH // (schema.frames * schema.height * schema.width))
-    iterator = train_iterator(source, batch_size=size, seed=seed)
-    iterator.set_state({"next_batch": first_batch})
-    for batch in iterator:
-        frames = batch["image"].reshape(-1, schema.height, schema.width, 3)
-        yield frames, batch["label"].reshape(frames.shape[:3])
+    return training_batches(source, schema, _PIXELS_PER_BATCH, seed, first_batch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,9 +205,7 @@ def _translations(evaluation: Evaluation, folder: pathlib.Path) -> np.ndarray:
 def _score(evaluation: Evaluation, variables: dict[str, Any]) -> Result:
     """The scores of a trained segmenter on the real frames of the scoring split."""
     table, schema = evaluation.model.class_table, evaluation.dataset.schema
-    network = Segmenter(table.num_eval_classes)
-    predict = jax.jit(lambda images: network.apply(variables, to_float(images)).argmax(-1))
-    scored = Segmentation(lambda pictures: np.asarray(predict(pictures)), table)
+    scored = Segmentation(predict_with_unet(UNet(table.num_eval_classes), variables), table)
     source = evaluation.dataset.source(evaluation.split)
     batch_size = min(len(source), batch_size_for(schema.height, schema.width))
     for batch, valid in eval_batches(source, batch_size):
@@ -256,8 +248,8 @@ def write_results(downstream: Downstream, record: dict[str, Any]) -> str:
         f"scored on {counts[settings['split']]} of {settings['split']!r}, all real; "
         f"{downstream.num_seeds} seeds: mean (range)\n{without}\n{format_table(record)}\n"
     )
-    write_whole(downstream.output / RESULTS_FILE, json.dumps(record, indent=2).encode())
-    write_whole(downstream.output / TABLE_FILE, text.encode())
+    write_whole(downstream.output / RESULTS_FILE, json.dumps(record, indent=2))
+    write_whole(downstream.output / TABLE_FILE, text)
     for path in (downstream.output / _FOLDER).glob("translations_*.npy"):
         path.unlink()
     return text

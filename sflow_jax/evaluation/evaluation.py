@@ -19,11 +19,12 @@ from sflow_jax.evaluation.rows import ORACLE, Draw, make_rows
 from sflow_jax.inference import TrainedModel, batch_size_for, restore_model
 from sflow_jax.metrics.feature_statistics import files_state
 from sflow_jax.metrics.fid import DEFAULT_PROTOCOL
-from sflow_jax.metrics.picture_scores import MeanL1, Predict, Result, Score, Segmentation
-from sflow_jax.metrics.semseg_protocol import MULTI_SCALE
+from sflow_jax.metrics.picture_scores import MeanL1, Result, Score, Segmentation
 from sflow_jax.metrics.temporal_scores import Temporal
 from sflow_jax.prepare import PreparedDataset, prepare
 from sflow_jax.pretrained import i3d, weights
+from sflow_jax.segmentation.labeling import Predict
+from sflow_jax.segmentation.sliding_window import MULTI_SCALE
 
 FID, FRECHET_STREETS, SEGMENTATION = METRICS = ("fid", "frechet_streets", "segmentation")
 
@@ -83,7 +84,7 @@ class Choice:
                 weights.what_is_missing("pspnet50_cityscapes")
                 if dataset == "cityscapes"
                 else f"there is no segmenter for {dataset!r} data; train one with: "
-                "python -m sflow_jax.segmenter --network pspnet, and name it with --segmenter"
+                "python -m sflow_jax.train_segmenter --network pspnet, and name it with --segmenter"
             )
             if line:
                 lines.append(f"No mIoU: {line}")

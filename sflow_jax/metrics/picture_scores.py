@@ -5,19 +5,17 @@ at the end; memory does not grow with the number of pictures. Several hosts each
 pictures, and all get the numbers of all.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 
 from sflow_jax import sharding
 from sflow_jax.data.labels import ClassTable
-from sflow_jax.metrics import segmentation
+from sflow_jax.segmentation.labeling import Predict
+from sflow_jax.segmentation.scores import confusion_matrix, score_matrix
 
 Result = dict[str, float | dict[str, float]]
-
-Predict = Callable[[np.ndarray], np.ndarray]
-"""A segmenter: uint8 RGB [B, H, W, 3] to eval ids [B, H, W]."""
 
 
 class Score(Protocol):
@@ -54,7 +52,7 @@ class MeanL1:
 
 
 class Segmentation:
-    """How well a segmenter finds the classes of the label map: see `segmentation.Scores`."""
+    """How well a segmenter finds the classes of the label map: see `SegmentationScores`."""
 
     def __init__(self, predict: Predict, class_table: ClassTable) -> None:
         self._predict, self._class_table = predict, class_table
@@ -65,13 +63,13 @@ class Segmentation:
         """Adds a batch; see `Score`."""
         true_ids = self._class_table.eval_lookup[examples["label"][..., 0]]
         predicted = self._predict(pictures.reshape(-1, *pictures.shape[2:]))
-        self._matrix += segmentation.confusion_matrix(
+        self._matrix += confusion_matrix(
             true_ids, predicted.reshape(true_ids.shape), self._class_table.num_eval_classes
         )
 
     def result(self) -> Result:
         """The numbers by name; `class_iou` by class."""
-        scores = segmentation.scores(sharding.sum_over_hosts({"matrix": self._matrix})["matrix"])
+        scores = score_matrix(sharding.sum_over_hosts({"matrix": self._matrix})["matrix"])
         names = self._class_table.eval_names
         return {
             "mean_iou": scores.mean_iou,

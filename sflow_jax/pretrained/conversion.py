@@ -11,8 +11,8 @@ from typing import Any
 import flax.traverse_util
 import numpy as np
 
+from sflow_jax import variables
 from sflow_jax.errors import InputError
-from sflow_jax.pretrained import variables
 
 _TORCH_LEAVES = {
     "kernel": "weight",

@@ -14,10 +14,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sflow_jax import variables
 from sflow_jax.errors import InputError
 from sflow_jax.models.layers import Conv
 from sflow_jax.pretrained import conversion as conversions
-from sflow_jax.pretrained import variables, weights
+from sflow_jax.pretrained import weights
 
 SIDE = 224
 MIN_FRAMES = 9  # two after three halvings, the window of the average pool

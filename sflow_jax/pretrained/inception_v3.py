@@ -14,9 +14,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sflow_jax import variables
 from sflow_jax.models.layers import Conv
 from sflow_jax.pretrained import conversion as conversions
-from sflow_jax.pretrained import variables, weights
+from sflow_jax.pretrained import weights
 
 DEPTHS = (64, 192, 768, 2048)
 

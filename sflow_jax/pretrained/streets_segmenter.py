@@ -18,8 +18,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sflow_jax.models.segmenter import STRIDE, Segmenter
-from sflow_jax.pretrained import variables
+from sflow_jax import variables
+from sflow_jax.segmentation.unet import STRIDE, UNet
 
 ROLES = ("features", "evaluator")
 
@@ -33,7 +33,7 @@ def load(role: str) -> dict[str, Any]:
         role: `features` or `evaluator`.
 
     Returns:
-        The variables of `Segmenter()`: {'params': ...}, float32.
+        The variables of `UNet()`: {'params': ...}, float32.
 
     Raises:
         InputError: the file is damaged or missing.
@@ -41,14 +41,14 @@ def load(role: str) -> dict[str, Any]:
     if role not in ROLES:
         raise ValueError(f"unknown role {role!r}; expected one of {ROLES}")
     images = jax.ShapeDtypeStruct((1, STRIDE, STRIDE, 3), jnp.float32)
-    shapes = variables.shapes_of(jax.eval_shape(Segmenter().init, jax.random.key(0), images))
+    shapes = variables.shapes_of(jax.eval_shape(UNet().init, jax.random.key(0), images))
     return variables.read(FOLDER / f"streets_{role}.safetensors", shapes)
 
 
 def features(
     network_variables: dict[str, Any], images: jax.Array, dtype: Any = jnp.float32
 ) -> list[jax.Array]:
-    """Five slices for a perceptual loss, finest first; see `Segmenter.features`.
+    """Five slices for a perceptual loss, finest first; see `UNet.features`.
 
     Args:
         network_variables: from `load`.
@@ -58,7 +58,8 @@ def features(
     Returns:
         Five arrays of the type `dtype`.
     """
-    return Segmenter(dtype=dtype).apply(network_variables, images, method="features")
+    slices: Any = UNet(dtype=dtype).apply(network_variables, images, method="features")
+    return slices
 
 
 @jax.jit
@@ -73,4 +74,5 @@ def predict(network_variables: dict[str, Any], images: jax.Array) -> jax.Array:
         int32 [B, H, W] in 0 .. 18.
     """
     with jax.default_matmul_precision("float32"):  # no coarser type on GPU and TPU
-        return Segmenter().apply(network_variables, images).argmax(-1)
+        logits: Any = UNet().apply(network_variables, images)
+    return logits.argmax(-1)

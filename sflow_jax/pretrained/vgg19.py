@@ -11,9 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from sflow_jax import variables
 from sflow_jax.models.layers import Conv
 from sflow_jax.ops.nn import max_pool_2x2, relu
-from sflow_jax.pretrained import variables, weights
+from sflow_jax.pretrained import weights
 from sflow_jax.pretrained.conversion import Conversion
 
 NORMALIZATIONS = ("imagenet", "raw")

@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from sflow_jax import variables
 from sflow_jax.errors import InputError
-from sflow_jax.pretrained import conversion, download, variables
+from sflow_jax.pretrained import conversion, download
 from sflow_jax.pretrained.conversion import Conversion
 
 CACHE_VARIABLE = "SFLOW_CACHE"
@@ -87,8 +88,8 @@ REGISTRY = {
         sha256_prefix="2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538",
         module="sflow_jax.pretrained.i3d",
     ),
-    "pspnet50_cityscapes": KnownWeights(_SEMSEG_FOLDER, "", "sflow_jax.pretrained.pspnet", (50,)),
-    "pspnet101_cityscapes": KnownWeights(_SEMSEG_FOLDER, "", "sflow_jax.pretrained.pspnet", (101,)),
+    "pspnet50_cityscapes": KnownWeights(_SEMSEG_FOLDER, "", "sflow_jax.pretrained.semseg", (50,)),
+    "pspnet101_cityscapes": KnownWeights(_SEMSEG_FOLDER, "", "sflow_jax.pretrained.semseg", (101,)),
 }
 
 

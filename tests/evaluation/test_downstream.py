@@ -11,7 +11,7 @@ from sflow_jax.evaluation import downstream as downstream_lib
 from sflow_jax.evaluation import evaluation as evaluation_lib
 from sflow_jax.evaluation.downstream import Downstream, format_table, run, write_results
 from sflow_jax.evaluation.evaluation import Choice, set_up
-from sflow_jax.models.segmenter import Segmenter
+from sflow_jax.segmentation.unet import UNet
 from tests.as_bytes import to_uint8
 from tests.fast_jit import fast_jit
 from tests.test_evaluate import NUM_TEST, dataset_config
@@ -43,7 +43,7 @@ def trainings(monkeypatch):
         calls.append((seed, *map(np.concatenate, zip(*batch, strict=True))))
         return {"call": len(calls)}
 
-    monkeypatch.setattr(downstream_lib.segmenter, "train", train)
+    monkeypatch.setattr(downstream_lib, "train_unet", train)
     keys = ("mean_iou", "pixel_accuracy", "pixel_accuracy_with_void")
     monkeypatch.setattr(
         downstream_lib, "_score", lambda _, variables: dict.fromkeys(keys, variables["call"] / 100)
@@ -102,7 +102,7 @@ def test_the_scores_are_of_real_frames_of_the_scoring_split(evaluation):
     source = evaluation.dataset.source("test")
     pictures = np.concatenate([source[index]["image"] for index in range(NUM_TEST)])
     true_ids = np.concatenate([source[index]["label"][..., 0] for index in range(NUM_TEST)])
-    network = Segmenter(TABLE.num_eval_classes)
+    network = UNet(TABLE.num_eval_classes)
     variables = fast_jit(network.init)(jax.random.key(0), np.zeros((1, 32, 32, 3)))
     scores = downstream_lib._score(evaluation, variables)
     predicted = fast_jit(network.apply)(variables, pictures / np.float32(127.5) - 1).argmax(-1)

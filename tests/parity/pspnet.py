@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from sflow_jax.metrics.semseg_protocol import Protocol
-from sflow_jax.models.pspnet import BLOCKS, PSPNet
 from sflow_jax.pretrained.conversion import torch_keys
+from sflow_jax.segmentation.pspnet import BLOCKS, PSPNet
+from sflow_jax.segmentation.sliding_window import SlidingWindow
 from tests.fast_jit import fast_jit
 from tests.parity import cases
 from tests.random_weights import random_params, zeros
@@ -38,7 +38,7 @@ RECORDED = re.compile(r"layer0\.[034]|ppm\.features\.[03]|(cls|aux)\.[014]")
 
 # Two windows high and three wide at scale 1, one window with padding at scale 0.5.
 IMAGE_SIZE = (75, 120)
-PROTOCOL = Protocol(base_size=160, crop=89, scales=(0.5, 1.0))
+PROTOCOL = SlidingWindow(base_size=160, crop=89, scales=(0.5, 1.0))
 
 
 def images(size, count=2):

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from sflow_jax.errors import InputError
-from sflow_jax.models import pspnet as model
-from sflow_jax.models.pspnet import PSPNet
 from sflow_jax.ops import resize
 from sflow_jax.pretrained import conversion, weights
-from sflow_jax.pretrained import pspnet as pretrained
-from sflow_jax.training.segmenter import cross_entropy
+from sflow_jax.pretrained import semseg as published
+from sflow_jax.segmentation import pspnet as model
+from sflow_jax.segmentation.fitting import cross_entropy
+from sflow_jax.segmentation.pspnet import PSPNet
 from tests.double_precision import double_precision, widen
 from tests.fast_jit import fast_jit
 from tests.parity import cases, pspnet
@@ -233,7 +233,7 @@ def test_dropout_takes_whole_channels():
 
 def published_tensors(depth):
     """Zeros in the shapes that semseg's checkpoint has, by key."""
-    rules = pretrained.conversion(depth)
+    rules = published.conversion(depth)
     shapes = {key: conversion._stored_shape(path, rules) for path, key in rules.keys.items()}
     return {key: np.broadcast_to(np.float32(0), shape) for key, shape in shapes.items()}
 
@@ -267,11 +267,11 @@ def test_keys_of_the_published_files():
 def test_every_key_of_the_checkpoint_counts():
     tensors = published_tensors(50)
     tensors["layer0.1.num_batches_tracked"] = np.zeros(())
-    conversion.convert_tensors(tensors, pretrained.conversion(50), "x.pth")
+    conversion.convert_tensors(tensors, published.conversion(50), "x.pth")
     tensors["layer3.6.bn1.bias"] = tensors.pop("aux.4.bias")
     message = r"x\.pth: .*1 missing: aux\.4\.bias; 1 left over: layer3\.6\.bn1\.bias"
     with pytest.raises(InputError, match=message):
-        conversion.convert_tensors(tensors, pretrained.conversion(50), "x.pth")
+        conversion.convert_tensors(tensors, published.conversion(50), "x.pth")
 
 
 def test_published_file_format_is_converted(torch, tmp_path):
@@ -284,5 +284,5 @@ def test_published_file_format_is_converted(torch, tmp_path):
     torch.save({"epoch": 200, "state_dict": state, "optimizer": {"param_groups": []}}, path)
     name = "pspnet50_cityscapes"
     weights.main(["convert", name, "--from", str(path), "--cache_dir", str(tmp_path)])
-    found, expected = pretrained.load(50, tmp_path), pspnet.random_variables(**pspnet.FULL[50])
+    found, expected = published.load(50, tmp_path), pspnet.random_variables(**pspnet.FULL[50])
     jax.tree.map(np.testing.assert_array_equal, found, expected)

@@ -6,8 +6,8 @@ import safetensors.numpy
 
 from sflow_jax.data.streets.simulator import render_clip
 from sflow_jax.errors import InputError
-from sflow_jax.metrics import segmentation
 from sflow_jax.pretrained import streets_segmenter
+from sflow_jax.segmentation.scores import confusion_matrix, score_matrix
 
 FIRST_SEED = 10**9  # far behind the streets of every split
 NUM_FRAMES = 10
@@ -31,7 +31,7 @@ def shipped(request):
 
 def score(shipped, images, label_maps):
     predicted = streets_segmenter.predict(shipped, images)
-    return segmentation.scores(segmentation.confusion_matrix(label_maps, predicted, 19))
+    return score_matrix(confusion_matrix(label_maps, predicted, 19))
 
 
 def test_shipped_networks_understand_unseen_streets(shipped, frames):

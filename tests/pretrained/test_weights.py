@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sflow_jax.errors import InputError
-from sflow_jax.pretrained import conversion, pspnet, vgg19, weights
+from sflow_jax.pretrained import conversion, semseg, vgg19, weights
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_weights_without_a_published_hash_are_not_downloaded(tmp_path, capsys):
     assert error.endswith(f"{command} --cache_dir {tmp_path}\n")
     assert error.count("\n") == 1
     with pytest.raises(InputError, match=f"are not there; download .* {command} --cache_dir"):
-        pspnet.load(50, tmp_path)
+        semseg.load(50, tmp_path)
 
 
 def test_get_converts_every_value_and_deletes_the_checkpoint(

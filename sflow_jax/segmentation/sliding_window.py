@@ -3,10 +3,11 @@
 The protocol of hszhao/semseg, tool/test.py, with the settings of its Cityscapes configuration: the
 long side is resized, a window slides over the image, every window is labeled together with its
 mirror image, and class probabilities are averaged where windows overlap. Labels of a whole set are
-scored from their confusion matrix: `metrics.segmentation`.
+scored from their confusion matrix: `segmentation.scores`.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sflow_jax.models.pspnet import MEAN, STD
+from sflow_jax.segmentation.pspnet import MEAN, STD
 
 Logits = Callable[[jax.Array], jax.Array]
 
@@ -23,7 +24,7 @@ MULTI_SCALE = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)  # semseg's for its second colum
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
+class SlidingWindow:
     """The settings; the default is semseg's for Cityscapes.
 
     Attributes:
@@ -43,12 +44,12 @@ class Protocol:
     std: Sequence[float] = tuple(255 * x for x in STD)
 
 
-def predict(logits: Logits, image: np.ndarray, protocol: Protocol) -> np.ndarray:
+def label_image(logits: Logits, image: np.ndarray, settings: SlidingWindow) -> np.ndarray:
     """The most probable class of every pixel: int64 [H, W]; see `probabilities`."""
-    return probabilities(logits, image, protocol).argmax(-1)
+    return probabilities(logits, image, settings).argmax(-1)
 
 
-def probabilities(logits: Logits, image: np.ndarray, protocol: Protocol) -> np.ndarray:
+def probabilities(logits: Logits, image: np.ndarray, settings: SlidingWindow) -> np.ndarray:
     """Class probabilities of every pixel.
 
     Memory holds the classes of one image and one window, however many there are.
@@ -57,39 +58,43 @@ def probabilities(logits: Logits, image: np.ndarray, protocol: Protocol) -> np.n
         logits: maps normalized images [2, crop, crop, 3], a window and its mirror image, to logits
             [2, crop, crop, C]; best jitted, for it is called with this shape only.
         image: RGB [H, W, 3] in [0, 255], uint8 or float.
-        protocol: the settings.
+        settings: of the window.
 
     Returns:
         float64 [H, W, C] that sums to 1 over C.
     """
+    found = (_at_scale(logits, image, scale, settings) for scale in settings.scales)
+    return functools.reduce(np.add, found) / len(settings.scales)
+
+
+def _at_scale(
+    logits: Logits, image: np.ndarray, scale: float, settings: SlidingWindow
+) -> np.ndarray:
+    """Probabilities [H, W, C] of an image that is seen at one scale."""
     height, width = image.shape[:2]
-    total = 0
-    for scale in protocol.scales:
-        # Resized in float, as there: rounding to gray levels would give other scores.
-        resized = cv2.resize(image.astype(np.float32), _scaled_size(height, width, scale, protocol))
-        found = _slide(logits, resized, protocol)
-        total += cv2.resize(found, (width, height))
-    return total / len(protocol.scales)
+    # Resized in float, as there: rounding to gray levels would give other scores.
+    resized = cv2.resize(image.astype(np.float32), _scaled_size(height, width, scale, settings))
+    return cv2.resize(_slide(logits, resized, settings), (width, height))
 
 
-def _scaled_size(height: int, width: int, scale: float, protocol: Protocol) -> tuple[int, int]:
+def _scaled_size(height: int, width: int, scale: float, settings: SlidingWindow) -> tuple[int, int]:
     """Width and height, as OpenCV wants them."""
-    long_side = round(scale * protocol.base_size)
+    long_side = round(scale * settings.base_size)
     if height > width:
         return round(long_side / height * width), long_side
     return long_side, round(long_side / width * height)
 
 
-def _slide(logits: Logits, image: np.ndarray, protocol: Protocol) -> np.ndarray:
+def _slide(logits: Logits, image: np.ndarray, settings: SlidingWindow) -> np.ndarray:
     """Probabilities float64 [H, W, C] of an image of any size, from overlapping windows."""
     height, width = image.shape[:2]
-    image, top, left = _pad(image, protocol)
-    stride = math.ceil(protocol.crop * protocol.stride_rate)
+    image, top, left = _pad(image, settings)
+    stride = math.ceil(settings.crop * settings.stride_rate)
     total, counts = None, np.zeros((*image.shape[:2], 1))
-    for y in _starts(image.shape[0], protocol.crop, stride):
-        for x in _starts(image.shape[1], protocol.crop, stride):
-            window = np.s_[y : y + protocol.crop, x : x + protocol.crop]
-            found = _label_window(logits, image[window], protocol)
+    for y in _starts(image.shape[0], settings.crop, stride):
+        for x in _starts(image.shape[1], settings.crop, stride):
+            window = np.s_[y : y + settings.crop, x : x + settings.crop]
+            found = _label_window(logits, image[window], settings)
             if total is None:
                 total = np.zeros((*image.shape[:2], found.shape[-1]))
             total[window] += found
@@ -98,13 +103,13 @@ def _slide(logits: Logits, image: np.ndarray, protocol: Protocol) -> np.ndarray:
     return total[top : top + height, left : left + width]
 
 
-def _pad(image: np.ndarray, protocol: Protocol) -> tuple[np.ndarray, int, int]:
+def _pad(image: np.ndarray, settings: SlidingWindow) -> tuple[np.ndarray, int, int]:
     """Puts an image into the middle of one of at least the window's size; its top and left too."""
-    missing = [max(protocol.crop - side, 0) for side in image.shape[:2]]
+    missing = [max(settings.crop - side, 0) for side in image.shape[:2]]
     top, left = (count // 2 for count in missing)
     bottom, right = missing[0] - top, missing[1] - left
     border = cv2.BORDER_CONSTANT
-    padded = cv2.copyMakeBorder(image, top, bottom, left, right, border, value=protocol.mean)
+    padded = cv2.copyMakeBorder(image, top, bottom, left, right, border, value=settings.mean)
     return padded, top, left
 
 
@@ -114,8 +119,9 @@ def _starts(side: int, crop: int, stride: int) -> list[int]:
     return [min(index * stride, side - crop) for index in range(count)]
 
 
-def _label_window(logits: Logits, window: np.ndarray, protocol: Protocol) -> np.ndarray:
+def _label_window(logits: Logits, window: np.ndarray, settings: SlidingWindow) -> np.ndarray:
     """Probabilities float32 [crop, crop, C], the average of the window's and its mirror image's."""
-    normalized = (window - np.float32(protocol.mean)) / np.float32(protocol.std)
+    mean, std = (np.array(values, np.float32) for values in (settings.mean, settings.std))
+    normalized = (window - mean) / std
     found = jax.nn.softmax(logits(jnp.stack([normalized, normalized[:, ::-1]])))
     return np.asarray((found[0] + found[1, :, ::-1]) / 2)

@@ -39,7 +39,7 @@ def _unbiased(var: jax.Array, count: int) -> jax.Array:
     return var * (count / (count - 1))
 
 
-class BatchNorm(nn.Module):
+class TorchBatchNorm(nn.Module):
     """PyTorch's batch norm: its running variance is the unbiased one, unlike Linen's.
 
     Attributes:
@@ -101,14 +101,14 @@ class _Bottleneck(nn.Module):
         training, out_channels = self.training, 4 * self.channels
         middle = {"strides": self.stride, "kernel_dilation": self.dilation}
         y = _conv(x, self.channels, 1, training, name="conv1")
-        y = nn.relu(BatchNorm(training, name="bn1")(y))
+        y = nn.relu(TorchBatchNorm(training, name="bn1")(y))
         y = _conv(y, self.channels, 3, training, name="conv2", **middle)
-        y = nn.relu(BatchNorm(training, name="bn2")(y))
+        y = nn.relu(TorchBatchNorm(training, name="bn2")(y))
         y = _conv(y, out_channels, 1, training, name="conv3")
-        y = BatchNorm(training, name="bn3")(y)
+        y = TorchBatchNorm(training, name="bn3")(y)
         if x.shape[-1] != out_channels or self.stride > 1:
             x = _conv(x, out_channels, 1, training, strides=self.stride, name="downsample.0")
-            x = BatchNorm(training, name="downsample.1")(x)
+            x = TorchBatchNorm(training, name="downsample.1")(x)
         return nn.relu(x + y)
 
 
@@ -172,7 +172,7 @@ class PSPNet(nn.Module):
         for index, (factor, stride) in enumerate(((1, 2), (1, 1), (2, 1))):
             name = f"layer0.{3 * index}"
             x = _conv(x, factor * self.width, 3, self.training, strides=stride, name=name)
-            x = nn.relu(BatchNorm(self.training, name=f"layer0.{3 * index + 1}")(x))
+            x = nn.relu(TorchBatchNorm(self.training, name=f"layer0.{3 * index + 1}")(x))
         return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
 
     def _pyramid(self, x: jax.Array) -> jax.Array:
@@ -182,13 +182,13 @@ class PSPNet(nn.Module):
             name = f"ppm.features.{index}"
             y = resize.adaptive_average_pool(x, bins)
             y = _conv(y, x.shape[-1] // len(BINS), 1, self.training, name=f"{name}.1")
-            y = nn.relu(BatchNorm(self.training, name=f"{name}.2")(y))
+            y = nn.relu(TorchBatchNorm(self.training, name=f"{name}.2")(y))
             levels.append(resize.resize_align_corners(y, *x.shape[1:3]))
         return jnp.concatenate(levels, axis=-1)
 
     def _classify(self, x: jax.Array, name: str, channels: int) -> jax.Array:
         x = _conv(x, channels, 3, self.training, name=f"{name}.0")
-        x = nn.relu(BatchNorm(self.training, name=f"{name}.1")(x))
+        x = nn.relu(TorchBatchNorm(self.training, name=f"{name}.1")(x))
         # PyTorch's Dropout2d: a channel goes as a whole.
         x = nn.Dropout(self.dropout, (1, 2), deterministic=not self.training)(x)
         return _conv(x, self.num_classes, 1, self.training, use_bias=True, name=f"{name}.4")

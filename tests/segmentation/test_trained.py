@@ -1,16 +1,13 @@
 import json
 
-import cv2
 import jax
 import numpy as np
 import pytest
 
-from sflow_jax import segmenter
+from sflow_jax import variables
 from sflow_jax.errors import InputError
-from sflow_jax.metrics import semseg_protocol
-from sflow_jax.models.pspnet import BLOCKS, PSPNet
-from sflow_jax.pretrained import pspnet, variables
-from tests.fast_jit import FAST
+from sflow_jax.segmentation import trained
+from sflow_jax.segmentation.pspnet import BLOCKS, PSPNet
 from tests.random_weights import random_params, zeros
 
 NETWORK = PSPNet(3, BLOCKS[50], width=4)
@@ -30,7 +27,7 @@ def written(tmp_path):
 
 def test_trained_network_is_loaded_as_it_was_written(written):
     path, expected = written
-    network, found, crop = pspnet.load_trained(path)
+    network, found, crop = trained.read_pspnet(path)
     assert (network, crop) == (NETWORK, 25)
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
@@ -48,26 +45,9 @@ def test_files_that_do_not_fit_are_refused(written, settings, message):
     report = path.with_suffix(".json")
     report.unlink() if settings is None else report.write_text(json.dumps({"settings": settings}))
     with pytest.raises(InputError, match=message):
-        pspnet.load_trained(path)
-
-
-def test_images_are_labeled_by_the_protocol_at_their_own_size(written, monkeypatch):
-    jit = jax.jit
-    monkeypatch.setattr(segmenter.jax, "jit", lambda f: jit(f, compiler_options=FAST))
-    network, network_variables, crop = pspnet.load_trained(written[0])
-    images = np.random.RandomState(0).randint(0, 256, (2, 5, 8, 3)).astype(np.uint8)
-    images = np.stack([cv2.resize(image, (40, 30)) for image in images])
-    found = segmenter.pspnet_predictor(network, crop)(network_variables, images)
-    apply = jit(network.apply, compiler_options=FAST)
-    protocol = semseg_protocol.Protocol(base_size=40, crop=25)
-    for image, labels in zip(images, found, strict=True):
-        probabilities = semseg_protocol.probabilities(
-            lambda x: apply(network_variables, x), image, protocol
-        )
-        assert probabilities.shape == (30, 40, 3)
-        np.testing.assert_array_equal(labels, probabilities.argmax(-1))
+        trained.read_pspnet(path)
 
 
 def test_absent_weights_are_named(tmp_path):
     with pytest.raises(InputError, match=r"nofile: not found; expected the weights of a PSPNet$"):
-        pspnet.load_trained(tmp_path / "nofile")
+        trained.read_pspnet(tmp_path / "nofile")

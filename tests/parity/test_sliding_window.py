@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sflow_jax.metrics import segmentation, semseg_protocol
-from sflow_jax.models import pspnet as model
+from sflow_jax.segmentation import pspnet as model
+from sflow_jax.segmentation import scores, sliding_window
 from tests.parity import cases, pspnet
 from tests.parity.pspnet import PROTOCOL, SMALL
 
@@ -41,14 +41,14 @@ def golden_differences(found):
 
 
 def our_probabilities(protocol=PROTOCOL, sizes=SMALL):
-    return semseg_protocol.probabilities(pspnet.our_network(**sizes), pspnet.photograph(), protocol)
+    return sliding_window.probabilities(pspnet.our_network(**sizes), pspnet.photograph(), protocol)
 
 
 def test_protocol_has_its_golden_values():
     found = our_probabilities()
     np.testing.assert_allclose(found.sum(-1), 1, atol=1e-6)
     assert golden_differences(found).max() < TOLERANCE
-    labels = semseg_protocol.predict(pspnet.our_network(**SMALL), pspnet.photograph(), PROTOCOL)
+    labels = sliding_window.label_image(pspnet.our_network(**SMALL), pspnet.photograph(), PROTOCOL)
     np.testing.assert_allclose(cases.summary(labels), GOLDEN["labels"], atol=1e-2)
 
 
@@ -63,12 +63,12 @@ def softmax_of_the_average(logits, window, protocol):
     return np.asarray(jax.nn.softmax((found[0] + found[1, :, ::-1]) / 2))
 
 
-def short_side(height, width, scale, protocol, scaled=semseg_protocol._scaled_size):
+def short_side(height, width, scale, protocol, scaled=sliding_window._scaled_size):
     factor = max(height, width) / min(height, width)
     return scaled(height, width, scale * factor, protocol)
 
 
-def pad_with_black(image, protocol, pad=semseg_protocol._pad):
+def pad_with_black(image, protocol, pad=sliding_window._pad):
     return pad(image, dataclasses.replace(protocol, mean=(0, 0, 0)))
 
 
@@ -93,7 +93,7 @@ PROTOCOL_TRAPS = {
 
 @pytest.mark.parametrize("trap", PROTOCOL_TRAPS)
 def test_golden_probabilities_notice(monkeypatch, trap):
-    monkeypatch.setattr(semseg_protocol, *PROTOCOL_TRAPS[trap])
+    monkeypatch.setattr(sliding_window, *PROTOCOL_TRAPS[trap])
     assert golden_differences(our_probabilities()).max() > SEEN
 
 
@@ -112,11 +112,11 @@ def test_golden_probabilities_notice_the_setting(trap):
 
 def test_settings_of_cityscapes():
     """2048x1024 takes 4 x 2 windows; the step is rounded up, the last ones end at the border."""
-    protocol = semseg_protocol.Protocol()
+    protocol = sliding_window.SlidingWindow()
     assert protocol.mean == pytest.approx((123.675, 116.28, 103.53))
     assert protocol.std == pytest.approx((58.395, 57.12, 57.375))
-    assert semseg_protocol._scaled_size(1024, 2048, 1.0, protocol) == (2048, 1024)
-    assert semseg_protocol._scaled_size(100, 50, 1.0, protocol) == (1024, 2048)
+    assert sliding_window._scaled_size(1024, 2048, 1.0, protocol) == (2048, 1024)
+    assert sliding_window._scaled_size(100, 50, 1.0, protocol) == (1024, 2048)
     seen = []
 
     def logits(windows):
@@ -124,12 +124,12 @@ def test_settings_of_cityscapes():
         return jnp.zeros((*windows.shape[:3], 2))
 
     image = np.zeros((1024, 2048, 3), np.uint8)
-    found = semseg_protocol.probabilities(logits, image, protocol)
+    found = sliding_window.probabilities(logits, image, protocol)
     assert seen == [(2, 713, 713, 3)] * 8
     np.testing.assert_array_equal(found, np.full((1024, 2048, 2), 0.5))
-    assert semseg_protocol._starts(2048, 713, 476) == [0, 476, 952, 1335]
-    assert semseg_protocol._starts(1024, 713, 476) == [0, 311]
-    assert semseg_protocol._starts(713, 713, 476) == [0]
+    assert sliding_window._starts(2048, 713, 476) == [0, 476, 952, 1335]
+    assert sliding_window._starts(1024, 713, 476) == [0, 311]
+    assert sliding_window._starts(713, 713, 476) == [0]
 
 
 def test_images_are_resized_before_they_are_rounded():
@@ -141,8 +141,8 @@ def test_images_are_resized_before_they_are_rounded():
         seen.append(np.asarray(windows[0]))
         return windows[..., :2]
 
-    protocol = semseg_protocol.Protocol(base_size=64, crop=65, mean=(0, 0, 0), std=(1, 1, 1))
-    semseg_protocol.probabilities(logits, ramp, protocol)
+    protocol = sliding_window.SlidingWindow(base_size=64, crop=65, mean=(0, 0, 0), std=(1, 1, 1))
+    sliding_window.probabilities(logits, ramp, protocol)
     assert len(np.unique(seen[0][0, :, 0])) > 8
 
 
@@ -150,14 +150,14 @@ def test_mirrored_image_has_mirrored_probabilities():
     """Where windows lie symmetrically, because every window is seen both ways."""
     protocol = dataclasses.replace(PROTOCOL, base_size=89, scales=(1.0,))
     image, network = pspnet.photograph((89, 89)), pspnet.our_network(**SMALL)
-    found = semseg_protocol.probabilities(network, image, protocol)
-    mirrored = semseg_protocol.probabilities(network, image[:, ::-1], protocol)
+    found = sliding_window.probabilities(network, image, protocol)
+    mirrored = sliding_window.probabilities(network, image[:, ::-1], protocol)
     np.testing.assert_allclose(mirrored[:, ::-1], found, atol=1e-5)
 
 
 def test_labels_of_a_set_are_scored_from_one_matrix():
     """Absent classes do not count, void only where it is named; the mean of images is another."""
-    protocol = semseg_protocol.Protocol(base_size=16, crop=9, mean=(127.5,) * 3, std=(1,) * 3)
+    protocol = sliding_window.SlidingWindow(base_size=16, crop=9, mean=(127.5,) * 3, std=(1,) * 3)
 
     def brightness(windows):  # class 0 where dark, 1 where bright, never 2
         bright = jnp.sign(windows[..., :1])
@@ -169,13 +169,11 @@ def test_labels_of_a_set_are_scored_from_one_matrix():
     truth[0, :, :4] = 255
     truth[1, :4] = 1
     matrix = sum(
-        segmentation.confusion_matrix(
-            labels, semseg_protocol.predict(brightness, image, protocol), 3
-        )
+        scores.confusion_matrix(labels, sliding_window.label_image(brightness, image, protocol), 3)
         for image, labels in zip(images, truth, strict=True)
     )
-    scores = segmentation.scores(matrix)
-    np.testing.assert_allclose(scores.class_iou, [288 / 352, 96 / 160, np.nan])
-    assert scores.mean_iou == pytest.approx((288 / 352 + 96 / 160) / 2)
-    assert scores.pixel_accuracy == pytest.approx(384 / 448)
-    assert scores.pixel_accuracy_with_void == pytest.approx(384 / 512)
+    result = scores.score_matrix(matrix)
+    np.testing.assert_allclose(result.class_iou, [288 / 352, 96 / 160, np.nan])
+    assert result.mean_iou == pytest.approx((288 / 352 + 96 / 160) / 2)
+    assert result.pixel_accuracy == pytest.approx(384 / 448)
+    assert result.pixel_accuracy_with_void == pytest.approx(384 / 512)

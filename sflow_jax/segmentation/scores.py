@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-VOID = 255
+from sflow_jax.data.labels import VOID
 
 
 @dataclasses.dataclass(frozen=True)
-class Scores:
+class SegmentationScores:
     """Scores in [0, 1], NaN where they are not defined.
 
     Attributes:
@@ -115,9 +115,9 @@ def mean_iou(matrix: np.ndarray) -> float:
     return _mean_of_defined(class_iou(matrix))
 
 
-def scores(matrix: np.ndarray) -> Scores:
+def score_matrix(matrix: np.ndarray) -> SegmentationScores:
     """All scores of a confusion matrix int64 [C + 1, C]."""
-    return Scores(
+    return SegmentationScores(
         pixel_accuracy=pixel_accuracy(matrix),
         pixel_accuracy_with_void=pixel_accuracy(matrix, count_void=True),
         mean_class_accuracy=_mean_of_defined(class_accuracy(matrix)),
@@ -126,7 +126,7 @@ def scores(matrix: np.ndarray) -> Scores:
     )
 
 
-def format_table(result: Scores, class_names: Sequence[str]) -> str:
+def format_scores(result: SegmentationScores, class_names: Sequence[str]) -> str:
     """A table in percent: one line per class, then the summary; `-` marks absent classes."""
     lines = [("class", "IoU %"), *zip(class_names, map(_percent, result.class_iou), strict=True)]
     summary = {

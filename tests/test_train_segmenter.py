@@ -7,11 +7,10 @@ import jax
 import numpy as np
 import pytest
 
-from sflow_jax import segmenter
+from sflow_jax import train_segmenter, variables
 from sflow_jax.data.labels import ClassTable, LabelClass
 from sflow_jax.errors import InputError
-from sflow_jax.models.segmenter import Segmenter
-from sflow_jax.pretrained import variables
+from sflow_jax.segmentation.unet import UNet
 
 # The ids of the label maps are not those of the scores, and one class is not scored.
 TABLE = ClassTable(
@@ -25,22 +24,14 @@ TABLE = ClassTable(
 )
 
 
-def test_frames_of_clips_become_images_in_order():
-    clips = {"image": np.arange(2 * 2 * 3 * 4 * 3, dtype=np.uint8).reshape(2, 2, 3, 4, 3)}
-    clips["label"] = clips["image"][..., :1]
-    images, label_maps = next(segmenter.image_batches(iter([clips])))
-    np.testing.assert_array_equal(images[1], clips["image"][0, 1])
-    np.testing.assert_array_equal(label_maps[2], clips["label"][1, 0, ..., 0])
-
-
 def test_sizes_are_width_times_height():
-    assert segmenter.parse_size("256x128") == (256, 128)
+    assert train_segmenter.parse_size("256x128") == (256, 128)
 
 
 @pytest.mark.parametrize("text", ["256", "256x", "x128", "axb", "-1x4", ""])
 def test_other_sizes_are_refused(text):
     with pytest.raises(InputError, match=f"--sizes: found '{text}', expected WIDTHxHEIGHT"):
-        segmenter.parse_size(text)
+        train_segmenter.parse_size(text)
 
 
 def draw_scene(seed, height=32, width=64):
@@ -56,7 +47,7 @@ def draw_scene(seed, height=32, width=64):
 
 
 def run_command(*arguments):
-    command = [sys.executable, "-m", "sflow_jax.segmenter", "--config", "configs/folder.py"]
+    command = [sys.executable, "-m", "sflow_jax.train_segmenter", "--config", "configs/folder.py"]
     return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
 
 
@@ -85,7 +76,7 @@ def test_command_trains_scores_and_writes_a_network(tmp_path):
     assert scores["class_iou"].keys() == {"ground", "box", "sky"}
     assert f"{100 * scores['mean_iou']:.2f}" in result.stdout
 
-    network = Segmenter(3)
+    network = UNet(3)
     images = np.stack([draw_scene(seed)[0] for seed in range(100, 105)]) / 127.5 - 1
     shapes = variables.shapes_of(jax.eval_shape(network.init, jax.random.key(0), images))
     predicted = network.apply(variables.read(output, shapes), images).argmax(-1)

@@ -3,7 +3,7 @@
 SGD with momentum 0.9 and weight decay 1e-4, a learning rate of 0.01 (1 - step / steps)^0.9 that is
 ten times higher in the heads, the auxiliary loss weighted by 0.4 (tool/train.py there). Images are
 rescaled, turned and cropped as there for Cityscapes; colors and sharpness vary as the small
-segmenter's do.
+network's do.
 """
 
 import functools
@@ -13,14 +13,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from sflow_jax.data.labels import VOID, ClassTable
-from sflow_jax.models.pspnet import STRIDE, PSPNet, normalize
 from sflow_jax.ops import bilinear
-from sflow_jax.training import segmenter
-from sflow_jax.training.progress import Progress
+from sflow_jax.segmentation.batches import LabeledImages
+from sflow_jax.segmentation.fitting import Recipe, cross_entropy, fit
+from sflow_jax.segmentation.progress import Progress
+from sflow_jax.segmentation.pspnet import STRIDE, PSPNet, normalize
 
 _LEARNING_RATE, _POWER = 0.01, 0.9
 _HEADS, _HEADS_FACTOR = ("ppm", "cls", "aux"), 10
@@ -35,8 +35,8 @@ def crop_side(*sides: int) -> int:
     return (min(sides) - 1) // STRIDE * STRIDE + 1
 
 
-def train(
-    iterators: Sequence[Iterator[tuple[np.ndarray, np.ndarray]]],
+def train_pspnet(
+    iterators: Sequence[Iterator[LabeledImages]],
     table: ClassTable,
     network: PSPNet,
     crop: int,
@@ -59,29 +59,34 @@ def train(
     Returns:
         The variables of `network`, and of its auxiliary head.
     """
-    weights = jnp.ones(network.num_classes)
-
-    def loss_of(logits: tuple[jax.Array, jax.Array], targets: jax.Array) -> jax.Array:
-        main, auxiliary = (segmenter.cross_entropy(x, targets, weights) for x in logits)
-        return main + _AUXILIARY_WEIGHT * auxiliary
-
-    def present(key: jax.Array, images: jax.Array, targets: jax.Array):
-        keys = jax.random.split(key, images.shape[0])
-        look = functools.partial(_random_view, side=crop)
-        return jax.vmap(look)(keys, normalize(images), targets)
-
-    return segmenter.fit(
+    recipe = Recipe(
         network.clone(training=True),
         jnp.zeros((2, STRIDE + 1, STRIDE + 1, 3)),
-        make_optimizer(num_steps),
-        loss_of,
-        iterators,
-        table,
-        present=present,
-        num_steps=num_steps,
-        seed=seed,
-        progress=progress,
+        make_pspnet_optimizer(num_steps),
+        pspnet_loss,
+        functools.partial(_random_views, side=crop),
     )
+    return fit(recipe, iterators, table, num_steps=num_steps, seed=seed, progress=progress)
+
+
+def pspnet_loss(logits: tuple[jax.Array, jax.Array], targets: jax.Array) -> jax.Array:
+    """The cross-entropy of both heads, see the module.
+
+    Args:
+        logits: of the main and of the auxiliary head, float32 [B, H, W, C].
+        targets: eval_ids [B, H, W], 255 where void.
+    """
+    main, auxiliary = (cross_entropy(x, targets, jnp.ones(x.shape[-1])) for x in logits)
+    return main + _AUXILIARY_WEIGHT * auxiliary
+
+
+def _random_views(
+    key: jax.Array, images: jax.Array, targets: jax.Array, side: int
+) -> tuple[jax.Array, jax.Array]:
+    """Another square of every image in [-1, 1], normalized, and of its label map."""
+    keys = jax.random.split(key, images.shape[0])
+    look = functools.partial(_random_view, side=side)
+    return jax.vmap(look)(keys, normalize(images), targets)
 
 
 def _random_view(
@@ -118,18 +123,15 @@ def _read(
     return jnp.where(inside[..., None], colors, 0), jnp.where(inside, labels, VOID)
 
 
-def make_optimizer(num_steps: int) -> optax.GradientTransformation:
+def make_pspnet_optimizer(num_steps: int) -> optax.GradientTransformation:
     """semseg's: see the module."""
     schedule = optax.polynomial_schedule(_LEARNING_RATE, 0, _POWER, num_steps)
     return optax.chain(
         optax.add_decayed_weights(_WEIGHT_DECAY),
         optax.sgd(schedule, momentum=_MOMENTUM),
-        optax.stateless(_accelerate_heads),
+        optax.masked(optax.scale(_HEADS_FACTOR), _are_heads),
     )
 
 
-def _accelerate_heads(updates: Any, _: Any) -> Any:
-    return {
-        name: jax.tree.map(lambda x: x * _HEADS_FACTOR, part) if name.startswith(_HEADS) else part
-        for name, part in updates.items()
-    }
+def _are_heads(params: dict[str, Any]) -> dict[str, bool]:
+    return {name: name.startswith(_HEADS) for name in params}

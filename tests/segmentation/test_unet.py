@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from sflow_jax.models.segmenter import STRIDE, Segmenter, fold_batch_norm
+from sflow_jax.segmentation.unet import STRIDE, UNet, fold_batch_norm
 from tests.random_weights import init_random
 
 
 @pytest.fixture(scope="module")
 def network():
-    return Segmenter()
+    return UNet()
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_examples_do_not_influence_each_other(segment, variables, images):
 
 
 def test_bfloat16_features_stay_close_and_logits_are_float32(network, variables, images):
-    coarse = Segmenter(dtype=jnp.bfloat16)
+    coarse = UNet(dtype=jnp.bfloat16)
     for a, b in zip(
         slices_of(coarse, variables, images),
         slices_of(network, variables, images),
@@ -109,7 +109,7 @@ def test_two_networks_in_float16_stay_below_two_megabytes(variables):
 
 
 def test_folded_batch_norm_equals_the_norm_with_the_same_statistics(segment, images):
-    network = Segmenter(training=True)
+    network = UNet(training=True)
     momentum = 0.98
     before = init_random(network, images)
     apply = jax.jit(lambda v: network.apply(v, images, mutable=["batch_stats"]))

@@ -6,7 +6,7 @@ and used has no norm, so no result depends on the batch or on running statistics
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -57,13 +57,13 @@ class ConvBlock(nn.Module):
 
 
 def fold_batch_norm(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """Merges the batch norms of a trained `Segmenter` into its convolutions.
+    """Merges the batch norms of a trained `UNet` into its convolutions.
 
     Args:
-        variables: {'params': ..., 'batch_stats': ...} of `Segmenter(training=True)`.
+        variables: {'params': ..., 'batch_stats': ...} of `UNet(training=True)`.
 
     Returns:
-        {'params': ...} of `Segmenter()`, which computes the same with the running statistics.
+        {'params': ...} of `UNet()`, which computes the same with the running statistics.
     """
     params = flax.traverse_util.flatten_dict(variables["params"])
     statistics = flax.traverse_util.flatten_dict(variables["batch_stats"])
@@ -83,13 +83,11 @@ class Encoder(nn.Module):
 
     Attributes:
         widths: channels of the stages.
-        training: see `ConvBlock`.
-        dtype: type of the computation.
+        block: makes a `ConvBlock` of a width.
     """
 
     widths: Sequence[int]
-    training: bool = False
-    dtype: Any = jnp.float32
+    block: Callable[..., ConvBlock] = ConvBlock
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
@@ -98,8 +96,8 @@ class Encoder(nn.Module):
         for stage, width in enumerate(self.widths, start=1):
             if stage > 1:
                 x = max_pool_2x2(x)
-            first.append(ConvBlock(width, self.training, self.dtype, name=f"block{stage}_1")(x))
-            x = ConvBlock(width, self.training, self.dtype, name=f"block{stage}_2")(first[-1])
+            first.append(self.block(width, name=f"block{stage}_1")(x))
+            x = self.block(width, name=f"block{stage}_2")(first[-1])
             last.append(x)
         return first, last
 
@@ -109,13 +107,13 @@ class Decoder(nn.Module):
 
     Attributes:
         widths: channels at the stages, finest first; the coarsest stage has none.
-        training: see `ConvBlock`.
-        dtype: type of the computation.
+        block: makes a `ConvBlock` of a width.
+        conv: makes a convolution of a width and a kernel size.
     """
 
     widths: Sequence[int]
-    training: bool = False
-    dtype: Any = jnp.float32
+    block: Callable[..., ConvBlock] = ConvBlock
+    conv: Callable[..., nn.Module] = Conv
 
     @nn.compact
     def __call__(self, stages: list[jax.Array]) -> jax.Array:
@@ -123,15 +121,14 @@ class Decoder(nn.Module):
         x = stages[-1]
         for stage in range(len(self.widths), 0, -1):
             width = self.widths[stage - 1]
-            side = functools.partial(Conv, width, (1, 1), dtype=self.dtype)
-            below = side(name=f"below{stage}")(x)
-            skip = side(name=f"skip{stage}")(stages[stage - 1])
+            below = self.conv(width, (1, 1), name=f"below{stage}")(x)
+            skip = self.conv(width, (1, 1), name=f"skip{stage}")(stages[stage - 1])
             x = relu(below.repeat(2, 1).repeat(2, 2) + skip)
-            x = ConvBlock(width, self.training, self.dtype, name=f"block{stage}")(x)
+            x = self.block(width, name=f"block{stage}")(x)
         return x
 
 
-class Segmenter(nn.Module):
+class UNet(nn.Module):
     """Labels every pixel; 0.47 million parameters.
 
     Attributes:
@@ -148,10 +145,12 @@ class Segmenter(nn.Module):
     training: bool = False
     dtype: Any = jnp.float32
 
-    def setup(self):
+    def setup(self) -> None:
         """Builds the layers that `__call__` and `features` share."""
-        self.encoder = Encoder(self.widths, self.training, self.dtype)
-        self.decoder = Decoder(self.decoder_widths, self.training, self.dtype)
+        block = functools.partial(ConvBlock, training=self.training, dtype=self.dtype)
+        conv = functools.partial(Conv, dtype=self.dtype)
+        self.encoder = Encoder(self.widths, block)
+        self.decoder = Decoder(self.decoder_widths, block, conv)
         self.classifier = Conv(self.num_classes, (1, 1))
 
     def __call__(self, images: jax.Array) -> jax.Array:

@@ -1,0 +1,91 @@
+"""A trained segmenter on disk: its weights, and a JSON file of settings and scores beside them."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sflow_jax import variables
+from sflow_jax.errors import InputError
+from sflow_jax.files import write_whole
+from sflow_jax.segmentation.pspnet import BLOCKS, STRIDE, PSPNet
+from sflow_jax.segmentation.scores import SegmentationScores
+
+_STORED_TYPE = np.float16
+
+
+def as_stored(network_variables: dict[str, Any]) -> dict[str, Any]:
+    """The float32 variables that reading the written ones gives."""
+    return jax.tree.map(lambda x: x.astype(_STORED_TYPE).astype(jnp.float32), network_variables)
+
+
+def write_segmenter(
+    path: pathlib.Path,
+    network_variables: dict[str, Any],
+    settings: dict[str, Any],
+    scores: Mapping[str, SegmentationScores],
+    class_names: Sequence[str],
+) -> None:
+    """Writes weights to `path` and, beside it, settings and scores as JSON.
+
+    Args:
+        path: NAME.safetensors.
+        network_variables: stored as float16.
+        settings: of the training; those of a PSPNet are needed to read it again.
+        scores: by size of the images, 'WIDTHxHEIGHT'.
+        class_names: of the scored classes.
+    """
+    report = {
+        "settings": settings,
+        "scores": {size: _rounded_scores(result, class_names) for size, result in scores.items()},
+    }
+    variables.write(path, network_variables, {}, _STORED_TYPE)
+    write_whole(path.with_suffix(".json"), json.dumps(report, indent=2) + "\n")
+
+
+def _rounded_scores(result: SegmentationScores, class_names: Sequence[str]) -> dict[str, Any]:
+    values = dataclasses.asdict(result)
+    classes = zip(class_names, map(_rounded, values.pop("class_iou")), strict=True)
+    summary = {name: _rounded(value) for name, value in values.items()}
+    return summary | {"class_iou": dict(classes)}
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)  # JSON knows no NaN
+
+
+def read_pspnet(path: pathlib.Path) -> tuple[PSPNet, dict[str, Any], int]:
+    """Reads what `python -m sflow_jax.train_segmenter --network pspnet` wrote.
+
+    Args:
+        path: the weights; the JSON of their settings and scores lies beside them.
+
+    Returns:
+        The network, its variables, and the side of the windows for `SlidingWindow`.
+
+    Raises:
+        InputError: one of the files is absent, damaged or of another network.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: not found; expected the weights of a PSPNet")
+    report = path.with_suffix(".json")
+    try:
+        settings = json.loads(report.read_text())["settings"]
+        blocks = BLOCKS[settings["layers"]]
+        network = PSPNet(settings["num_classes"], blocks, settings["width"])
+        crop = settings["crop"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{report}: {error!r}; expected the settings of a PSPNet") from error
+    return network, variables.read(path, pspnet_shapes(network)), crop
+
+
+def pspnet_shapes(network: PSPNet) -> variables.Shapes:
+    """Of every variable, by path, with the auxiliary head that only training uses."""
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+    images = jax.ShapeDtypeStruct((2, STRIDE + 1, STRIDE + 1, 3), jnp.float32)
+    return variables.shapes_of(jax.eval_shape(network.clone(training=True).init, keys, images))
