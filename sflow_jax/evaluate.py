@@ -28,7 +28,7 @@ import pathlib
 from absl import flags
 
 from sflow_jax import cli, compilation_cache, hosts
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, writing_to
 from sflow_jax.evaluation import downstream, folders, image_folders, video_folders
 from sflow_jax.evaluation.evaluation import METRICS, Choice, score, set_up
 from sflow_jax.evaluation.examples import draw_examples
@@ -163,10 +163,8 @@ def _score_downstream(options: flags.FlagValues) -> None:
     comparison = downstream.Downstream(
         evaluation, output, options.num_steps or _NUM_STEPS, options.num_seeds or _NUM_SEEDS
     )
-    try:
+    with writing_to(output):
         text = downstream.write_results(comparison, downstream.run(comparison))
-    except OSError as error:
-        raise InputError(f"{output}: {error}; expected a folder with room to write") from error
     print(f"\n{text}\n{output}: {downstream.RESULTS_FILE}, {downstream.TABLE_FILE}")
 
 

@@ -24,10 +24,10 @@ from sflow_jax import cli
 from sflow_jax.data import beam, frame_files
 from sflow_jax.data import builder as builder_lib
 from sflow_jax.data import prepared as prepared_lib
+from sflow_jax.data.datasets import DATASETS
 from sflow_jax.data.prepared import PreparedDataset
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, writing_to
 
-DATASETS = ("streets", "cityscapes", "synthia", "folder")
 _LOCK_FILE = ".lock"
 _INCOMPLETE = "incomplete.*"  # how tensorflow-datasets names a folder until it is complete
 
@@ -79,41 +79,15 @@ def _prepare(
     download_config: tfds.download.DownloadConfig,
 ) -> PreparedDataset:
     frame_files.check_size(data_config.height, data_config.width, data_config.frames)
-    if data_config.dataset != "streets" and not data_config.source:
+    dataset = DATASETS[data_config.dataset]
+    if dataset.has_source and not data_config.source:
         return prepared_lib.open_dataset(_find_prepared(data_config, data_dir))
-    builder = _make_builder(data_config, data_dir)
+    builder = dataset.make_builder(data_config, data_dir)
     directory = pathlib.Path(builder.data_path)
     if not _is_complete(directory):
         builder.check()
         _build(builder, directory, download_config)
     return prepared_lib.open_dataset(directory)
-
-
-def _make_builder(
-    data_config: config_dict.ConfigDict, data_dir: pathlib.Path
-) -> builder_lib.ExampleBuilder:
-    size = {field: data_config[field] for field in ("height", "width", "frames")}
-    if data_config.dataset == "streets":
-        from sflow_jax.data.streets import Streets
-
-        if not data_config.height:
-            raise InputError("config.data.height: found 0, expected a size to render streets at")
-        return Streets(
-            **size,
-            num_train=data_config.num_train,
-            num_validation=data_config.num_validation,
-            num_test=data_config.num_test,
-            seed=data_config.streets_seed,
-            data_dir=data_dir,
-        )
-    if data_config.dataset == "cityscapes":
-        from sflow_jax.data.cityscapes import Cityscapes as FilesBuilder
-    elif data_config.dataset == "synthia":
-        from sflow_jax.data.synthia import Synthia as FilesBuilder
-    else:
-        from sflow_jax.data.folder import Folder as FilesBuilder
-    source = pathlib.Path(data_config.source).expanduser().absolute()
-    return FilesBuilder(source=source, **size, data_dir=data_dir)
 
 
 def _find_prepared(data_config: config_dict.ConfigDict, data_dir: pathlib.Path) -> pathlib.Path:
@@ -144,7 +118,7 @@ def _build(
     directory: pathlib.Path,
     download_config: tfds.download.DownloadConfig,
 ) -> None:
-    try:
+    with writing_to(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
         with _lock(directory.parent / _LOCK_FILE):
             if _is_complete(directory):
@@ -152,8 +126,6 @@ def _build(
             for stale in [directory, *directory.parent.glob(_INCOMPLETE)]:
                 shutil.rmtree(stale, ignore_errors=True)
             builder.download_and_prepare(download_config=download_config)
-    except OSError as error:
-        raise InputError(f"{directory}: {error}; expected a folder with room to write") from error
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sflow_jax.data.shards import Shard, write_shard
 from sflow_jax.errors import InputError, one_line
+from sflow_jax.files import write_whole
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -81,7 +82,7 @@ def _write_or_report(shard: Shard) -> None:
         write_shard(shard, map(shard.make_example, shard.items))
     except (InputError, OSError) as error:
         is_input = isinstance(error, InputError)
-        report.write_text(json.dumps({"is_input": is_input, "message": str(error)}))
+        write_whole(report, json.dumps({"is_input": is_input, "message": str(error)}))
 
 
 @contextlib.contextmanager
@@ -100,7 +101,7 @@ def _input_errors() -> Iterator[None]:
 
 def _check_written(shards: Sequence[Shard]) -> None:
     for report in filter(pathlib.Path.exists, map(_report_of, shards)):
-        found = json.loads(report.read_text())
+        found = json.loads(report.read_text(encoding="utf-8"))
         raise (InputError if found["is_input"] else OSError)(found["message"])
     for shard in shards:
         if not shard.path.exists():

@@ -11,6 +11,7 @@ import tqdm
 from sflow_jax.data import builder, example, images, labels
 from sflow_jax.data.frame_reading import Frame, ReadExample, ReadFrame, read_frame
 from sflow_jax.errors import InputError
+from sflow_jax.files import require_folder
 
 
 class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
@@ -94,9 +95,7 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
 
 def check_directory(source: pathlib.Path) -> None:
     """Raises an `InputError` if `source` is not a folder."""
-    if not source.is_dir():
-        found = "a file" if source.exists() else "nothing"
-        raise InputError(f"{source}: found {found}, expected a folder (config.data.source)")
+    require_folder(source, "a folder (config.data.source)")
 
 
 def match(

@@ -20,6 +20,7 @@ import tqdm
 from sflow_jax.data import frame_files, images
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.errors import InputError
+from sflow_jax.files import require_folder
 
 EDGE_SOURCES = ("cg", "image", "none")
 
@@ -85,9 +86,7 @@ def find_groups(folder: pathlib.Path) -> list[pathlib.Path]:
     Raises:
         InputError: not a folder, without label maps, or with frames but without their label maps.
     """
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing"
-        raise InputError(f"{folder}: found {found}, expected a folder of frames")
+    require_folder(folder, "a folder of frames")
     groups = []
     for directory, names, _ in os.walk(folder, followlinks=True):
         keys = [key for key in KEYS if key in names]

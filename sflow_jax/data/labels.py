@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 
 from sflow_jax.errors import InputError
+from sflow_jax.files import not_found
 
 VOID = 255
 """What `eval_lookup` gives for an id that is not scored."""
@@ -124,7 +125,7 @@ def _read(path: pathlib.Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise InputError(f"{path}: not found; expected the table of the label classes") from error
+        raise not_found(path, "the table of the label classes") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}; expected JSON") from error
 

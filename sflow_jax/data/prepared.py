@@ -11,7 +11,8 @@ import tqdm
 from array_record.python import array_record_module
 
 from sflow_jax.data import builder, example, folder, images, labels
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, writing_to
+from sflow_jax.files import require_new_folder, write_whole
 
 INFO_FILE = "dataset_info.json"
 """Written last, before the folder gets its final name: a folder with it is complete."""
@@ -80,7 +81,7 @@ def open_dataset(directory: pathlib.Path) -> PreparedDataset:
         raise InputError(f"{directory}: not found, expected the folder of a prepared dataset")
     try:
         info = tfds.builder_from_directory(directory).info
-        metadata = json.loads((directory / "metadata.json").read_text())
+        metadata = json.loads((directory / "metadata.json").read_text(encoding="utf-8"))
         prepared = PreparedDataset(
             directory=directory,
             class_table=labels.ClassTable.from_json(metadata["class_table"]),
@@ -104,17 +105,14 @@ def export(prepared: PreparedDataset, directory: pathlib.Path) -> None:
     Raises:
         InputError: the directory is not empty or cannot be written.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InputError(f"{directory}: already exists, expected a new or empty folder")
-    try:
+    require_new_folder(directory)
+    with writing_to(directory):
         directory.mkdir(parents=True, exist_ok=True)
         for split in prepared.num_examples:
             description = f"Exporting {split}"
             for arrays in tqdm.tqdm(prepared.source(split), desc=description, unit=" examples"):
                 _export_example(arrays, directory / split)
-        (directory / folder.CLASSES_FILE).write_text(prepared.class_table.to_json())
-    except OSError as error:
-        raise InputError(f"{directory}: {error}; expected a folder with room to write") from error
+        write_whole(directory / folder.CLASSES_FILE, prepared.class_table.to_json())
 
 
 def _export_example(arrays: dict, split_directory: pathlib.Path) -> None:
@@ -125,8 +123,7 @@ def _export_example(arrays: dict, split_directory: pathlib.Path) -> None:
         for frame, name in zip(arrays.get(key, ()), stems, strict=False):
             path = split_directory / sequence / key / f"{name}.png"
             if not path.exists():  # the second frame of a pair is the first of the next
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(images.encode_png(frame))
+                write_whole(path, images.encode_png(frame))
 
 
 def _next_stem(stem: str) -> str:

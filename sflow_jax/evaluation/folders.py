@@ -7,7 +7,6 @@ one's statistics are kept beside the weights and read again until its files chan
 import abc
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +15,9 @@ from typing import TypeVar
 import jax
 import numpy as np
 
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, writing_to
 from sflow_jax.evaluation.report import METRICS_FILE, TABLE_FILE
-from sflow_jax.files import write_whole
+from sflow_jax.files import write_json, write_whole
 from sflow_jax.metrics.feature_statistics import (
     FeatureExtractor,
     FeatureStatistics,
@@ -147,10 +146,8 @@ def compute_statistics(
     }
     compute_real = functools.partial(_compute_statistics, real, extractor, kept)
     folder = cache_directory(cache_dir)
-    try:
+    with writing_to(folder):
         real_statistics = cached(folder, key, compute_real)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
     return real_statistics, _collect(fake, extractor, kept)
 
 
@@ -179,12 +176,6 @@ def write_results(output: pathlib.Path, record: Mapping, report: str) -> None:
     Raises:
         InputError: the folder cannot be written.
     """
-    try:
-        write_whole(output / METRICS_FILE, json.dumps(record, indent=2, allow_nan=False) + "\n")
+    with writing_to(output):
+        write_json(output / METRICS_FILE, record)
         write_whole(output / TABLE_FILE, report)
-    except OSError as error:
-        raise _unwritable(output, error) from error
-
-
-def _unwritable(folder: pathlib.Path, error: OSError) -> InputError:
-    return InputError(f"{folder}: {error}; expected a folder with room to write")

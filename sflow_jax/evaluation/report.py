@@ -1,14 +1,14 @@
 """What an evaluation tells people: notes, a sentence and the files."""
 
-import json
 import math
 import pathlib
 
 import numpy as np
 
-from sflow_jax.errors import InputError
+from sflow_jax.errors import writing_to
 from sflow_jax.evaluation.evaluation import Evaluation
 from sflow_jax.evaluation.rows import CG, NO_EDGES, ORACLE
+from sflow_jax.files import write_json, write_whole
 from sflow_jax.metrics.picture_scores import Result
 from sflow_jax.pictures import write_png
 
@@ -70,14 +70,10 @@ def write_results(output: pathlib.Path, record: dict, report: str, examples: np.
     Raises:
         InputError: the folder cannot be written.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(without_nan(record), indent=2, allow_nan=False)
-        (output / METRICS_FILE).write_text(text + "\n")
-        (output / TABLE_FILE).write_text(report)
+    with writing_to(output):
+        write_json(output / METRICS_FILE, without_nan(record))
+        write_whole(output / TABLE_FILE, report)
         write_png(output / EXAMPLES_FILE, examples)
-    except OSError as error:
-        raise InputError(f"{output}: {error}; expected a folder with room to write") from error
 
 
 def without_nan(value: object) -> object:

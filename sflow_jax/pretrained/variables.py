@@ -14,6 +14,7 @@ import safetensors
 import safetensors.numpy
 
 from sflow_jax.errors import InputError
+from sflow_jax.files import write_whole
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -56,12 +57,9 @@ def write(
     path: pathlib.Path, variables: Mapping[str, Any], metadata: Mapping[str, str], dtype: Any
 ) -> None:
     """Writes nested variables as `dtype`; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     arrays = {name: np.ascontiguousarray(x, dtype) for name, x in flatten(variables).items()}
     # Not `save_file`, whose files only their owner may read.
-    part.write_bytes(safetensors.numpy.save(arrays, metadata=dict(metadata)))
-    part.replace(path)
+    write_whole(path, safetensors.numpy.save(arrays, metadata=dict(metadata)))
 
 
 def check_shapes(found: Shapes, expected: Shapes, source: str | os.PathLike) -> None:

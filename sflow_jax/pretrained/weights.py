@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, writing_to
 from sflow_jax.pretrained import conversion, download, variables
 from sflow_jax.pretrained.conversion import Conversion
 
@@ -223,14 +223,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     folder = cache_directory(options.cache_dir)
     try:
-        if options.command == "get":
-            path = get(options.name, folder)
-        else:
-            path = convert(options.name, options.checkpoint, folder)
+        with writing_to(folder):
+            if options.command == "get":
+                path = get(options.name, folder)
+            else:
+                path = convert(options.name, options.checkpoint, folder)
     except InputError as error:
         parser.exit(2, f"error: {error}\n")
-    except OSError as error:
-        parser.exit(2, f"error: {folder}: {error}; expected a folder with room to write\n")
     except KeyboardInterrupt:
         parser.exit(130, "error: interrupted\n")
     sys.stdout.write(f"{path}\n")

@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from sflow_jax.errors import InputError
-from sflow_jax.files import write_whole
+from sflow_jax.files import holds_something, read_json, write_json
 
 RECORD_FILE = "sampling.json"
 
@@ -19,13 +19,10 @@ def check(output: pathlib.Path, record: dict) -> None:
     """
     path = output / RECORD_FILE
     if not path.exists():
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if holds_something(output):
             raise InputError(f"{output}: found no {RECORD_FILE}, expected a new or empty folder")
         return
-    try:
-        before = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: {error}; expected the JSON that sampling wrote") from error
+    before = read_json(path, "sampling")
     now = json.loads(json.dumps(record))
     changes = [
         f"another {key}"
@@ -47,4 +44,4 @@ def save(output: pathlib.Path, record: dict) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    write_whole(output / RECORD_FILE, json.dumps(record, indent=2) + "\n")
+    write_json(output / RECORD_FILE, record)

@@ -66,10 +66,10 @@ def dned_input(
     if corruption_keys is None:
         return edge_map
     keys = jax.vmap(lambda key: jax.random.split(key, 3))(corruption_keys)
-    scales = augment.random_threshold_scales(keys[:, 0], config.dned.threshold_jitter)
+    scales = augment.random_threshold_scales(keys[:, 0], config.augmentation.threshold_jitter)
     corrupted = laplacian_edges(image, config.edges.threshold, config.edges.quantile, scales)
-    corrupted = augment.drop_edges(keys[:, 1], corrupted, config.dned.dropout)
-    return augment.blur_edges(keys[:, 2], corrupted, config.dned.blur)
+    corrupted = augment.drop_edges(keys[:, 1], corrupted, config.augmentation.edge_dropout)
+    return augment.blur_edges(keys[:, 2], corrupted, config.augmentation.edge_blur)
 
 
 def prepare_scene(
@@ -92,12 +92,12 @@ def prepare_scene(
     image = to_float(batch["image"].reshape(-1, *batch["image"].shape[2:]))
     label = batch["label"].reshape(-1, *batch["label"].shape[2:])
     flow = batch["flow"].astype(jnp.float32) if num_frames == 2 else None
-    if config.train.zoom:
-        zoom = augment.random_zooms(zoom_keys, config.train.zoom)
+    if config.augmentation.zoom:
+        zoom = augment.random_zooms(zoom_keys, config.augmentation.zoom)
         image, label = augment.zoom_image(image, zoom), augment.zoom_labels(label, zoom)
         if flow is not None:
             flow = augment.zoom_flow(flow, jax.tree.map(lambda x: x[::num_frames], zoom))
-    if config.train.flip:
+    if config.augmentation.flip:
         flips = augment.random_flips(flip_keys)
         image, label = (augment.flip_horizontally(x, flips) for x in (image, label))
         if flow is not None:

@@ -71,7 +71,7 @@ def create_networks(config: ml_collections.ConfigDict, num_classes: int) -> Netw
         "num_downsamplings": generator.num_downsamplings,
         "num_blocks": generator.num_blocks,
         "dtype": dtype,
-        "remat": generator.get("remat", False),  # runs may be older than this option
+        "remat": generator.remat,
         "num_labels": 0 if generator.edges == "none" else num_classes,
     }
     return Networks(

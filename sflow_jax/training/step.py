@@ -166,9 +166,9 @@ def make_generator_objective(
         measures = {}
         terms = {
             "generator/adversarial": losses.adversarial_generator(fake_scores, weights.adversarial),
-            "generator/feature_matching": weights.feature_matching
+            "generator/feature_matching": weights.feature_matching_weight
             * losses.feature_matching(real_scores, fake_scores, weights.feature_weighting),
-            "generator/dned": weights.dned
+            "generator/dned": weights.dned_weight
             * losses.edge_bce(
                 side_outputs, scene.edge_map, weights.side_weights, config.dned.balanced
             ),
@@ -177,10 +177,10 @@ def make_generator_objective(
             temporal_terms, measures = flow_terms(fake, scene, config)
             terms |= temporal_terms
         if perceptual_network is not None:
-            terms["generator/perceptual"] = weights.perceptual * losses.perceptual(
+            terms["generator/perceptual"] = weights.perceptual_weight * losses.perceptual(
                 perceptual_network.features(perceptual_params, scene.image),
                 perceptual_network.features(perceptual_params, fake),
-                weights.perceptual_weights,
+                weights.perceptual_weighting,
             )
         return sum(terms.values()), (terms, measures)
 

@@ -96,8 +96,8 @@ def step(kind, num_scales, compute_dtype="float32"):
     config.discriminator.num_scales = num_scales
     config.discriminator.width = 2
     config.loss.feature_weighting = "pix2pixhd"
-    config.loss.perceptual = 0.0
-    config.train.flip = False
+    config.loss.perceptual_weight = 0.0
+    config.augmentation.flip = False
     config.train.compute_dtype = compute_dtype
     networks = dataclasses.replace(create_networks(config, NUM_CLASSES), dned=StubDNED())
     schedule = Schedule(1, 1, 1, 10, 20, 20)

@@ -45,6 +45,8 @@ class Streets(builder.ExampleBuilder, skip_registration=True):
         Raises:
             InputError: a number is out of range; names the config's field.
         """
+        if not height:
+            raise InputError("config.data.height: found 0, expected a size to render streets at")
         sizes = dict(zip(_SPLITS, (num_train, num_validation, num_test), strict=True))
         for split, size in sizes.items():
             _check_range(f"num_{split}", size, _SEEDS_PER_SPLIT)
