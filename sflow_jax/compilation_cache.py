@@ -12,13 +12,13 @@ import jax
 
 from sflow_jax.files import nearest_existing
 
-FOLDER = "compiled"
+COMPILED_FOLDER = "compiled"
 _LEAST_SECONDS = 0.2  # of compiling; what is faster is not kept
 _UNREADABLE = re.compile("Error reading persistent compilation cache entry for '(?P<function>.+?)'")
 
 
 def use(folder: pathlib.Path) -> None:
-    """Keeps what JAX compiles in `FOLDER/compiled` from now on, a part for each kind of processor.
+    """Keeps what JAX compiles in `folder/compiled` from now on, a part for each kind of processor.
 
     XLA compiles for the processor that it runs on, but tells processors apart by no more than a
     warning: code of another machine that shares the folder could end this one's process.
@@ -30,7 +30,7 @@ def use(folder: pathlib.Path) -> None:
         return
     if not os.access(nearest_existing(folder), os.W_OK):
         return
-    entries = folder / FOLDER / _processor()
+    entries = folder / COMPILED_FOLDER / _processor()
     jax.config.update("jax_compilation_cache_dir", str(entries))
     # XLA's own caches, of a GPU only, would make the path a part of every key: a run that is moved
     # would be compiled again.

@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from ml_collections import config_dict
 
 from sflow_jax import files
+from sflow_jax.data.labels import CLASSES_FILE as CLASSES_FILE
 from sflow_jax.errors import InputError, one_line
 from sflow_jax.options import OPTIONS, RENAMED, RENAMED_VALUES
 
 CONFIG_FILE = "config.json"
-CLASSES_FILE = "classes.json"
 
 
 def default() -> config_dict.ConfigDict:
@@ -36,12 +36,22 @@ def check(config: config_dict.ConfigDict) -> None:
         InputError: names the field, what was found and what was expected.
     """
     values = _flatten(config.to_dict())
-    for name, option in OPTIONS.items():
-        if not option.rule.holds(values[name]):
-            raise _wrong_value(name, values[name], option.rule.expected)
+    for name in OPTIONS:
+        check_option(name, values[name])
     if values["data.frames"] > 1 and not values["init_from"]:
         expected = "the --workdir of a trained image run, or none to start from random networks"
         raise _wrong_value("init_from", values["init_from"], expected)
+
+
+def check_option(name: str, value: object) -> None:
+    """Checks the value of one option.
+
+    Raises:
+        InputError: names the field, what was found and what was expected.
+    """
+    rule = OPTIONS[name].rule
+    if not rule.holds(value):
+        raise _wrong_value(name, value, rule.expected)
 
 
 def save(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:

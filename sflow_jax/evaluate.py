@@ -34,11 +34,11 @@ from sflow_jax.evaluation.evaluation import METRICS, Choice, score, set_up
 from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import (
     EXAMPLES_FILE,
-    METRICS_FILE,
+    SCORES_FILE,
     TABLE_FILE,
-    describe,
+    describe_evaluation,
     summarize,
-    write_results,
+    write_evaluation,
 )
 from sflow_jax.evaluation.segmenters import PUBLISHED
 from sflow_jax.metrics import fid, fvd
@@ -114,8 +114,8 @@ def _score_folders(options: flags.FlagValues) -> None:
         report = image_folders.format_report(record)
     if not hosts.is_first():
         return  # all have the same results
-    folders.write_results(output, record, report)
-    print(f"\n{report}\n{output}: {METRICS_FILE}, {TABLE_FILE}")
+    folders.write_scores(output, record, report)
+    print(f"\n{report}\n{output}: {SCORES_FILE}, {TABLE_FILE}")
 
 
 def _score_run(options: flags.FlagValues) -> None:
@@ -128,7 +128,7 @@ def _score_run(options: flags.FlagValues) -> None:
     if not hosts.is_first():
         return  # all have the same results
     summary, sentence = summarize(evaluation, results)
-    notes = describe(evaluation, num_examples)
+    notes = describe_evaluation(evaluation, num_examples)
     report = "\n".join([*notes, "", format_table(results), "", sentence]).rstrip() + "\n"
     model = evaluation.model
     record = {
@@ -148,8 +148,8 @@ def _score_run(options: flags.FlagValues) -> None:
         "rows": results,
         "config": model.config.to_dict(),
     }
-    write_results(output, record, report, draw_examples(evaluation, options.limit))
-    print(f"\n{report}\n{output}: {METRICS_FILE}, {TABLE_FILE}, {EXAMPLES_FILE}")
+    write_evaluation(output, record, report, draw_examples(evaluation, options.limit))
+    print(f"\n{report}\n{output}: {SCORES_FILE}, {TABLE_FILE}, {EXAMPLES_FILE}")
 
 
 def _score_downstream(options: flags.FlagValues) -> None:

@@ -8,7 +8,7 @@ Options are set in the files of configs/ or on the command line:
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sflow_jax.data import datasets
 
@@ -70,6 +70,11 @@ def one_of(*choices: object) -> Rule:
     return Rule(lambda value: value in choices, "one of " + ", ".join(map(str, choices)))
 
 
+def key_of(registry: Mapping[str, object]) -> Rule:
+    """The value names an entry of `registry`."""
+    return Rule(lambda value: value in registry, one_of(*registry).expected)
+
+
 def at_least(least: int) -> Rule:
     """The value is a number from `least` on."""
     return Rule(lambda value: value >= least, f"at least {least}" if least else "0 or more")
@@ -87,7 +92,7 @@ OPTIONS: dict[str, Option] = {
         "", ANY, "--workdir of the image run that a video run starts from; 'none' for none"
     ),
     # The training data.
-    "data.dataset": Option("cityscapes", one_of(*datasets.DATASETS), "which dataset"),
+    "data.dataset": Option("cityscapes", key_of(datasets.DATASETS), "which dataset"),
     "data.source": Option(
         "", ANY, "folder of the raw dataset; not needed for streets or once prepared", True
     ),

@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from absl import flags
 from ml_collections import config_dict
 
-from sflow_jax import cli
+from sflow_jax import cli, configuration
 from sflow_jax.data import beam, frame_files
 from sflow_jax.data import builder as builder_lib
 from sflow_jax.data import prepared as prepared_lib
@@ -49,10 +49,7 @@ def prepare(
     Raises:
         InputError: the source has a fault, there is none, or the data cannot be stored.
     """
-    if data_config.dataset not in DATASETS:
-        raise InputError(
-            f"config.data.dataset: found {data_config.dataset!r}, expected {', '.join(DATASETS)}"
-        )
+    configuration.check_option("data.dataset", data_config.dataset)
     default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
     data_dir = pathlib.Path(data_config.data_dir or default).expanduser()
     with builder_lib.quiet():
@@ -78,7 +75,7 @@ def _prepare(
     data_dir: pathlib.Path,
     download_config: tfds.download.DownloadConfig,
 ) -> PreparedDataset:
-    frame_files.check_size(data_config.height, data_config.width, data_config.frames)
+    frame_files.check_example_size(data_config.height, data_config.width, data_config.frames)
     dataset = DATASETS[data_config.dataset]
     if dataset.has_source and not data_config.source:
         return prepared_lib.open_dataset(_find_prepared(data_config, data_dir))

@@ -39,13 +39,13 @@ def test_a_second_process_does_not_compile_again(tmp_path):
     assert start(workdir)[0] > 0
     moved = workdir.rename(tmp_path / "moved")
     assert start(moved)[0] > 0
-    [processor] = (moved / compilation_cache.FOLDER).iterdir()
+    [processor] = (moved / compilation_cache.COMPILED_FOLDER).iterdir()
     assert any(processor.iterdir())
 
 
 def test_a_damaged_file_is_written_again(tmp_path):
     start(tmp_path)
-    entries = list((tmp_path / compilation_cache.FOLDER).rglob("jit_*"))
+    entries = list((tmp_path / compilation_cache.COMPILED_FOLDER).rglob("jit_*"))
     for entry in entries:
         entry.write_bytes(entry.read_bytes()[:-100])
     hits, messages = start(tmp_path)

@@ -162,7 +162,7 @@ def test_results_are_written_and_say_what_they_are(tmp_path, cache, capsys):
     record = image_folders.compare(real, fake, "clean-fid", cache)
     assert "real: 100%" in (progress := capsys.readouterr().err)
     assert "fake: 100%" in progress
-    folders.write_results(tmp_path / "out/scores", record, image_folders.format_report(record))
+    folders.write_scores(tmp_path / "out/scores", record, image_folders.format_report(record))
     assert json.loads((tmp_path / "out/scores/metrics.json").read_text()) == record
     table = (tmp_path / "out/scores/scores.txt").read_text()
     assert f"real: 6 images in {real}" in table
@@ -262,7 +262,7 @@ def test_folders_that_cannot_be_written_are_named(tmp_path, cache):
     with pytest.raises(InputError, match=r"cache: .*; expected a folder with room to write$"):
         image_folders.compare(*pair, cache_dir=cache)
     with pytest.raises(InputError, match=r"cache: .*; expected a folder with room to write$"):
-        folders.write_results(cache, {"num_real": 4}, "")
+        folders.write_scores(cache, {"num_real": 4}, "")
 
 
 def options(**given):

@@ -83,8 +83,8 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
         """How the examples of a split are made, anywhere and in any order.
 
         Returns:
-            A function that makes an example, as `example.encode` wants it, from an item; and the
-            item of each example. Both can be pickled.
+            A function that makes an example, as `example.encode_arrays` takes it, from an item; and
+            the item of each example. Both can be pickled.
         """
 
     def examples(self, split: str) -> Iterator[dict]:

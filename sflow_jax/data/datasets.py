@@ -40,13 +40,16 @@ class Dataset:
         Raises:
             InputError: the source has a fault, or an option is out of range.
         """
-        module, _, name = self.builder.partition(":")
-        builder = getattr(importlib.import_module(module), name)
         fields = {name: name for name in ("height", "width", "frames")} | dict(self.arguments)
         arguments = {argument: data_config[field] for argument, field in fields.items()}
         if self.has_source:
             arguments["source"] = pathlib.Path(data_config.source).expanduser().absolute()
-        return builder(**arguments, data_dir=data_dir)
+        return self.builder_class()(**arguments, data_dir=data_dir)
+
+    def builder_class(self) -> "type[ExampleBuilder]":
+        """Imports the builder."""
+        module, _, name = self.builder.partition(":")
+        return getattr(importlib.import_module(module), name)
 
 
 DATASETS: dict[str, Dataset] = {

@@ -73,7 +73,7 @@ class Schema:
         return tfds.features.Tensor(shape=self.shape(key), dtype=_dtype(key), encoding="bytes")
 
 
-def encode(example: Mapping[str, np.ndarray | str], schema: Schema) -> dict:
+def encode_arrays(example: Mapping[str, np.ndarray | str], schema: Schema) -> dict:
     """Encodes an example for tensorflow-datasets.
 
     Images become PNG bytes here, because tensorflow-datasets would need TensorFlow to encode
@@ -100,7 +100,7 @@ def encode(example: Mapping[str, np.ndarray | str], schema: Schema) -> dict:
     return record
 
 
-def decode(record: Mapping, schema: Schema) -> dict[str, np.ndarray | str]:
+def decode_arrays(record: Mapping, schema: Schema) -> dict[str, np.ndarray | str]:
     """Turns a record that tensorflow-datasets read into an example.
 
     Args:

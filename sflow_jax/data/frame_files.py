@@ -152,7 +152,7 @@ def consecutive(paths: Mapping[str, pathlib.Path]) -> list[str]:
     return [name for _, _, name in numbered]
 
 
-def check_size(height: int, width: int, frames: int) -> None:
+def check_example_size(height: int, width: int, frames: int) -> None:
     """Checks the size that a config asks for.
 
     Raises:
@@ -173,11 +173,7 @@ def _check_frame(frame: Frame, size_reference: pathlib.Path | None) -> None:
     expected = images.check_header(reference, "image")
     for key, path in frame.files.items():
         found = images.check_header(path, key)
-        if (found.width, found.height) != (expected.width, expected.height):
-            raise InputError(
-                f"{path}: found {found.width}x{found.height} pixels, "
-                f"expected {expected.width}x{expected.height} as in {reference}"
-            )
+        images.require_size(path, found.size, reference, expected.size)
 
 
 def _describe(frames: Iterable[Frame], source: pathlib.Path, class_table: labels.ClassTable) -> str:

@@ -47,6 +47,11 @@ class Header:
     bit_depth: int
     color_type: int
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, in pixels."""
+        return self.width, self.height
+
     def __str__(self) -> str:
         kind = _COLOR_NAMES.get(self.color_type, f"color type {self.color_type}")
         return f"{self.width}x{self.height} {kind} PNG with {self.bit_depth} bits"
@@ -67,6 +72,21 @@ def check_header(path: pathlib.Path, key: str) -> Header:
     if expected:
         raise InputError(f"{path}: found a {header}, expected {expected}")
     return header
+
+
+def require_size(
+    path: pathlib.Path, size: tuple[int, int], reference: pathlib.Path, expected: tuple[int, int]
+) -> None:
+    """Checks that a file has the (width, height) of another file.
+
+    Raises:
+        InputError: names both files and sizes.
+    """
+    if tuple(size) != tuple(expected):
+        raise InputError(
+            f"{path}: found {size[0]}x{size[1]} pixels, "
+            f"expected {expected[0]}x{expected[1]} as in {reference}"
+        )
 
 
 def read_color(path: pathlib.Path) -> np.ndarray:

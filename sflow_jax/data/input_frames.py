@@ -24,7 +24,7 @@ from sflow_jax.files import require_folder
 
 EDGE_SOURCES = ("cg", "image", "none")
 
-KEYS = ("label", "cg", "image")
+INPUT_KEYS = ("label", "cg", "image")
 _CHECKED_AT_ONCE = 64  # bounds the memory of the check
 
 
@@ -89,13 +89,13 @@ def find_groups(folder: pathlib.Path) -> list[pathlib.Path]:
     require_folder(folder, "a folder of frames")
     groups = []
     for directory, names, _ in os.walk(folder, followlinks=True):
-        keys = [key for key in KEYS if key in names]
+        keys = [key for key in INPUT_KEYS if key in names]
         if keys and "label" not in keys:
             label_folder = pathlib.Path(directory, "label")
             raise InputError(f"{label_folder}: not found, expected the label maps of {keys[0]}/")
         if keys:
             groups.append(pathlib.Path(directory))
-        names[:] = [name for name in names if name not in KEYS and not name.startswith(".")]
+        names[:] = [name for name in names if name not in INPUT_KEYS and not name.startswith(".")]
     if not groups:
         raise InputError(f"{folder}: found no folder 'label' in it or below, expected label maps")
     return sorted(groups)
@@ -175,8 +175,7 @@ def find_clips(frames: Iterable[InputFrame]) -> list[Clip]:
         clip = Clip(name, [members[frame_name] for frame_name in order])
         first = clip.frames[0]
         for frame in clip.frames:
-            if frame.size != first.size:
-                raise _wrong_size(frame.label, frame.size, first)
+            _require_size(frame.label, frame.size, first)
         clips.append(clip)
     return clips
 
@@ -249,14 +248,9 @@ def _path(folder: pathlib.Path, key: str, name: str) -> pathlib.Path:
 def _check_frame(frame: InputFrame, class_table: ClassTable) -> None:
     images.read_label_map(frame.label, class_table)
     for path in frame.files[1:]:
-        found = images.read_color(path).shape[:2]
-        if found != frame.size:
-            raise _wrong_size(path, found, frame)
+        _require_size(path, images.read_color(path).shape[:2], frame)
 
 
-def _wrong_size(path: pathlib.Path, found: tuple[int, int], reference: InputFrame) -> InputError:
-    height, width = reference.size
-    return InputError(
-        f"{path}: found {found[1]}x{found[0]} pixels, "
-        f"expected {width}x{height} as in {reference.label}"
-    )
+def _require_size(path: pathlib.Path, size: tuple[int, int], reference: InputFrame) -> None:
+    """Sizes are (height, width)."""
+    images.require_size(path, size[::-1], reference.label, reference.size[::-1])

@@ -10,6 +10,9 @@ import numpy as np
 from sflow_jax.errors import InputError
 from sflow_jax.files import not_found
 
+CLASSES_FILE = "classes.json"
+"""Where a class table is kept, in the folder of a run or of a dataset."""
+
 VOID = 255
 """What `eval_lookup` gives for an id that is not scored."""
 

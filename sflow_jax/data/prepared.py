@@ -37,7 +37,7 @@ class ExampleSource:
         """The arrays of `example.Schema`, and `name`."""
         if not 0 <= index < len(self):
             raise IndexError(f"found index {index}, expected 0 to {len(self) - 1}")
-        return example.decode(self._records[index], self._schema)
+        return example.decode_arrays(self._records[index], self._schema)
 
     def __reduce__(self):
         return type(self), self._arguments
@@ -112,7 +112,7 @@ def export(prepared: PreparedDataset, directory: pathlib.Path) -> None:
             description = f"Exporting {split}"
             for arrays in tqdm.tqdm(prepared.source(split), desc=description, unit=" examples"):
                 _export_example(arrays, directory / split)
-        write_whole(directory / folder.CLASSES_FILE, prepared.class_table.to_json())
+        write_whole(directory / labels.CLASSES_FILE, prepared.class_table.to_json())
 
 
 def _export_example(arrays: dict, split_directory: pathlib.Path) -> None:

@@ -20,7 +20,7 @@ class Shard:
 
     Attributes:
         path: the file.
-        make_example: makes an example, as `example.encode` wants it, from an item.
+        make_example: makes an example, as `example.encode_arrays` wants it, from an item.
         items: one for each example, in their order.
         schema: what each example holds.
     """
@@ -58,7 +58,7 @@ def _serializer(schema: example.Schema) -> Callable[[dict], bytes]:
     serializer = ExampleSerializer(features.get_serialized_info())
 
     def serialize(arrays: dict) -> bytes:
-        encoded = features.encode_example(example.encode(arrays, schema))
+        encoded = features.encode_example(example.encode_arrays(arrays, schema))
         return serializer.get_tf_example(encoded).SerializeToString(deterministic=True)
 
     return serialize

@@ -10,15 +10,15 @@ from typing import TypeVar
 
 import cv2
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
 
 _ITEMS_PER_PROCESS = 16  # fewer are done before another process has started
 _ITEMS_AHEAD = 4  # per process: keeps it busy without piling up results that wait to be used
 
 
 def map_in_processes(
-    function: Callable[[Item], Result], items: Iterable[Item], num_items: int
-) -> Iterator[Result]:
+    function: Callable[[_Item], _Result], items: Iterable[_Item], num_items: int
+) -> Iterator[_Result]:
     """Maps items to results with all cores, a few items ahead of the consumer.
 
     Processes are spawned and import the main module, so a script that comes here needs the usual

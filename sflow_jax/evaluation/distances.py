@@ -18,7 +18,7 @@ from sflow_jax.metrics.feature_statistics import (
     write_cached,
 )
 from sflow_jax.metrics.frechet import frechet_distance
-from sflow_jax.metrics.inception_input import Protocol
+from sflow_jax.metrics.inception_input import InputProtocol
 from sflow_jax.metrics.picture_scores import Result
 from sflow_jax.ops.pixels import to_float
 from sflow_jax.pretrained import streets_segmenter
@@ -147,6 +147,6 @@ def load_frechet_streets(batch_size: int) -> Distance:
     def compare(real: FeatureStatistics, row: FeatureStatistics) -> Result:
         return {"frechet_streets": frechet_distance(real.gaussian, row.gaussian)}
 
-    protocol = Protocol("streets", lambda images: images, to_float)
+    protocol = InputProtocol("streets", lambda images: images, to_float)
     variables = streets_segmenter.load("evaluator")
     return Distance(FeatureExtractor(features, variables, protocol, batch_size), compare)

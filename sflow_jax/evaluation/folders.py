@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from sflow_jax.errors import InputError, writing_to
-from sflow_jax.evaluation.report import METRICS_FILE, TABLE_FILE
+from sflow_jax.evaluation.report import SCORES_FILE, TABLE_FILE
 from sflow_jax.files import write_json, write_whole
 from sflow_jax.metrics.feature_statistics import (
     FeatureExtractor,
@@ -27,13 +27,13 @@ from sflow_jax.metrics.feature_statistics import (
 )
 from sflow_jax.pretrained.weights import cache_directory
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 _LABEL_FOLDER, _IMAGE_FOLDER = "label", "image"  # of what sampling reads
 
 
 @dataclasses.dataclass(frozen=True)
-class Folder(abc.ABC):
+class ComparedFolder(abc.ABC):
     """What is to be compared with another folder.
 
     Attributes:
@@ -69,16 +69,9 @@ class Folder(abc.ABC):
         return files_state(self.folder, self.paths)
 
 
-def own_share(items: Sequence[Item]) -> Sequence[Item]:
+def own_share(items: Sequence[_Item]) -> Sequence[_Item]:
     """What this host reads."""
     return items[jax.process_index() :: jax.process_count()]
-
-
-def require_folder(name: str, folder: pathlib.Path, contents: str) -> None:
-    """Raises an `InputError` if `folder` is not a folder."""
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing"
-        raise InputError(f"{folder}: found {found}, expected a folder of {name} {contents}")
 
 
 def walk(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[pathlib.Path]]]:
@@ -105,20 +98,9 @@ def walk(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[pathlib.Path
         yield place, [place / name for name in files if not name.startswith(".")]
 
 
-def check_size(
-    path: pathlib.Path, size: tuple[int, int], first: pathlib.Path, first_size: tuple[int, int]
-) -> None:
-    """Raises an `InputError` if a file's size, as (width, height), is not that of the first."""
-    if size != first_size:
-        raise InputError(
-            f"{path}: found {size[0]}x{size[1]} pixels, "
-            f"expected {first_size[0]}x{first_size[1]} as in {first}"
-        )
-
-
 def compute_statistics(
-    real: Folder,
-    fake: Folder,
+    real: ComparedFolder,
+    fake: ComparedFolder,
     extractor: FeatureExtractor,
     key: Mapping[str, str],
     cache_dir: pathlib.Path | None = None,
@@ -152,13 +134,13 @@ def compute_statistics(
 
 
 def _compute_statistics(
-    folder: Folder, extractor: FeatureExtractor, kept: int
+    folder: ComparedFolder, extractor: FeatureExtractor, kept: int
 ) -> FeatureStatistics:
     folder.check()
     return _collect(folder, extractor, kept)
 
 
-def _collect(folder: Folder, extractor: FeatureExtractor, kept: int) -> FeatureStatistics:
+def _collect(folder: ComparedFolder, extractor: FeatureExtractor, kept: int) -> FeatureStatistics:
     return collect(extractor.stream(folder.batches(extractor.batch_size)), kept)
 
 
@@ -170,12 +152,12 @@ def format_scores(notes: Sequence[str], scores: Mapping[str, float]) -> str:
     return "\n".join([*notes, "", *table]) + "\n"
 
 
-def write_results(output: pathlib.Path, record: Mapping, report: str) -> None:
+def write_scores(output: pathlib.Path, record: Mapping, report: str) -> None:
     """Writes metrics.json and scores.txt.
 
     Raises:
         InputError: the folder cannot be written.
     """
     with writing_to(output):
-        write_json(output / METRICS_FILE, record)
+        write_json(output / SCORES_FILE, record)
         write_whole(output / TABLE_FILE, report)

@@ -12,12 +12,12 @@ from sflow_jax.files import write_json, write_whole
 from sflow_jax.metrics.picture_scores import Result
 from sflow_jax.pictures import write_png
 
-METRICS_FILE = "metrics.json"
+SCORES_FILE = "metrics.json"
 TABLE_FILE = "scores.txt"
 EXAMPLES_FILE = "examples.png"
 
 
-def describe(evaluation: Evaluation, num_examples: int) -> list[str]:
+def describe_evaluation(evaluation: Evaluation, num_examples: int) -> list[str]:
     """What a reader of the table has to know."""
     model = evaluation.model
     lines = [
@@ -64,14 +64,14 @@ def summarize(evaluation: Evaluation, results: dict[str, Result]) -> tuple[dict,
     )
 
 
-def write_results(output: pathlib.Path, record: dict, report: str, examples: np.ndarray) -> None:
+def write_evaluation(output: pathlib.Path, record: dict, report: str, examples: np.ndarray) -> None:
     """Writes the three files.
 
     Raises:
         InputError: the folder cannot be written.
     """
     with writing_to(output):
-        write_json(output / METRICS_FILE, without_nan(record))
+        write_json(output / SCORES_FILE, without_nan(record))
         write_whole(output / TABLE_FILE, report)
         write_png(output / EXAMPLES_FILE, examples)
 

@@ -14,18 +14,17 @@ import tqdm
 
 from sflow_jax import video
 from sflow_jax.data.frame_files import consecutive
-from sflow_jax.data.images import check_header, read_color
+from sflow_jax.data.images import check_header, read_color, require_size
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation.distances import FEWEST
 from sflow_jax.evaluation.folders import (
-    Folder,
-    check_size,
+    ComparedFolder,
     compute_statistics,
     format_scores,
     own_share,
-    require_folder,
     walk,
 )
+from sflow_jax.files import require_folder
 from sflow_jax.metrics import fvd
 from sflow_jax.metrics.frechet import frechet_distance
 
@@ -61,15 +60,14 @@ class Video:
             InputError: a file is missing or damaged.
         """
         for path in self.frames:
-            header = check_header(path, "image")
-            yield path, (header.width, header.height)
+            yield path, check_header(path, "image").size
         if not self.frames:
             for frame in itertools.islice(video.decode(self.path), most):
                 yield self.path, frame.shape[1::-1]
 
 
 @dataclasses.dataclass(frozen=True)
-class Videos(Folder):
+class Videos(ComparedFolder):
     """The videos of a folder, which give at least two clips; see `find_videos`.
 
     Attributes:
@@ -97,7 +95,7 @@ class Videos(Folder):
                 )
             first = first or sizes[0]
             for path, size in sizes:
-                check_size(path, size, *first)
+                require_size(path, size, *first)
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         """Reads uint8 RGB [N, T, H, W, 3], N at most `batch_size`, with a progress bar.
@@ -129,7 +127,7 @@ def find_videos(name: str, folder: pathlib.Path, clip_frames: int = fvd.CLIP_FRA
     Raises:
         InputError: it is no folder, holds no video, or the frames of one are not consecutive.
     """
-    require_folder(name, folder, "videos")
+    require_folder(folder, f"a folder of {name} videos")
     videos = sorted(_walk(folder), key=lambda one: one.path)
     if not videos:
         raise InputError(

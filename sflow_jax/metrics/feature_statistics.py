@@ -22,7 +22,7 @@ from sflow_jax import devices, hosts
 from sflow_jax.errors import InputError
 from sflow_jax.files import write_whole
 from sflow_jax.metrics.frechet import Gaussian, GaussianStream
-from sflow_jax.metrics.inception_input import Protocol
+from sflow_jax.metrics.inception_input import InputProtocol
 
 Network = Callable[[Any, jax.Array], jax.Array]
 """(variables, what a protocol prepares [B, ..., H, W, C]) to features [B, d]."""
@@ -38,7 +38,7 @@ class FeatureExtractor:
         self,
         network: Network,
         network_variables: Any,
-        protocol: Protocol,
+        protocol: InputProtocol,
         batch_size: int = 32,
     ) -> None:
         """Compiles nothing yet.

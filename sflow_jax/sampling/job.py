@@ -137,10 +137,10 @@ def plan(settings: Settings) -> Sampling:
     _check_sizes(sampling.frames)
     _check_output(settings.output, groups)
     now = _describe(sampling, seed)
-    record.check(settings.output, now)
+    record.check_output(settings.output, now)
     missing = [frame for frame in sampling.frames if not sampling.is_done(frame)]
     input_frames.check_frames(missing, model.class_table)
-    record.save(settings.output, now)
+    record.save_record(settings.output, now)
     return sampling
 
 
@@ -235,6 +235,6 @@ def _check_sizes(frames: Sequence[InputFrame]) -> None:
 def _check_output(output: pathlib.Path, groups: Sequence[pathlib.Path]) -> None:
     """Checks that results cannot overwrite the input."""
     target = output.resolve()
-    for folder in (group.resolve() / key for group in groups for key in input_frames.KEYS):
+    for folder in (group.resolve() / key for group in groups for key in input_frames.INPUT_KEYS):
         if target == folder or folder in target.parents:
             raise InputError(f"{output}: is part of the input, expected another --output")

@@ -11,7 +11,7 @@ RECORD_FILE = "sampling.json"
 _MAY_CHANGE = {"fps"}  # videos of another speed are made of the same frames
 
 
-def check(output: pathlib.Path, record: dict) -> None:
+def check_output(output: pathlib.Path, record: dict) -> None:
     """Checks that the output folder is empty, or holds results of the same settings.
 
     Raises:
@@ -38,7 +38,7 @@ def check(output: pathlib.Path, record: dict) -> None:
         )
 
 
-def save(output: pathlib.Path, record: dict) -> None:
+def save_record(output: pathlib.Path, record: dict) -> None:
     """Writes the record, making the folder if it is missing.
 
     Raises:

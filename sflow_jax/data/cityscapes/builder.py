@@ -64,7 +64,7 @@ class Cityscapes(frame_files.FrameFilesBuilder, skip_registration=True):
         Raises:
             InputError: the folder is no such dataset, or a file lacks its partner.
         """
-        frame_files.check_size(height, width, frames)
+        frame_files.check_example_size(height, width, frames)
         splits = _list_splits(pathlib.Path(source), _SINGLE_FRAMES if frames == 1 else _SEQUENCES)
         super().__init__(
             splits={

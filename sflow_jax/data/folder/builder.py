@@ -16,9 +16,9 @@ import os
 import pathlib
 
 from sflow_jax.data import frame_files, labels
+from sflow_jax.data.labels import CLASSES_FILE
 from sflow_jax.errors import InputError
 
-CLASSES_FILE = "classes.json"
 KEYS = ("image", "label", "cg", "instance")
 SPLITS = ("train", "validation", "test")
 _REQUIRED = KEYS[:2]
@@ -48,7 +48,7 @@ class Folder(frame_files.FrameFilesBuilder, skip_registration=True):
         Raises:
             InputError: the folder is no such dataset, or a file lacks its partner.
         """
-        frame_files.check_size(height, width, frames)
+        frame_files.check_example_size(height, width, frames)
         source = pathlib.Path(source)
         frame_files.check_directory(source)
         class_table = labels.ClassTable.from_json(source / CLASSES_FILE)

@@ -53,7 +53,7 @@ class Synthia(frame_files.FrameFilesBuilder, skip_registration=True):
             InputError: the folder is no such dataset, a file lacks its partner, or the frames of
                 pairs have gaps.
         """
-        frame_files.check_size(height, width, frames)
+        frame_files.check_example_size(height, width, frames)
         source = pathlib.Path(source)
         frame_files.check_directory(source)
         super().__init__(
