@@ -59,7 +59,7 @@ def _replace_unreadable(entries: pathlib.Path) -> None:
 def _processor() -> str:
     """Eight hexadecimal digits that differ between processors with different instructions."""
     try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []  # not on Linux
     # x86 lists its instructions as flags, ARM as Features.

@@ -75,7 +75,19 @@ def load(workdir: pathlib.Path) -> config_dict.ConfigDict:
     path = workdir / CONFIG_FILE
     if not path.is_file():
         raise files.not_found(path, "the working directory of a training run")
-    stored = files.read_json(path, "training")
+    return upgrade(files.read_json(path, "training"), path)
+
+
+def upgrade(stored: object, path: pathlib.Path) -> config_dict.ConfigDict:
+    """Makes a config of today's options from one that a run has stored; see `load`.
+
+    Args:
+        stored: the content of the JSON.
+        path: the file that it comes from, for messages.
+
+    Raises:
+        InputError: it is no config of this version or an older one.
+    """
     if not isinstance(stored, dict):
         raise InputError(f"{path}: found no options, expected the JSON that training wrote")
     config = default()

@@ -1,11 +1,11 @@
-"""Prepares a dataset: stores it at training resolution, where training finds it.
+"""Prepares a dataset: stores it at the resolution of training, in the folder that training reads.
 
 python -m sflow_jax.prepare --config configs/cityscapes.py --config.data.source=DIR [--export DIR]
     [--beam_options=runner=DirectRunner,direct_num_workers=8,direct_running_mode=multi_processing]
 
-Training does this by itself where it is not done yet. `--export` also writes the prepared splits as
+Training does this itself if it has not been done. `--export` also writes the prepared splits as
 PNG files in the layout of the `folder` dataset. With `--beam_options`, Apache Beam does the work,
-with its own defaults where that is empty; its workers must see both folders under the same paths.
+with its own defaults if that is empty; its workers must see both folders under the same paths.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _INCOMPLETE = "incomplete.*"  # how tensorflow-datasets names a folder until it 
 def prepare(
     data_config: config_dict.ConfigDict, beam_options: Sequence[str] | None = None
 ) -> PreparedDataset:
-    """Opens the dataset of a config, and builds it first where that was not done yet.
+    """Opens the dataset of a config, and builds it first if that has not been done.
 
     A prepared dataset is known by its name, size and the names, sizes and modification times of
     its source files, so a source that changed is prepared anew. Without a source, a dataset that
@@ -127,8 +127,8 @@ def _build(
 
 @contextlib.contextmanager
 def _lock(path: pathlib.Path) -> Iterator[None]:
-    """Holds a lock that ends with the process, however it ends, and that its children lack."""
-    with path.open("w") as file:
+    """Holds a lock that is released however the process ends, and that its children do not hold."""
+    with path.open("w", encoding="utf-8") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -96,7 +96,7 @@ def _define_flags() -> None:
     )
     flags.DEFINE_bool(
         "grid", False,
-        f"Also show results beside their input: {GRID_FILE}, with --video {COMPARISON_FILE}.",
+        f"Also show results next to their input: {GRID_FILE}, with --video {COMPARISON_FILE}.",
     )  # fmt: skip
     flags.DEFINE_bool("video", False, "Frames are clips: number the results and make videos.")
     flags.DEFINE_float(

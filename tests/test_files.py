@@ -89,5 +89,5 @@ def test_a_folder_for_results_is_new_or_empty(tmp_path):
     files.require_new_folder(tmp_path / "none")
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file"):
-        with pytest.raises(InputError, match="already exists, expected a new or empty folder$"):
+        with pytest.raises(InputError, match=r"already exists, expected a new or empty folder$"):
             files.require_new_folder(path)

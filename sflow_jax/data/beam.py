@@ -1,4 +1,4 @@
-"""Apache Beam writes a dataset where the user asks for it, on many machines or processes."""
+"""Preparing a dataset with Apache Beam, on many machines or in many processes."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 INSTALL = 'pip install -c constraints-beam.txt -e ".[beam]"'
 _ERROR_SUFFIX = ".error"
-_QUIET_WORKERS = "--default_sdk_harness_log_level=ERROR"  # what the user sets comes later and wins
+_QUIET_WORKERS = "--default_sdk_harness_log_level=ERROR"  # the user's options follow and win
 
 
 def pipeline_options(options: Sequence[str]) -> "PipelineOptions":
@@ -71,9 +71,10 @@ def write_shards(shards: Sequence[Shard], options: "PipelineOptions") -> None:
 
 
 def _write_or_report(shard: Shard) -> None:
-    """Writes a file of the dataset, in a worker.
+    """Writes one file of the dataset, in a worker.
 
-    The user's mistakes go to a file beside it: a runner would try again, and hand on tracebacks.
+    A user's mistake is written to a file next to it. If it were raised, the runner would try again
+    and print tracebacks.
     """
     report = _report_of(shard)
     if any(report.parent.glob(f"*{_ERROR_SUFFIX}")):
@@ -87,7 +88,7 @@ def _write_or_report(shard: Shard) -> None:
 
 @contextlib.contextmanager
 def _input_errors() -> Iterator[None]:
-    """Makes one line of what Beam says about its options, also where it would exit."""
+    """Turns what Beam says about its options into an `InputError`, even where it would exit."""
     usage = io.StringIO()
     try:
         with contextlib.redirect_stderr(usage):

@@ -1,4 +1,4 @@
-"""Datasets that are PNG files: from a list of files to checked, resized examples."""
+"""Datasets of PNG files: from a list of files to checked and resized examples."""
 
 import itertools
 import os
@@ -17,8 +17,8 @@ from sflow_jax.files import require_folder
 class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
     """Prepares examples from PNG files.
 
-    Images are resized straight to the training size, even where that changes the aspect ratio, and
-    never cropped: colors by averaging, label and instance maps to the nearest pixel.
+    Images are resized to the training size, even if that changes the aspect ratio, and never
+    cropped: colors are averaged, label and instance maps take the nearest pixel.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
         read: ReadFrame = read_frame,
         data_dir: str | os.PathLike | None = None,
     ):
-        """Lists what to prepare; only the size of the first image is read yet.
+        """Lists what to prepare; reads no more than the size of the first image.
 
         Args:
             splits: the frames of each example, one for images and two for pairs, per split. All
@@ -42,7 +42,7 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
             height: of the examples, in pixels; 0 (with width 0) keeps the files' own size.
             width: of the examples, in pixels.
             read: how a frame is read from its files.
-            data_dir: where prepared datasets live; None is tensorflow-datasets' default.
+            data_dir: folder of prepared datasets; None is tensorflow-datasets' default.
         """
         self._splits = splits
         self._read = read
@@ -94,7 +94,11 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
 
 
 def check_directory(source: pathlib.Path) -> None:
-    """Raises an `InputError` if `source` is not a folder."""
+    """Checks that the source of a dataset is a folder.
+
+    Raises:
+        InputError: it is not.
+    """
     require_folder(source, "a folder (config.data.source)")
 
 
@@ -102,7 +106,7 @@ def match(
     paths: Mapping[str, Mapping[str, pathlib.Path]],
     expected_path: Callable[[str, str], pathlib.Path],
 ) -> list[Frame]:
-    """Puts the files of each frame together.
+    """Groups files by the frame that they belong to.
 
     Args:
         paths: the files of each key, by the name of their frame.
@@ -112,7 +116,7 @@ def match(
         The frames, sorted by name.
 
     Raises:
-        InputError: a file lacks a partner.
+        InputError: a frame lacks the file of a key.
     """
     names = {name: key for key in reversed(paths) for name in paths[key]}
     for key, name in itertools.product(paths, sorted(names)):

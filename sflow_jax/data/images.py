@@ -1,6 +1,6 @@
-"""PNG files: the one place that checks, reads and resizes them.
+"""Checks, reads, writes and resizes PNG images.
 
-Files are refused rather than converted where a conversion could change the meaning of a pixel:
+A file is refused, not converted, if the conversion could change the meaning of a pixel:
 
 - A label map has one 8-bit value per pixel, the class id: a gray PNG, or one with a palette, whose
   indices are the ids (the palette's colors are ignored). RGB-colored label maps, 16-bit ones and
@@ -40,7 +40,7 @@ _MOST_INSTANCES = 999  # of a class, so that class id * 1000 + number tells them
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What the first bytes of a PNG say: size in pixels, bits per channel, PNG color type."""
+    """The header of a PNG: size in pixels, bits per channel, PNG color type."""
 
     width: int
     height: int
@@ -58,7 +58,7 @@ class Header:
 
 
 def check_header(path: pathlib.Path, key: str) -> Header:
-    """Checks what the first and the last bytes of a file tell, without decoding it.
+    """Checks the first and the last bytes of a file, without decoding it.
 
     Args:
         path: the PNG.
@@ -176,7 +176,7 @@ def resize_map(ids: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _violation(header: Header, key: str) -> str:
-    """What a file of this key should be, where the header does not fit; else ''."""
+    """What a file of this key should be, if the header shows that it is not; else ''."""
     if key in ("image", "cg"):
         return "8 bits per channel" if header.bit_depth > 8 else ""
     if key == "instance":
@@ -208,7 +208,7 @@ def _read_header(path: pathlib.Path) -> Header:
 
 
 def _read_intact(path: pathlib.Path) -> bytes:
-    """Reads a PNG and compares the checksum of every chunk: decoders let some damage pass."""
+    """Reads a PNG and checks every chunk's checksum: decoders overlook some damage."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Folders of frames to translate: found, put together and checked before any is translated.
+"""Finds and checks the frames to translate, before any of them is translated.
 
     FOLDER/label/NAME.png     8-bit class ids
     FOLDER/cg/NAME.png        the simulator's frame,
@@ -33,10 +33,10 @@ class InputFrame:
     """The files of one frame to translate.
 
     Attributes:
-        name: path below the input folder, without `label/` and without `.png`.
+        name: its path in the input folder, without `label/` and without `.png`.
         label: its label map.
         edges: the image whose edges guide the generator, or None.
-        real: the real image to show beside the result, or None.
+        real: the real image to show next to the result, or None.
         size: height and width, pixels.
     """
 
@@ -57,7 +57,7 @@ class Clip:
     """Consecutive frames of one size.
 
     Attributes:
-        name: path of their folder below the input folder; '.' for the input folder itself.
+        name: the path of their folder in the input folder; '.' for the input folder itself.
         frames: in the order of their numbers.
     """
 
@@ -117,7 +117,7 @@ def resolve_edge_source(groups: Sequence[pathlib.Path], edges: str) -> str:
         if any((group / source).is_dir() for group in groups):
             return source
     raise InputError(
-        f"{groups[0]}: found neither cg/ nor image/ beside label/, "
+        f"{groups[0]}: found neither cg/ nor image/ next to label/, "
         "expected one of them, or --edges none"
     )
 
@@ -159,7 +159,7 @@ def list_frames(
 
 
 def find_clips(frames: Iterable[InputFrame]) -> list[Clip]:
-    """Puts the frames of each folder into the order of the numbers at the end of their names.
+    """Sorts the frames of each folder by the numbers at the end of their names.
 
     Raises:
         InputError: a name has no number at its end, or the frames of a folder are not consecutive

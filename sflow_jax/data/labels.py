@@ -25,10 +25,10 @@ class LabelClass:
 
     Attributes:
         id: its value in label maps, 0 to 255.
-        name: what people call it.
+        name: such as 'road'.
         color: RGB, 0 to 255.
-        eval_id: its row in score tables, counted from 0, or None where it is not scored. Several
-            classes may share one.
+        eval_id: its row in score tables, from 0 on, or None if it is not scored. Several classes
+            may share a row.
     """
 
     id: int
@@ -39,7 +39,7 @@ class LabelClass:
 
 @dataclasses.dataclass(frozen=True)
 class ClassTable:
-    """The classes of a dataset; ids may have gaps."""
+    """The classes of a dataset; ids need not be consecutive."""
 
     name: str
     classes: tuple[LabelClass, ...]
@@ -62,7 +62,7 @@ class ClassTable:
 
     @functools.cached_property
     def eval_lookup(self) -> np.ndarray:
-        """uint8 [256]: eval id of each id, `VOID` where it has none."""
+        """The eval id of each id, `VOID` if it has none: uint8 [256]."""
         lookup = np.full(256, VOID, np.uint8)
         for label_class in self.classes:
             if label_class.eval_id is not None:
@@ -71,7 +71,7 @@ class ClassTable:
 
     @functools.cached_property
     def palette(self) -> np.ndarray:
-        """uint8 [256, 3]: RGB of each id, black where the table has no such id."""
+        """The color of each id, black if the table has no such id: uint8 RGB [256, 3]."""
         palette = np.zeros((256, 3), np.uint8)
         for label_class in self.classes:
             palette[label_class.id] = label_class.color

@@ -21,7 +21,7 @@ INFO_FILE = "dataset_info.json"
 class ExampleSource:
     """Random access to the examples of a split: `len(source)` and `source[index]`.
 
-    Any number of threads may read; a copy that is pickled to another process opens the files anew.
+    Any number of threads may read. A copy that is pickled to another process reopens the files.
     """
 
     def __init__(self, directory: pathlib.Path, split: str, schema: example.Schema):
@@ -48,10 +48,10 @@ class PreparedDataset:
     """A dataset that is ready to be read.
 
     Attributes:
-        directory: where it lies.
+        directory: its folder.
         class_table: the meaning of its label maps.
         schema: what its examples hold.
-        num_examples: the size of each split that it has, of 'train', 'validation' and 'test'.
+        num_examples: the size of each of its splits: 'train', 'validation', 'test' or some of them.
     """
 
     directory: pathlib.Path
@@ -91,7 +91,7 @@ def open_dataset(directory: pathlib.Path) -> PreparedDataset:
         for split in info.splits.values():
             for path, length in zip(split.filepaths, split.shard_lengths, strict=True):
                 _check_shard(pathlib.Path(path), length)
-    except Exception as error:  # Whatever a damaged file makes the libraries raise.
+    except Exception as error:  # whatever the libraries raise for a damaged file
         raise builder.damaged(directory, error) from error
     return prepared
 
@@ -99,8 +99,8 @@ def open_dataset(directory: pathlib.Path) -> PreparedDataset:
 def export(prepared: PreparedDataset, directory: pathlib.Path) -> None:
     """Writes all splits as PNG files in the layout of the `folder` dataset, with `classes.json`.
 
-    Depth and flow have no place in that layout and are left out. The second frame of a pair gets
-    the number after the first's, so that the pairs of a sequence make up that sequence again.
+    That layout has no depth and no flow, so these are left out. The second frame of a pair gets the
+    number after the first's, so the pairs of a sequence give that sequence again.
 
     Raises:
         InputError: the directory is not empty or cannot be written.

@@ -1,7 +1,7 @@
-"""What comparing two folders of images and two of videos have in common.
+"""Common code of comparing two folders of images and two folders of videos.
 
 A folder is read a batch at a time, in the order of its names; several hosts share it. The real
-one's statistics are kept beside the weights and read again until its files change.
+one's statistics are kept in the folder of the weights and reused until its files change.
 """
 
 import abc
@@ -78,13 +78,13 @@ def walk(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[pathlib.Path
     """Goes through a folder and those below it, leaving out what begins with a dot.
 
     Where there are label maps in a folder `label`, as in what sampling reads, only the folder
-    `image` beside it is entered.
+    `image` next to it is entered.
 
     Yields:
         Each folder with its files.
 
     Raises:
-        InputError: there is no `image` beside a `label`.
+        InputError: there is a folder `label` without `image`.
     """
     for directory, folders, files in os.walk(folder, followlinks=True):
         place = pathlib.Path(directory)
@@ -112,7 +112,7 @@ def compute_statistics(
         real: the files whose statistics are kept.
         fake: the others, checked before anything is computed.
         extractor: computes the features.
-        key: what the statistics depend on beside files, weights and `kept`, for the cache.
+        key: what the statistics depend on besides files, weights and `kept`, for the cache.
         cache_dir: the folder of the cache; by default $SFLOW_CACHE or ~/.cache/sflow_jax.
         kept: features to keep of each folder at most; see `feature_statistics.collect`.
 

@@ -1,4 +1,4 @@
-"""What an evaluation tells people: notes, a sentence and the files."""
+"""The report of an evaluation: notes, a sentence and the files."""
 
 import math
 import pathlib
@@ -51,7 +51,7 @@ def describe_evaluation(evaluation: Evaluation, num_examples: int) -> list[str]:
 
 
 def summarize(evaluation: Evaluation, results: dict[str, Result]) -> tuple[dict, str]:
-    """The model beside the oracle: as numbers for the record, and as a sentence."""
+    """Compares the model with the oracle: as numbers for the record, and as a sentence."""
     if not evaluation.predict:
         return {}, ""
     oracle = results[ORACLE]["mean_iou"]
@@ -77,7 +77,7 @@ def write_evaluation(output: pathlib.Path, record: dict, report: str, examples: 
 
 
 def without_nan(value: object) -> object:
-    """JSON knows no NaN: a score that is not defined is null."""
+    """Replaces NaN, which JSON does not have, by None: a score that is not defined is null."""
     if isinstance(value, dict):
         return {key: without_nan(entry) for key, entry in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -30,7 +30,7 @@ from sflow_jax.metrics.frechet import frechet_distance
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 
-_FRAMES_FOLDER = "frames"  # of `sample --video`, which writes the video beside it
+_FRAMES_FOLDER = "frames"  # of `sample --video`, which writes the video next to it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,9 +115,9 @@ class Videos(ComparedFolder):
 def find_videos(name: str, folder: pathlib.Path, clip_frames: int = fvd.CLIP_FRAMES) -> Videos:
     """Finds the videos in a folder and in those below it.
 
-    What shows a video once more is left out: a video file beside its frames, or beside a folder
+    A second copy of a video is left out: a video file next to its frames, or next to a folder
     `frames` of them, as `sample --video` writes it. Where there are label maps in a folder `label`,
-    the video is in the folder `image` beside it.
+    the video is in the folder `image` next to it.
 
     Args:
         name: 'real' or 'fake'.

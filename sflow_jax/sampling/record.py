@@ -1,8 +1,9 @@
-"""sampling.json: what results were made of, so that those of other settings are not mixed in."""
+"""sampling.json, a record of how results were made: other settings are not mixed in."""
 
 import json
 import pathlib
 
+from sflow_jax import configuration
 from sflow_jax.errors import InputError
 from sflow_jax.files import holds_something, read_json, write_json
 
@@ -12,7 +13,7 @@ _MAY_CHANGE = {"fps"}  # videos of another speed are made of the same frames
 
 
 def check_output(output: pathlib.Path, record: dict) -> None:
-    """Checks that the output folder is empty, or holds results of the same settings.
+    """Checks that the output folder is empty or holds results of the same settings.
 
     Raises:
         InputError: it does not, or is no folder.
@@ -23,7 +24,9 @@ def check_output(output: pathlib.Path, record: dict) -> None:
             raise InputError(f"{output}: found no {RECORD_FILE}, expected a new or empty folder")
         return
     before = read_json(path, "sampling")
-    now = json.loads(json.dumps(record))
+    if "config" in before:
+        before |= {"config": configuration.upgrade(before["config"], path).to_dict()}
+    before, now = (json.loads(json.dumps(values)) for values in (before, record))
     changes = [
         f"another {key}"
         if isinstance(now.get(key, before.get(key)), list | dict)

@@ -1,4 +1,4 @@
-"""What a run was started on: the part of its meaning that its config does not tell."""
+"""Records the data and the batch size of a run, which its config does not say."""
 
 import dataclasses
 import pathlib

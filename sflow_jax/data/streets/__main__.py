@@ -1,4 +1,4 @@
-"""Drives through a street of the simulator and writes what a real project has of it.
+"""Drives through a street of the simulator and writes what a simulator gives for each frame.
 
     python -m sflow_jax.data.streets --output DIR [--num_frames 40] [--height 64] [--width 128]
 

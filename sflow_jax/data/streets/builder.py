@@ -40,7 +40,7 @@ class Streets(builder.ExampleBuilder, skip_registration=True):
             num_validation: 0 leaves the split out.
             num_test: 0 leaves the split out.
             seed: other seeds give other streets.
-            data_dir: where prepared datasets live.
+            data_dir: folder of prepared datasets.
 
         Raises:
             InputError: a number is out of range; names the config's field.
