@@ -24,11 +24,16 @@ def use(folder: pathlib.Path) -> None:
     warning: code of another machine that shares the folder could end this one's process.
 
     JAX's own setting goes first: `JAX_COMPILATION_CACHE_DIR`, or
-    `JAX_ENABLE_COMPILATION_CACHE=false` for none. A folder that cannot be written is not used.
+    `JAX_ENABLE_COMPILATION_CACHE=false` for none. A folder that cannot be written is not used, and a
+    note says so.
     """
     if jax.config.jax_compilation_cache_dir is not None:
         return
-    if not os.access(nearest_existing(folder), os.W_OK):
+    parent = nearest_existing(folder)
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        print(
+            f"note: {folder}: cannot be written; compiled functions are not kept", file=sys.stderr
+        )
         return
     entries = folder / COMPILED_FOLDER / _processor()
     jax.config.update("jax_compilation_cache_dir", str(entries))

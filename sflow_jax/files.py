@@ -1,10 +1,25 @@
 """Files that are written whole or not at all, and checks of the paths that users give."""
 
 import json
+import os
 import pathlib
 from typing import Any
 
 from sflow_jax.errors import InputError
+
+
+def user_path(path: str | os.PathLike) -> pathlib.Path:
+    """A path that may begin with '~', as users write it.
+
+    Raises:
+        InputError: there is no home directory.
+    """
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"{path}: found no home directory, expected $HOME or another path"
+        ) from error
 
 
 def nearest_existing(path: pathlib.Path) -> pathlib.Path:

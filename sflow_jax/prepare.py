@@ -27,6 +27,7 @@ from sflow_jax.data import prepared as prepared_lib
 from sflow_jax.data.datasets import DATASETS
 from sflow_jax.data.prepared import PreparedDataset
 from sflow_jax.errors import InputError, writing_to
+from sflow_jax.files import user_path
 
 _LOCK_FILE = ".lock"
 _INCOMPLETE = "incomplete.*"  # how tensorflow-datasets names a folder until it is complete
@@ -51,7 +52,7 @@ def prepare(
     """
     configuration.check_option("data.dataset", data_config.dataset)
     default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-    data_dir = pathlib.Path(data_config.data_dir or default).expanduser()
+    data_dir = user_path(data_config.data_dir or default)
     with builder_lib.quiet():
         download_config = tfds.download.DownloadConfig()
         if beam_options is not None:

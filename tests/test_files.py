@@ -76,6 +76,16 @@ def test_other_errors_pass_through():
         raise InputError("config.seed")
 
 
+def test_a_user_without_a_home_is_told_so(monkeypatch):
+    def no_home(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    assert files.user_path("/a/~") == pathlib.Path("/a/~")
+    monkeypatch.setattr(pathlib.Path, "expanduser", no_home)
+    with pytest.raises(InputError, match=r"^~/x: found no home directory, expected \$HOME or"):
+        files.user_path("~/x")
+
+
 def test_a_folder_that_should_be_there(tmp_path):
     files.require_folder(tmp_path, "a folder")
     (tmp_path / "file").touch()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from ml_collections import config_dict
 
+from sflow_jax.files import user_path
+
 if TYPE_CHECKING:
     from sflow_jax.data.builder import ExampleBuilder
 
@@ -43,7 +45,7 @@ class Dataset:
         fields = {name: name for name in ("height", "width", "frames")} | dict(self.arguments)
         arguments = {argument: data_config[field] for argument, field in fields.items()}
         if self.has_source:
-            arguments["source"] = pathlib.Path(data_config.source).expanduser().absolute()
+            arguments["source"] = user_path(data_config.source).absolute()
         return self.builder_class()(**arguments, data_dir=data_dir)
 
     def builder_class(self) -> "type[ExampleBuilder]":

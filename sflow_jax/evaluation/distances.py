@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable, Mapping
 
 import jax
@@ -104,11 +103,8 @@ class KeptRealScore(DistanceScore):
         """Of all pictures, once they have all been seen or if they are known."""
         if self._known is not None:
             return self._known
-        computed, folder = self._stream.statistics(), cache_directory()
-        try:
-            write_cached(folder, self._key, computed)
-        except OSError as error:  # no reason to lose the scores
-            print(f"note: statistics of the real images are not kept: {error}", file=sys.stderr)
+        computed = self._stream.statistics()
+        write_cached(cache_directory(), self._key, computed)
         return computed
 
 

@@ -117,7 +117,7 @@ def compute_statistics(
         kept: features to keep of each folder at most; see `feature_statistics.collect`.
 
     Raises:
-        InputError: a file cannot be used or the cache cannot be written.
+        InputError: a file cannot be used.
     """
     fake.check()
     key = {
@@ -127,9 +127,7 @@ def compute_statistics(
         "kept": str(kept),
     }
     compute_real = functools.partial(_compute_statistics, real, extractor, kept)
-    folder = cache_directory(cache_dir)
-    with writing_to(folder):
-        real_statistics = cached(folder, key, compute_real)
+    real_statistics = cached(cache_directory(cache_dir), key, compute_real)
     return real_statistics, _collect(fake, extractor, kept)
 
 
