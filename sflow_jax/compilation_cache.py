@@ -24,8 +24,8 @@ def use(folder: pathlib.Path) -> None:
     warning: code of another machine that shares the folder could end this one's process.
 
     JAX's own setting goes first: `JAX_COMPILATION_CACHE_DIR`, or
-    `JAX_ENABLE_COMPILATION_CACHE=false` for none. A folder that cannot be written is not used, and a
-    note says so.
+    `JAX_ENABLE_COMPILATION_CACHE=false` for none. A folder that cannot be written is not used,
+    and a note says so.
     """
     if jax.config.jax_compilation_cache_dir is not None:
         return
