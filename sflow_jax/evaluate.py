@@ -35,7 +35,7 @@ from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import (
     EXAMPLES_FILE,
     SCORES_FILE,
-    TABLE_FILE,
+    SCORES_TABLE_FILE,
     describe_evaluation,
     summarize,
     write_evaluation,
@@ -115,7 +115,7 @@ def _score_folders(options: flags.FlagValues) -> None:
     if not hosts.is_first():
         return  # all have the same results
     folders.write_scores(output, record, report)
-    print(f"\n{report}\n{output}: {SCORES_FILE}, {TABLE_FILE}")
+    print(f"\n{report}\n{output}: {SCORES_FILE}, {SCORES_TABLE_FILE}")
 
 
 def _score_run(options: flags.FlagValues) -> None:
@@ -149,7 +149,7 @@ def _score_run(options: flags.FlagValues) -> None:
         "config": model.config.to_dict(),
     }
     write_evaluation(output, record, report, draw_examples(evaluation, options.limit))
-    print(f"\n{report}\n{output}: {SCORES_FILE}, {TABLE_FILE}, {EXAMPLES_FILE}")
+    print(f"\n{report}\n{output}: {SCORES_FILE}, {SCORES_TABLE_FILE}, {EXAMPLES_FILE}")
 
 
 def _score_downstream(options: flags.FlagValues) -> None:

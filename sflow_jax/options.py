@@ -87,54 +87,69 @@ def optional(rule: Rule) -> Rule:
 
 OPTIONS: dict[str, Option] = {
     "method": Option("sflow", one_of("sflow"), "which method is trained; sflow is the paper's"),
-    "seed": Option(0, at_least(0), "of all that is drawn at random; the same seed, the same run"),
+    "seed": Option(0, at_least(0), "of all random draws: the same seed gives the same run"),
     "init_from": Option(
         "", ANY, "--workdir of the image run that a video run starts from; 'none' for none"
     ),
     # The training data.
-    "data.dataset": Option("cityscapes", key_of(datasets.DATASETS), "which dataset"),
+    "data.dataset": Option("cityscapes", key_of(datasets.DATASETS), "what to train on"),
     "data.source": Option(
-        "", ANY, "folder of the raw dataset; not needed for streets or once prepared", True
+        "",
+        ANY,
+        "folder of the raw dataset; not needed for streets, nor once prepared",
+        may_change=True,
     ),
     "data.data_dir": Option(
-        "", ANY, "folder of prepared datasets; '' is $TFDS_DATA_DIR or ~/tensorflow_datasets", True
+        "",
+        ANY,
+        "folder of prepared datasets; '' is $TFDS_DATA_DIR or ~/tensorflow_datasets",
+        may_change=True,
     ),
-    "data.height": Option(256, IMAGE_SIDE, "of the examples, in pixels"),
-    "data.width": Option(512, IMAGE_SIDE, "of the examples, in pixels"),
+    "data.height": Option(256, IMAGE_SIDE, "height of the examples, in pixels"),
+    "data.width": Option(512, IMAGE_SIDE, "width of the examples, in pixels"),
     "data.frames": Option(
         1, one_of(1, 2), "consecutive frames per example: 1 trains images, 2 trains video"
     ),
-    "data.num_train": Option(400, at_least(1), "examples of streets to render for this split"),
-    "data.num_validation": Option(50, at_least(0), "likewise; 0 leaves the split out"),
-    "data.num_test": Option(50, at_least(0), "likewise; 0 leaves the split out"),
+    "data.num_train": Option(400, at_least(1), "training examples, where streets renders them"),
+    "data.num_validation": Option(50, at_least(0), "of streets as well; 0 leaves the split out"),
+    "data.num_test": Option(50, at_least(0), "of streets as well; 0 leaves the split out"),
     "data.streets_seed": Option(0, at_least(0), "which streets to render"),
     "data.worker_count": Option(
-        0, at_least(0), "processes that read examples; 0 is threads in this process", True
+        0,
+        at_least(0),
+        "processes that read examples; 0 reads with threads of this process",
+        may_change=True,
     ),
     # The Laplacian edge maps.
     "edges.threshold": Option(
         0.1, at_least(0), "|Laplacian| of the gray image in [0, 1] above which a pixel is an edge"
     ),
     "edges.quantile": Option(
-        None, optional(SHARE), "such as 0.9: fixes the edge density instead", value_type=float
+        None,
+        optional(SHARE),
+        "such as 0.9, fixes the share of pixels that are edges instead",
+        value_type=float,
     ),
     # DNED, which draws the edges that the generator sees.
     "dned.width": Option(64, at_least(1), "channels of the first stage; 64 as in HED"),
-    "dned.input": Option("edges", one_of("edges", "gray", "rgb"), "what of the image it sees"),
+    "dned.input": Option("edges", one_of("edges", "gray", "rgb"), "what it sees of the image"),
     "dned.balanced": Option(True, BOOLEAN, "class-balanced BCE, as in HED; False is plain BCE"),
     "dned.stop_gradient": Option(
-        False, BOOLEAN, "True lets no gradient from the generator into DNED"
+        False, BOOLEAN, "True stops the gradient from the generator into DNED"
     ),
     # The generator.
     "generator.kind": Option(
-        "global", one_of("global", "local"), "local is pix2pixHD's enhancer, from 1024x512 on"
+        "global", one_of("global", "local"), "local is pix2pixHD's enhancer, for 1024x512 and more"
     ),
     "generator.width": Option(64, at_least(1), "channels of the first layer (ngf)"),
     "generator.num_downsamplings": Option(3, at_least(1), "halvings before the residual blocks"),
     "generator.num_blocks": Option(9, at_least(0), "residual blocks"),
     "generator.num_local_blocks": Option(3, at_least(0), "residual blocks of the local enhancer"),
     "generator.remat": Option(
-        False, BOOLEAN, "compute residual blocks again for the gradient; no use on a CPU", True
+        False,
+        BOOLEAN,
+        "compute residual blocks again for the gradient; no use on a CPU",
+        may_change=True,
     ),
     "generator.edges": Option(
         "dned",
@@ -145,26 +160,28 @@ OPTIONS: dict[str, Option] = {
     "discriminator.num_scales": Option(1, one_of(1, 2, 3), "how many PatchGANs"),
     "discriminator.width": Option(64, at_least(1), "channels of the first layer (ndf)"),
     "discriminator.num_layers": Option(3, at_least(1), "strided layers"),
-    "discriminator.sees_edges": Option(False, BOOLEAN, "eq. 3 writes D(s, .), without edges"),
+    "discriminator.sees_edges": Option(False, BOOLEAN, "True shows it the edges too; not in eq. 3"),
     # The losses of images, eqs. 2 to 7.
     "loss.adversarial": Option(
         "lsgan", one_of("lsgan", "bce", "hinge"), "form of the GAN loss; bce is eq. 2 literally"
     ),
-    "loss.feature_matching_weight": Option(10.0, at_least(0), "lambda_1"),
+    "loss.feature_matching_weight": Option(10.0, at_least(0), "lambda_1 of eq. 7"),
     "loss.feature_weighting": Option(
-        "paper", one_of("paper", "pix2pixhd"), "how layers count; paper is eq. 5"
+        "paper", one_of("paper", "pix2pixhd"), "of the layers; paper is eq. 5"
     ),
-    "loss.perceptual_weight": Option(10.0, at_least(0), "lambda_2; 0 is off, and needs no weights"),
+    "loss.perceptual_weight": Option(
+        10.0, at_least(0), "lambda_2 of eq. 7; at 0 no network is needed"
+    ),
     "loss.perceptual_network": Option(
-        "vgg19", one_of("vgg19", "streets"), "streets: features of the shipped segmenter"
+        "vgg19", one_of("vgg19", "streets"), "streets is the segmenter in this package"
     ),
     "loss.perceptual_weighting": Option(
-        "pix2pixhd", one_of("pix2pixhd", "uniform"), "of slices: 1/32 ... 1, or 1/P each (eq. 6)"
+        "pix2pixhd", one_of("pix2pixhd", "uniform"), "of the slices: 1/32 ... 1, or 1/P (eq. 6)"
     ),
     "loss.perceptual_input": Option(
-        "imagenet", one_of("imagenet", "raw"), "of vgg19: normalized, or raw as pix2pixHD has it"
+        "imagenet", one_of("imagenet", "raw"), "vgg19's: normalized, or raw as in pix2pixHD"
     ),
-    "loss.dned_weight": Option(1.0, at_least(0), "lambda_3"),
+    "loss.dned_weight": Option(1.0, at_least(0), "lambda_3 of eq. 7"),
     "loss.side_weights": Option(
         (1.0,) * 6, SIX_WEIGHTS, "a_i of eq. 4, also the ensemble that the generator sees"
     ),
@@ -172,11 +189,11 @@ OPTIONS: dict[str, Option] = {
     "flow.loss": Option(
         "farneback",
         one_of("farneback", "warp", "both", "none"),
-        "compare the flows (eq. 8), or a frame with the other one warped, or both",
+        "compares flows (eq. 8), or a frame with the other one warped, or both",
     ),
-    "flow.farneback_weight": Option(1.0, at_least(0), "of eq. 8, whose unit is pixels"),
+    "flow.farneback_weight": Option(1.0, at_least(0), "weight of eq. 8, whose unit is pixels"),
     "flow.warp_weight": Option(
-        10.0, at_least(0), "of the warp loss, whose unit is half the range of intensities"
+        10.0, at_least(0), "weight of the warp loss, whose unit is half the range of intensities"
     ),
     "flow.mask": Option(
         "warp", one_of("warp", "both", "none"), "which losses leave out what a frame hides"
@@ -210,23 +227,32 @@ OPTIONS: dict[str, Option] = {
     "train.constant_epochs": Option(
         100.0, at_least(0), "until the learning rate starts to fall linearly to 0"
     ),
-    "train.epochs": Option(200.0, POSITIVE, "in all"),
+    "train.epochs": Option(200.0, POSITIVE, "length of the run"),
     "train.max_steps": Option(
-        0, at_least(0), "where not 0, stop here; the schedule is not squeezed", True
+        0, at_least(0), "if not 0, the last step; the schedule is not squeezed", may_change=True
     ),
     # What a run writes on its way.
-    "log.every_steps": Option(50, at_least(1), "steps between lines of metrics.jsonl", True),
-    "log.images_every_steps": Option(1000, at_least(1), "steps between previews", True),
-    "log.num_images": Option(4, at_least(1), "examples in a preview", True),
+    "log.every_steps": Option(
+        50, at_least(1), "steps between lines of metrics.jsonl", may_change=True
+    ),
+    "log.images_every_steps": Option(1000, at_least(1), "steps between previews", may_change=True),
+    "log.num_images": Option(4, at_least(1), "examples in a preview", may_change=True),
     # Scores of the validation split during training.
-    "eval.every_steps": Option(0, at_least(0), "and at the end of the run; 0 is never", True),
-    "eval.num_examples": Option(50, at_least(1), "the first so many", True),
+    "eval.every_steps": Option(
+        0, at_least(0), "steps between scores, which the end has too; 0 is never", may_change=True
+    ),
+    "eval.num_examples": Option(50, at_least(1), "how many, from the first on", may_change=True),
     "eval.metrics": Option(
-        "", ANY, "as evaluate's --metrics, such as 'fid,segmentation'; '' is all it can", True
+        "",
+        ANY,
+        "as evaluate's --metrics, such as 'fid,segmentation'; '' is all it can",
+        may_change=True,
     ),
     # Checkpoints, from which a run resumes.
-    "checkpoint.every_steps": Option(1000, at_least(1), "steps between checkpoints", True),
-    "checkpoint.keep": Option(3, at_least(1), "the newest so many", True),
+    "checkpoint.every_steps": Option(
+        1000, at_least(1), "steps between checkpoints", may_change=True
+    ),
+    "checkpoint.keep": Option(3, at_least(1), "how many of the newest to keep", may_change=True),
 }
 
 

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from sflow_jax.errors import InputError, writing_to
-from sflow_jax.evaluation.report import SCORES_FILE, TABLE_FILE
+from sflow_jax.evaluation.report import SCORES_FILE, SCORES_TABLE_FILE
 from sflow_jax.files import write_json, write_whole
 from sflow_jax.metrics.feature_statistics import (
     FeatureExtractor,
@@ -158,4 +158,4 @@ def write_scores(output: pathlib.Path, record: Mapping, report: str) -> None:
     """
     with writing_to(output):
         write_json(output / SCORES_FILE, record)
-        write_whole(output / TABLE_FILE, report)
+        write_whole(output / SCORES_TABLE_FILE, report)

@@ -13,7 +13,7 @@ from sflow_jax.metrics.picture_scores import Result
 from sflow_jax.pictures import write_png
 
 SCORES_FILE = "metrics.json"
-TABLE_FILE = "scores.txt"
+SCORES_TABLE_FILE = "scores.txt"
 EXAMPLES_FILE = "examples.png"
 
 
@@ -72,7 +72,7 @@ def write_evaluation(output: pathlib.Path, record: dict, report: str, examples: 
     """
     with writing_to(output):
         write_json(output / SCORES_FILE, without_nan(record))
-        write_whole(output / TABLE_FILE, report)
+        write_whole(output / SCORES_TABLE_FILE, report)
         write_png(output / EXAMPLES_FILE, examples)
 
 
