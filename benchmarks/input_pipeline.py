@@ -72,7 +72,7 @@ def _config(
     config.generator.width = config.discriminator.width = config.dned.width = channels
     config.generator.num_downsamplings, config.generator.num_blocks = 3, 9
     config.init_from = "none"
-    config.loss.perceptual = 0.0
+    config.loss.perceptual_weight = 0.0
     config.eval.every_steps = 0
     config.train.batch_size = options.batch_size
     config.train.compute_dtype = options.dtype

@@ -19,8 +19,8 @@ from benchmarks import measure
 from benchmarks import options as options_lib
 from sflow_jax.data import builder as builder_lib
 from sflow_jax.data import example, images
-from sflow_jax.data.folder import CLASSES_FILE, Folder
-from sflow_jax.data.labels import STREETS
+from sflow_jax.data.folder import Folder
+from sflow_jax.data.labels import CLASSES_FILE, STREETS
 from sflow_jax.data.streets import Streets, render_clip
 
 _SIZES = ((64, 128), (256, 512))
@@ -97,7 +97,7 @@ def _make_examples(builder: builder_lib.ExampleBuilder, num_examples: int) -> Ca
 
     def make() -> None:
         for item in items[:num_examples]:
-            example.encode(make_example(item), builder.schema)
+            example.encode_arrays(make_example(item), builder.schema)
 
     return make
 

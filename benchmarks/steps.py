@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from sflow_jax.training.flops import step_flops
 from sflow_jax.training.scene import Batch
 
 from configs import default
@@ -16,7 +17,6 @@ from sflow_jax.models.dned import NUM_SIDE_OUTPUTS
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.pretrained.vgg19 import VGG19Features
 from sflow_jax.runs.schedule import Schedule
-from sflow_jax.training.flops import step_flops
 from sflow_jax.training.state import Networks, create_networks, create_state
 from sflow_jax.training.step import make_train_step
 
@@ -59,9 +59,9 @@ def as_pix2pixhd(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict
     """The same without what its official code does not have, or has as an option: VGG19."""
     config = config.copy_and_resolve_references()
     config.generator.edges = "none"
-    config.loss.perceptual = 0.0
+    config.loss.perceptual_weight = 0.0
     config.loss.feature_weighting = "pix2pixhd"
-    config.train.flip = False
+    config.augmentation.flip = False
     return config
 
 
@@ -92,7 +92,7 @@ def make_networks(
 ) -> tuple[Networks, PerceptualNetwork | None]:
     """The networks of a config, with a perceptual one of random weights where it has a share."""
     networks = create_networks(config, NUM_CLASSES)
-    if config.loss.perceptual == 0:
+    if config.loss.perceptual_weight == 0:
         return Networks(networks.generator, NoDNED(), networks.discriminator, NUM_CLASSES), None
     dtype = jnp.dtype(config.train.compute_dtype)
     network = VGG19Features(normalize=config.loss.perceptual_input, dtype=dtype)

@@ -4,7 +4,11 @@
         --config.data.source=DIR --config.init_from=runs/mine
 
 DIR as for configs/folder.py; the frames of a SEQUENCE are consecutive, numbered at the end of their
-names. Give the size that the image run was trained at, where that is not 512x256.
+names. Give the size that the image run was trained at if that is not 512x256.
+
+At 512x256, on two CPU cores (AMD EPYC, Zen 5), a step of one pair takes 18.6 s and 3.9 GiB of
+memory, so this is for a GPU or TPU, where time, memory and the scores of a whole run are not
+measured yet.
 """
 
 from ml_collections import config_dict

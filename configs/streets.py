@@ -41,8 +41,8 @@ def get_config(variant: str = "demo") -> config_dict.ConfigDict:
     config.discriminator.width = 32
     # The segmenter's features are smaller than VGG19's, and its fine slices matter as much.
     config.loss.perceptual_network = "streets"
-    config.loss.perceptual_weights = "uniform"
-    config.loss.perceptual = 40.0
+    config.loss.perceptual_weighting = "uniform"
+    config.loss.perceptual_weight = 40.0
     config.optimizer.learning_rate = 5e-4  # minutes instead of days
 
     config.train.laplacian_epochs = 1.0

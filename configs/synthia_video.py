@@ -4,6 +4,9 @@
         --config.data.source=DIR --config.init_from=runs/synthia
 
 Training data as for configs/synthia.py, in pairs of consecutive frames of one camera.
+
+On two CPU cores (AMD EPYC, Zen 5) a step of one pair takes 18.6 s and 3.9 GiB of memory, so this is
+for a GPU or TPU, where time, memory and the scores of a whole run are not measured yet.
 """
 
 from ml_collections import config_dict

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from sflow_jax import configuration
 from sflow_jax.errors import InputError, TrainingError, one_line
 
 _OBJECTS_PER_SEARCH = 500_000  # Python's own is 700
@@ -53,6 +54,7 @@ def _parse_flags(arguments: list[str]) -> list[str]:
     except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
         # An unknown field comes as 'Key "x" does not exist ...' from the locked config.
         message = _one_line(str(error.args[0] if error.args else error))
+        message = configuration.explain(message, arguments)
         raise InputError(f"command line or config: {message}") from error
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # the libraries' notices would hide the progress

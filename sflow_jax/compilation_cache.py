@@ -12,25 +12,30 @@ import jax
 
 from sflow_jax.files import nearest_existing
 
-FOLDER = "compiled"
+COMPILED_FOLDER = "compiled"
 _LEAST_SECONDS = 0.2  # of compiling; what is faster is not kept
 _UNREADABLE = re.compile("Error reading persistent compilation cache entry for '(?P<function>.+?)'")
 
 
 def use(folder: pathlib.Path) -> None:
-    """Keeps what JAX compiles in `FOLDER/compiled` from now on, a part for each kind of processor.
+    """Keeps what JAX compiles in `folder/compiled` from now on, a part for each kind of processor.
 
     XLA compiles for the processor that it runs on, but tells processors apart by no more than a
     warning: code of another machine that shares the folder could end this one's process.
 
     JAX's own setting goes first: `JAX_COMPILATION_CACHE_DIR`, or
-    `JAX_ENABLE_COMPILATION_CACHE=false` for none. A folder that cannot be written is not used.
+    `JAX_ENABLE_COMPILATION_CACHE=false` for none. A folder that cannot be written is not used,
+    and a note says so.
     """
     if jax.config.jax_compilation_cache_dir is not None:
         return
-    if not os.access(nearest_existing(folder), os.W_OK):
+    parent = nearest_existing(folder)
+    if not (parent.is_dir() and os.access(parent, os.W_OK)):
+        print(
+            f"note: {folder}: cannot be written; compiled functions are not kept", file=sys.stderr
+        )
         return
-    entries = folder / FOLDER / _processor()
+    entries = folder / COMPILED_FOLDER / _processor()
     jax.config.update("jax_compilation_cache_dir", str(entries))
     # XLA's own caches, of a GPU only, would make the path a part of every key: a run that is moved
     # would be compiled again.
@@ -59,7 +64,7 @@ def _replace_unreadable(entries: pathlib.Path) -> None:
 def _processor() -> str:
     """Eight hexadecimal digits that differ between processors with different instructions."""
     try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []  # not on Linux
     # x86 lists its instructions as flags, ARM as Features.

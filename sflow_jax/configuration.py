@@ -1,82 +1,32 @@
-"""Checks configs and keeps the config of a run beside its results."""
+"""The config of a run: made of the options, checked, and kept in the run's folder.
 
-import json
+The options themselves are in `options.py`.
+"""
+
+import difflib
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from ml_collections import config_dict
 
-from sflow_jax import losses
-from sflow_jax.errors import InputError
-from sflow_jax.files import write_whole
+from sflow_jax import files
+from sflow_jax.data.labels import CLASSES_FILE as CLASSES_FILE
+from sflow_jax.errors import InputError, one_line
+from sflow_jax.options import OPTIONS, RENAMED, RENAMED_VALUES
 
 CONFIG_FILE = "config.json"
-CLASSES_FILE = "classes.json"
 
-_CHOICES = {
-    "data.dataset": ("streets", "cityscapes", "synthia", "folder"),
-    "data.frames": (1, 2),
-    "dned.input": ("edges", "gray", "rgb"),
-    "generator.kind": ("global", "local"),
-    "generator.edges": ("dned", "laplacian", "none"),
-    "flow.loss": ("farneback", "warp", "both", "none"),
-    "flow.mask": ("warp", "both", "none"),
-    "loss.adversarial": losses.ADVERSARIAL_FORMS,
-    "loss.feature_weighting": losses.FEATURE_WEIGHTINGS,
-    "loss.perceptual_network": ("vgg19", "streets"),
-    "loss.perceptual_weights": tuple(losses.PERCEPTUAL_WEIGHTS),
-    "loss.perceptual_input": ("imagenet", "raw"),
-    "train.compute_dtype": ("float32", "bfloat16"),
-}
-_AT_LEAST_ONE = (
-    "data.num_train",
-    "dned.width",
-    "generator.width",
-    "generator.num_downsamplings",
-    "discriminator.width",
-    "discriminator.num_layers",
-    "train.batch_size",
-    "log.every_steps",
-    "log.images_every_steps",
-    "log.num_images",
-    "eval.num_examples",
-    "checkpoint.every_steps",
-    "checkpoint.keep",
-)
-_NOT_NEGATIVE = (
-    "seed",
-    "data.worker_count",
-    "generator.num_blocks",
-    "generator.num_local_blocks",
-    "dned.threshold_jitter",
-    "edges.threshold",
-    "flow.weight",
-    "flow.warp_weight",
-    "loss.feature_matching",
-    "loss.perceptual",
-    "loss.dned",
-    "optimizer.learning_rate",
-    "train.zoom",
-    "train.laplacian_epochs",
-    "train.ramp_epochs",
-    "train.constant_epochs",
-    "train.max_steps",
-    "eval.every_steps",
-)
-_SHARES = ("dned.dropout", "dned.blur", "optimizer.ema_decay", "edges.quantile")
 
-SMALLEST_SIDE = 16
-"""Of the images, in pixels: DNED and VGG19 halve four times."""
-
-# A run may be resumed with other values of these; anything else would make it another run.
-_MAY_CHANGE = (
-    "data.source",
-    "data.data_dir",
-    "data.worker_count",
-    "generator.remat",
-    "train.max_steps",
-)
-_SECTIONS_THAT_MAY_CHANGE = ("log", "eval", "checkpoint")
+def default() -> config_dict.ConfigDict:
+    """A config of all options with their defaults, locked: it takes no other fields."""
+    config = config_dict.ConfigDict()
+    for name, option in OPTIONS.items():
+        value = config_dict.placeholder(option.value_type) if option.value_type else option.default
+        section, _, field = name.rpartition(".")
+        if section and section not in config:
+            config[section] = config_dict.ConfigDict()
+        (config[section] if section else config)[field] = value
+    return config.lock()
 
 
 def check(config: config_dict.ConfigDict) -> None:
@@ -85,53 +35,98 @@ def check(config: config_dict.ConfigDict) -> None:
     Raises:
         InputError: names the field, what was found and what was expected.
     """
-    values = _flatten(config)
-    for field, choices in _CHOICES.items():
-        _expect(values, field, values[field] in choices, "one of " + ", ".join(map(str, choices)))
-    for field in _AT_LEAST_ONE:
-        _expect(values, field, values[field] >= 1, "at least 1")
-    for field in _NOT_NEGATIVE:
-        _expect(values, field, values[field] >= 0, "0 or more")
-    for field in _SHARES:
-        in_range = values[field] is None or 0 <= values[field] <= 1
-        _expect(values, field, in_range, "between 0 and 1")
-    for field in ("optimizer.beta1", "optimizer.beta2"):
-        _expect(values, field, 0 <= values[field] < 1, "0 or more and less than 1")
-    for field in ("data.height", "data.width"):
-        fits = values[field] == 0 or values[field] >= SMALLEST_SIDE
-        _expect(values, field, fits, f"at least {SMALLEST_SIDE} pixels, or 0 for the files' own")
-    _expect(
-        values,
-        "init_from",
-        values["data.frames"] == 1 or values["init_from"],
-        "the --workdir of a trained image run, or none to start from random networks",
-    )
-    _expect(values, "train.epochs", values["train.epochs"] > 0, "more than 0")
-    scales = values["discriminator.num_scales"]
-    _expect(values, "discriminator.num_scales", 1 <= scales <= 3, "1, 2 or 3")
-    weights = values["loss.side_weights"]
-    valid = len(weights) == 6 and min(weights) >= 0 and sum(weights) > 0
-    _expect(values, "loss.side_weights", valid, "six numbers of 0 or more, not all 0")
+    values = _flatten(config.to_dict())
+    for name in OPTIONS:
+        check_option(name, values[name])
+    if values["data.frames"] > 1 and not values["init_from"]:
+        expected = "the --workdir of a trained image run, or none to start from random networks"
+        raise _wrong_value("init_from", values["init_from"], expected)
+
+
+def check_option(name: str, value: object) -> None:
+    """Checks the value of one option.
+
+    Raises:
+        InputError: names the field, what was found and what was expected.
+    """
+    rule = OPTIONS[name].rule
+    if not rule.holds(value):
+        raise _wrong_value(name, value, rule.expected)
 
 
 def save(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
-    """Writes the config of a run to `workdir/config.json`."""
-    write_whole(workdir / CONFIG_FILE, json.dumps(config.to_dict(), indent=2) + "\n")
+    """Writes the config of a run to `workdir/config.json`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    files.write_json(workdir / CONFIG_FILE, config.to_dict())
 
 
 def load(workdir: pathlib.Path) -> config_dict.ConfigDict:
-    """Reads the config of the run in `workdir`.
+    """Reads the config of the run in `workdir`, which may be older than today's options.
+
+    Options that were renamed have their values of then, and options that the run did not know
+    their defaults.
 
     Raises:
         InputError: there is no run, or its config is damaged.
     """
     path = workdir / CONFIG_FILE
     if not path.is_file():
-        raise InputError(f"{path}: not found; expected the working directory of a training run")
-    try:
-        return config_dict.ConfigDict(json.loads(path.read_text())).lock()
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}; expected the JSON that training wrote") from error
+        raise files.not_found(path, "the working directory of a training run")
+    return upgrade(files.read_json(path, "training"), path)
+
+
+def upgrade(stored: object, path: pathlib.Path) -> config_dict.ConfigDict:
+    """Makes a config of today's options from one that a run has stored; see `load`.
+
+    Args:
+        stored: the content of the JSON.
+        path: the file that it comes from, for messages.
+
+    Raises:
+        InputError: it is no config of this version or an older one.
+    """
+    if not isinstance(stored, dict):
+        raise InputError(f"{path}: found no options, expected the JSON that training wrote")
+    config = default()
+    for former, value in _flatten(stored).items():
+        name = RENAMED.get(former, former)
+        if name not in OPTIONS:
+            raise InputError(
+                f"{path}: found the option {name!r}, expected those of this version: "
+                "a newer one may have started the run"
+            )
+        if isinstance(value, str):
+            value = RENAMED_VALUES.get(name, {}).get(value, value)
+        try:
+            config.update_from_flattened_dict({name: value})
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: {one_line(error)}") from error
+    return config
+
+
+def explain(message: str, arguments: Sequence[str]) -> str:
+    """Says which option a message of `ConfigDict` is about, if its name is unknown or a former one.
+
+    Args:
+        message: such as 'Key "zoom" does not exist ...', which a config file may cause as well.
+        arguments: the command line, which may have caused it.
+    """
+    names = (argument.lstrip("-").partition("=")[0] for argument in arguments)
+    options = [name.removeprefix("config.") for name in names if name.startswith("config.")]
+    for name in options:
+        if name not in OPTIONS and name not in RENAMED:
+            close = difflib.get_close_matches(name, OPTIONS, n=1)
+            hint = f", such as config.{close[0]}" if close else ""
+            return (
+                f"config.{name}: found no such option, expected one of sflow_jax/options.py{hint}"
+            )
+    former = [name for name in options if name in RENAMED] or [
+        name for name in RENAMED if f'"{name.rpartition(".")[2]}" does not exist' in message
+    ]
+    return "; ".join(f"config.{name} is config.{RENAMED[name]} now" for name in former) or message
 
 
 def check_resumable(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
@@ -142,13 +137,7 @@ def check_resumable(config: config_dict.ConfigDict, workdir: pathlib.Path) -> No
     """
     if not (workdir / CONFIG_FILE).exists():
         return
-    found = differences(
-        load(workdir),
-        config,
-        lambda field: (
-            field not in _MAY_CHANGE and field.partition(".")[0] not in _SECTIONS_THAT_MAY_CHANGE
-        ),
-    )
+    found = differences(load(workdir), config, lambda field: not OPTIONS[field].may_change)
     if found:
         raise InputError(
             f"{workdir}: holds a run of another config ({'; '.join(found)}); "
@@ -162,17 +151,17 @@ def differences(
     is_compared: Callable[[str], bool],
 ) -> list[str]:
     """Describes the fields, of those that are compared, that differ between two configs."""
-    before, now = _flatten(before), _flatten(now)
+    old, new = _flatten(before.to_dict()), _flatten(now.to_dict())
     return [
-        f"{field} is {now.get(field)!r} and was {before.get(field)!r}"
-        for field in sorted(before.keys() | now.keys())
-        if is_compared(field) and _plain(before.get(field)) != _plain(now.get(field))
+        f"{field} is {new.get(field)!r} and was {old.get(field)!r}"
+        for field in sorted(old.keys() | new.keys())
+        if is_compared(field) and _plain(old.get(field)) != _plain(new.get(field))
     ]
 
 
-def _flatten(config: config_dict.ConfigDict) -> dict[str, object]:
-    values = {}
-    for section, options in config.to_dict().items():
+def _flatten(config: Mapping[str, object]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for section, options in config.items():
         if isinstance(options, dict):
             values |= {f"{section}.{field}": value for field, value in options.items()}
         else:
@@ -184,6 +173,5 @@ def _plain(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value  # JSON knows no tuples
 
 
-def _expect(values: dict, field: str, holds: bool, expected: str) -> None:
-    if not holds:
-        raise InputError(f"config.{field}: found {values[field]!r}, expected {expected}")
+def _wrong_value(name: str, value: object, expected: str) -> InputError:
+    return InputError(f"config.{name}: found {value!r}, expected {expected}")

@@ -1,5 +1,9 @@
 """The errors that a command reports as one line instead of a traceback."""
 
+import contextlib
+import os
+from collections.abc import Iterator
+
 
 class InputError(ValueError):
     """A mistake in the user's input: a file, a config field or a command-line argument.
@@ -9,13 +13,26 @@ class InputError(ValueError):
     """
 
 
-def one_line(error: Exception) -> str:
-    """The message of a library's error, which may have several lines, for one of ours."""
-    return " ".join(str(error).split())
-
-
 class TrainingError(RuntimeError):
     """A run that cannot go on, such as one with a non-finite loss.
 
     The message names the step and the cause. Commands print it as one line and exit with status 1.
     """
+
+
+def one_line(error: Exception) -> str:
+    """The message of a library's error, which may have several lines, for one of ours."""
+    return " ".join(str(error).split())
+
+
+@contextlib.contextmanager
+def writing_to(folder: str | os.PathLike) -> Iterator[None]:
+    """Turns an `OSError` of what writes to `folder` into an `InputError` that names the folder.
+
+    Raises:
+        InputError: the folder cannot be written, or its disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{folder}: {error}; expected a folder with room to write") from error

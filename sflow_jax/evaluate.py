@@ -28,17 +28,17 @@ import pathlib
 from absl import flags
 
 from sflow_jax import cli, compilation_cache, sharding
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, writing_to
 from sflow_jax.evaluation import downstream, folders, image_folders, video_folders
 from sflow_jax.evaluation.evaluation import METRICS, Choice, score, set_up
 from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import (
     EXAMPLES_FILE,
-    METRICS_FILE,
-    TABLE_FILE,
-    describe,
+    SCORES_FILE,
+    SCORES_TABLE_FILE,
+    describe_evaluation,
     summarize,
-    write_results,
+    write_evaluation,
 )
 from sflow_jax.evaluation.segmenters import PUBLISHED
 from sflow_jax.metrics import fid, fvd
@@ -114,8 +114,8 @@ def _score_folders(options: flags.FlagValues) -> None:
         report = image_folders.format_report(record)
     if not sharding.is_first_host():
         return  # all have the same results
-    folders.write_results(output, record, report)
-    print(f"\n{report}\n{output}: {METRICS_FILE}, {TABLE_FILE}")
+    folders.write_scores(output, record, report)
+    print(f"\n{report}\n{output}: {SCORES_FILE}, {SCORES_TABLE_FILE}")
 
 
 def _score_run(options: flags.FlagValues) -> None:
@@ -128,7 +128,7 @@ def _score_run(options: flags.FlagValues) -> None:
     if not sharding.is_first_host():
         return  # all have the same results
     summary, sentence = summarize(evaluation, results)
-    notes = describe(evaluation, num_examples)
+    notes = describe_evaluation(evaluation, num_examples)
     report = "\n".join([*notes, "", format_table(results), "", sentence]).rstrip() + "\n"
     model = evaluation.model
     record = {
@@ -148,8 +148,8 @@ def _score_run(options: flags.FlagValues) -> None:
         "rows": results,
         "config": model.config.to_dict(),
     }
-    write_results(output, record, report, draw_examples(evaluation, options.limit))
-    print(f"\n{report}\n{output}: {METRICS_FILE}, {TABLE_FILE}, {EXAMPLES_FILE}")
+    write_evaluation(output, record, report, draw_examples(evaluation, options.limit))
+    print(f"\n{report}\n{output}: {SCORES_FILE}, {SCORES_TABLE_FILE}, {EXAMPLES_FILE}")
 
 
 def _score_downstream(options: flags.FlagValues) -> None:
@@ -163,10 +163,8 @@ def _score_downstream(options: flags.FlagValues) -> None:
     comparison = downstream.Downstream(
         evaluation, output, options.num_steps or _NUM_STEPS, options.num_seeds or _NUM_SEEDS
     )
-    try:
+    with writing_to(output):
         text = downstream.write_results(comparison, downstream.run(comparison))
-    except OSError as error:
-        raise InputError(f"{output}: {error}; expected a folder with room to write") from error
     print(f"\n{text}\n{output}: {downstream.RESULTS_FILE}, {downstream.TABLE_FILE}")
 
 

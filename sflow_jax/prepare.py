@@ -1,11 +1,11 @@
-"""Prepares a dataset: stores it at training resolution, where training finds it.
+"""Prepares a dataset: stores it at the resolution of training, in the folder that training reads.
 
 python -m sflow_jax.prepare --config configs/cityscapes.py --config.data.source=DIR [--export DIR]
     [--beam_options=runner=DirectRunner,direct_num_workers=8,direct_running_mode=multi_processing]
 
-Training does this by itself where it is not done yet. `--export` also writes the prepared splits as
+Training does this itself if it has not been done. `--export` also writes the prepared splits as
 PNG files in the layout of the `folder` dataset. With `--beam_options`, Apache Beam does the work,
-with its own defaults where that is empty; its workers must see both folders under the same paths.
+with its own defaults if that is empty; its workers must see both folders under the same paths.
 """
 
 import contextlib
@@ -20,14 +20,15 @@ import tensorflow_datasets as tfds
 from absl import flags
 from ml_collections import config_dict
 
-from sflow_jax import cli
+from sflow_jax import cli, configuration
 from sflow_jax.data import beam, frame_files
 from sflow_jax.data import builder as builder_lib
 from sflow_jax.data import prepared as prepared_lib
+from sflow_jax.data.datasets import DATASETS
 from sflow_jax.data.prepared import PreparedDataset
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, writing_to
+from sflow_jax.files import user_path
 
-DATASETS = ("streets", "cityscapes", "synthia", "folder")
 _LOCK_FILE = ".lock"
 _INCOMPLETE = "incomplete.*"  # how tensorflow-datasets names a folder until it is complete
 
@@ -35,7 +36,7 @@ _INCOMPLETE = "incomplete.*"  # how tensorflow-datasets names a folder until it 
 def prepare(
     data_config: config_dict.ConfigDict, beam_options: Sequence[str] | None = None
 ) -> PreparedDataset:
-    """Opens the dataset of a config, and builds it first where that was not done yet.
+    """Opens the dataset of a config, and builds it first if that has not been done.
 
     A prepared dataset is known by its name, size and the names, sizes and modification times of
     its source files, so a source that changed is prepared anew. Without a source, a dataset that
@@ -49,12 +50,9 @@ def prepare(
     Raises:
         InputError: the source has a fault, there is none, or the data cannot be stored.
     """
-    if data_config.dataset not in DATASETS:
-        raise InputError(
-            f"config.data.dataset: found {data_config.dataset!r}, expected {', '.join(DATASETS)}"
-        )
+    configuration.check_option("data.dataset", data_config.dataset)
     default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-    data_dir = pathlib.Path(data_config.data_dir or default).expanduser()
+    data_dir = user_path(data_config.data_dir or default)
     with builder_lib.quiet():
         download_config = tfds.download.DownloadConfig()
         if beam_options is not None:
@@ -78,42 +76,16 @@ def _prepare(
     data_dir: pathlib.Path,
     download_config: tfds.download.DownloadConfig,
 ) -> PreparedDataset:
-    frame_files.check_size(data_config.height, data_config.width, data_config.frames)
-    if data_config.dataset != "streets" and not data_config.source:
+    frame_files.check_example_size(data_config.height, data_config.width, data_config.frames)
+    dataset = DATASETS[data_config.dataset]
+    if dataset.has_source and not data_config.source:
         return prepared_lib.open_dataset(_find_prepared(data_config, data_dir))
-    builder = _make_builder(data_config, data_dir)
+    builder = dataset.make_builder(data_config, data_dir)
     directory = pathlib.Path(builder.data_path)
     if not _is_complete(directory):
         builder.check()
         _build(builder, directory, download_config)
     return prepared_lib.open_dataset(directory)
-
-
-def _make_builder(
-    data_config: config_dict.ConfigDict, data_dir: pathlib.Path
-) -> builder_lib.ExampleBuilder:
-    size = {field: data_config[field] for field in ("height", "width", "frames")}
-    if data_config.dataset == "streets":
-        from sflow_jax.data.streets import Streets
-
-        if not data_config.height:
-            raise InputError("config.data.height: found 0, expected a size to render streets at")
-        return Streets(
-            **size,
-            num_train=data_config.num_train,
-            num_validation=data_config.num_validation,
-            num_test=data_config.num_test,
-            seed=data_config.streets_seed,
-            data_dir=data_dir,
-        )
-    if data_config.dataset == "cityscapes":
-        from sflow_jax.data.cityscapes import Cityscapes as FilesBuilder
-    elif data_config.dataset == "synthia":
-        from sflow_jax.data.synthia import Synthia as FilesBuilder
-    else:
-        from sflow_jax.data.folder import Folder as FilesBuilder
-    source = pathlib.Path(data_config.source).expanduser().absolute()
-    return FilesBuilder(source=source, **size, data_dir=data_dir)
 
 
 def _find_prepared(data_config: config_dict.ConfigDict, data_dir: pathlib.Path) -> pathlib.Path:
@@ -144,7 +116,7 @@ def _build(
     directory: pathlib.Path,
     download_config: tfds.download.DownloadConfig,
 ) -> None:
-    try:
+    with writing_to(directory):
         directory.parent.mkdir(parents=True, exist_ok=True)
         with _lock(directory.parent / _LOCK_FILE):
             if _is_complete(directory):
@@ -152,14 +124,12 @@ def _build(
             for stale in [directory, *directory.parent.glob(_INCOMPLETE)]:
                 shutil.rmtree(stale, ignore_errors=True)
             builder.download_and_prepare(download_config=download_config)
-    except OSError as error:
-        raise InputError(f"{directory}: {error}; expected a folder with room to write") from error
 
 
 @contextlib.contextmanager
 def _lock(path: pathlib.Path) -> Iterator[None]:
-    """Holds a lock that ends with the process, however it ends, and that its children lack."""
-    with path.open("w") as file:
+    """Holds a lock that is released however the process ends, and that its children do not hold."""
+    with path.open("w", encoding="utf-8") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -20,7 +20,7 @@ from absl import flags
 
 from sflow_jax import cli, compilation_cache
 from sflow_jax.data import input_frames
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, writing_to
 from sflow_jax.pictures import write_png
 from sflow_jax.sampling.clips import COMPARISON_FILE, encode_missing
 from sflow_jax.sampling.comparison import draw_grid
@@ -32,7 +32,7 @@ def main() -> None:
     """Runs the command that the flags describe."""
     settings = _settings()
     compilation_cache.use(settings.workdir)
-    try:
+    with writing_to(settings.output):
         sampling = plan(settings)
         _warn_of_sizes(sampling)
         translate_missing(sampling)
@@ -40,10 +40,6 @@ def main() -> None:
             encode_missing(sampling)
         elif settings.grid:
             write_png(settings.output / GRID_FILE, draw_grid(sampling))
-    except OSError as error:
-        raise InputError(
-            f"{settings.output}: {error}; expected a folder with room to write"
-        ) from error
     clips = f" in {len(sampling.clips)} clips" if settings.video else ""
     variants = f", {settings.num_variants} variants each" if settings.num_variants > 1 else ""
     print(f"{settings.output}: {len(sampling.frames)} frames{clips}{variants}")
@@ -100,7 +96,7 @@ def _define_flags() -> None:
     )
     flags.DEFINE_bool(
         "grid", False,
-        f"Also show results beside their input: {GRID_FILE}, with --video {COMPARISON_FILE}.",
+        f"Also show results next to their input: {GRID_FILE}, with --video {COMPARISON_FILE}.",
     )  # fmt: skip
     flags.DEFINE_bool("video", False, "Frames are clips: number the results and make videos.")
     flags.DEFINE_float(

@@ -1,4 +1,4 @@
-"""Videos through ffmpeg, frame by frame: any is read, H.264 in an mp4 file is written."""
+"""Reads videos of any format and writes H.264 in mp4 files, frame by frame, with ffmpeg."""
 
 import contextlib
 import itertools
@@ -20,7 +20,7 @@ from sflow_jax.errors import InputError
 _QUALITY = 18  # x264's constant rate factor: hard to tell from the frames
 _SHORTEST_BAR = 2  # seconds; no progress bar for less
 
-# Every player shows the colors right that are converted, and tagged, as those of HD video.
+# Colors that are converted to those of HD video, and tagged so, look right in every player.
 _COLORS = (
     "scale=flags=accurate_rnd+full_chroma_int:out_color_matrix=bt709:out_range=tv,"
     "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=tv"
@@ -28,10 +28,10 @@ _COLORS = (
 
 
 def encode(path: pathlib.Path, frames: Iterable[np.ndarray], num_frames: int, fps: float) -> None:
-    """Writes a video that appears whole or not at all, with a progress bar if it takes long.
+    """Writes a video, whole or not at all, with a progress bar if it takes long.
 
-    A side of an odd number of pixels, which the format does not know, is lengthened by repeating
-    its last pixels.
+    The format has no sides of an odd number of pixels: such a side is extended by repeating its
+    last pixels.
 
     Args:
         path: the mp4 file to write; missing folders are made.
@@ -66,7 +66,7 @@ def encode(path: pathlib.Path, frames: Iterable[np.ndarray], num_frames: int, fp
 def is_current(
     path: pathlib.Path, sources: Iterable[pathlib.Path], num_frames: int, fps: float
 ) -> bool:
-    """Whether a video is whole, of this length and speed, and no source is newer than it."""
+    """Whether a video has this length and speed and is not older than any of its sources."""
     if not path.is_file():
         return False
     written = path.stat().st_mtime_ns
@@ -83,7 +83,7 @@ def is_current(
 def decode(path: pathlib.Path) -> Iterator[np.ndarray]:
     """Reads a video frame by frame; one is held at a time.
 
-    OpenCV's reader would take damage for the end of a video.
+    OpenCV's reader would take a damaged place for the end of the video.
 
     Args:
         path: a file of any format that ffmpeg knows.
@@ -105,7 +105,7 @@ def decode(path: pathlib.Path) -> Iterator[np.ndarray]:
                 try:
                     while (frame := _read_ppm(process.stdout)) is not None:
                         yield frame
-                except BaseException:  # among them the reader's wish for no more frames
+                except BaseException:  # including the GeneratorExit of a caller that stops early
                     process.kill()
                     raise
             _check_end(process.returncode, log)
@@ -114,7 +114,7 @@ def decode(path: pathlib.Path) -> Iterator[np.ndarray]:
 
 
 def _read_ppm(stream: BinaryIO) -> np.ndarray | None:
-    """The next picture of a stream in PPM format; None at its end, even in mid-picture."""
+    """The next picture of a stream in PPM format; None if the stream ends before or within it."""
     if stream.readline() != b"P6\n":
         return None
     width, height = map(int, stream.readline().split())
@@ -172,7 +172,7 @@ def _check_end(status: int, log: BinaryIO) -> None:
 
 
 def _of_one_size(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same frames; to ffmpeg they are a stream of bytes, in which any size would do."""
+    """The same frames, checked: ffmpeg sees a stream of bytes and would accept any size."""
     first = None
     for frame in frames:
         first = first or frame.shape

@@ -39,13 +39,13 @@ def test_a_second_process_does_not_compile_again(tmp_path):
     assert start(workdir)[0] > 0
     moved = workdir.rename(tmp_path / "moved")
     assert start(moved)[0] > 0
-    [processor] = (moved / compilation_cache.FOLDER).iterdir()
+    [processor] = (moved / compilation_cache.COMPILED_FOLDER).iterdir()
     assert any(processor.iterdir())
 
 
 def test_a_damaged_file_is_written_again(tmp_path):
     start(tmp_path)
-    entries = list((tmp_path / compilation_cache.FOLDER).rglob("jit_*"))
+    entries = list((tmp_path / compilation_cache.COMPILED_FOLDER).rglob("jit_*"))
     for entry in entries:
         entry.write_bytes(entry.read_bytes()[:-100])
     hits, messages = start(tmp_path)
@@ -76,16 +76,24 @@ def settings(monkeypatch):
 def test_every_processor_has_its_own_part(tmp_path, settings, monkeypatch):
     folders = set()
     for flags in ("flags : sse4_2 avx2\n", "flags : sse4_2 avx2 avx512f\n"):
-        monkeypatch.setattr(pathlib.Path, "read_text", lambda _, flags=flags: flags)
+        monkeypatch.setattr(pathlib.Path, "read_text", lambda _, encoding, flags=flags: flags)
         compilation_cache.use(tmp_path)
         folders.add(settings["jax_compilation_cache_dir"])
     assert {str(pathlib.Path(folder).parent) for folder in folders} == {str(tmp_path / "compiled")}
     assert len(folders) == 2
 
 
-def test_a_folder_that_cannot_be_written_is_not_used(tmp_path, settings, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_not_used(tmp_path, settings, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(os, "access", lambda path, mode: asked.append((path, mode)))
     compilation_cache.use(tmp_path / "run")
     assert asked == [(tmp_path, os.W_OK)]
+    assert not settings
+    note = f"note: {tmp_path / 'run'}: cannot be written; compiled functions are not kept\n"
+    assert capsys.readouterr().err == note
+
+
+def test_a_folder_below_a_file_is_not_used(tmp_path, settings):
+    (tmp_path / "home").touch()
+    compilation_cache.use(tmp_path / "home/.cache")
     assert not settings

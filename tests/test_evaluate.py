@@ -1,5 +1,6 @@
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from sflow_jax.errors import InputError
 from sflow_jax.evaluation import evaluation as evaluation_lib
 from sflow_jax.evaluation.evaluation import score, set_up
 from sflow_jax.evaluation.examples import draw_examples
-from sflow_jax.evaluation.report import describe, summarize, write_results
+from sflow_jax.evaluation.report import describe_evaluation, summarize, write_evaluation
 from sflow_jax.evaluation.rows import make_rows
 from sflow_jax.evaluation.segmenters import NamedSegmenter
 from tests.as_bytes import to_uint8
@@ -163,7 +164,7 @@ def test_without_cg_frames_the_leak_is_reported(tmp_path):
     config = dataset_config(tmp_path, with_cg=False)
     write_run(tmp_path / "run", config, dned_share=0.25)
     evaluation = set_up(tmp_path / "run")
-    notes = "\n".join(describe(evaluation, 5))
+    notes = "\n".join(describe_evaluation(evaluation, 5))
     assert "Edges come from the real images themselves" in notes
     assert "not comparable" in notes
     assert "25 % DNED's" in notes
@@ -187,9 +188,26 @@ def test_a_missing_split_is_named(workdir, evaluation):
 
 def test_numbers_that_are_not_defined_are_null(tmp_path):
     record = {"rows": {"a": {"mean_iou": float("nan"), "l1": 0.5}}, "seed": 0}
-    write_results(tmp_path / "out", record, "table\n", np.zeros((4, 4, 3), np.uint8))
+    write_evaluation(tmp_path / "out", record, "table\n", np.zeros((4, 4, 3), np.uint8))
     written = json.loads((tmp_path / "out/metrics.json").read_text())
     assert written == {"rows": {"a": {"mean_iou": None, "l1": 0.5}}, "seed": 0}
+
+
+def test_a_kill_while_scores_are_written_leaves_the_former_ones(tmp_path, monkeypatch):
+    examples = np.zeros((4, 4, 3), np.uint8)
+    write_evaluation(tmp_path, {"seed": 0}, "former\n", examples)
+    write = pathlib.Path.write_bytes
+
+    def write_half(path, content):
+        write(path, content[: len(content) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", write_half)
+    monkeypatch.setattr(pathlib.Path, "write_text", write_half)
+    with pytest.raises(KeyboardInterrupt):
+        write_evaluation(tmp_path, {"seed": 1}, "new\n", examples)
+    assert json.loads((tmp_path / "metrics.json").read_bytes()) == {"seed": 0}
+    assert (tmp_path / "scores.txt").read_bytes() == b"former\n"
 
 
 def test_the_command_says_what_is_missing_and_records_its_run(workdir, tmp_path):

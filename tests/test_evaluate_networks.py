@@ -17,7 +17,7 @@ from sflow_jax.errors import InputError
 from sflow_jax.evaluation import evaluation as evaluation_lib
 from sflow_jax.evaluation import segmenters
 from sflow_jax.evaluation.evaluation import Choice, score, set_up
-from sflow_jax.evaluation.report import describe
+from sflow_jax.evaluation.report import describe_evaluation
 from sflow_jax.evaluation.rows import ORACLE
 from sflow_jax.metrics import fid
 from sflow_jax.metrics.feature_statistics import FeatureExtractor, collect
@@ -83,7 +83,9 @@ def test_fid_is_that_of_all_pictures_of_each_row(workdir, cache, monkeypatch):
     assert results[MODEL_ROW]["fid_torch_fidelity"] > 1e-2
     assert results[ORACLE]["fid_torch_fidelity"] == pytest.approx(0, abs=1e-6)
     assert "FID torch fidelity" in format_table(results)
-    assert not any(line.startswith("No FID") for line in describe(evaluation, NUM_IMAGES))
+    assert not any(
+        line.startswith("No FID") for line in describe_evaluation(evaluation, NUM_IMAGES)
+    )
 
     # Again, the real images are not even looked at.
     monkeypatch.setattr(FeatureExtractor, "_start", lambda *_: pytest.fail("it was computed"))
@@ -116,7 +118,7 @@ def test_a_segmenter_of_ones_own_scores(workdir, tmp_path, monkeypatch):
     seen = label_image(logits, image[0], settings)
     np.testing.assert_array_equal(predict(image)[0], seen)
     assert 0 <= results[ORACLE]["mean_iou"] <= 1
-    assert f"by PSPNet in {path}" in "\n".join(describe(evaluation, 2))
+    assert f"by PSPNet in {path}" in "\n".join(describe_evaluation(evaluation, 2))
     assert not any(line.startswith("No mIoU") for line in evaluation.missing)
 
 

@@ -14,7 +14,7 @@ from sflow_jax.evaluation import folders, video_folders
 from sflow_jax.metrics import fvd
 from sflow_jax.metrics.feature_statistics import FeatureExtractor
 from sflow_jax.metrics.frechet import GaussianStream, frechet_distance
-from sflow_jax.metrics.inception_input import Protocol
+from sflow_jax.metrics.inception_input import InputProtocol
 from tests.recorded_reads import record_reads
 
 BATCH_SIZE = 8
@@ -48,7 +48,7 @@ def features(clips):
 
 
 def make_stub(cache_dir=None, batch_size=BATCH_SIZE, scale=1):
-    protocol = Protocol("test", lambda clips: clips, lambda clips: clips.astype(jnp.float32))
+    protocol = InputProtocol("test", lambda clips: clips, lambda clips: clips.astype(jnp.float32))
     network, variables = lambda scale, clips: scale * features(clips), np.float32(scale)
     return FeatureExtractor(network, variables, protocol, batch_size)
 

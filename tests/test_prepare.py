@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ml_collections import config_dict
 
+from configs import default
 from sflow_jax.data import builder, images, labels, prepared
 from sflow_jax.errors import InputError
 from sflow_jax.prepare import prepare
@@ -31,7 +32,9 @@ def _write_source(source: pathlib.Path, num_frames: int, seed: int = 0) -> None:
 
 def _config(data_dir, source="", **changes) -> config_dict.ConfigDict:
     fields = {"dataset": "folder", "source": str(source), "data_dir": str(data_dir)}
-    return config_dict.ConfigDict(fields | {"height": 16, "width": 24, "frames": 1} | changes)
+    config = default.get_config().data
+    config.update(fields | {"height": 16, "width": 24, "frames": 1} | changes)
+    return config
 
 
 def _assert_equal(first: prepared.PreparedDataset, second: prepared.PreparedDataset) -> None:
@@ -88,7 +91,9 @@ def test_pairs_and_single_frames_of_one_source_are_two_datasets(tmp_path):
 
 
 def test_unknown_datasets_and_absent_splits_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"config\.data\.dataset: found 'cars', expected streets"):
+    with pytest.raises(
+        InputError, match=r"config\.data\.dataset: found 'cars', expected one of streets"
+    ):
         prepare(_config(tmp_path, dataset="cars"))
     _write_source(tmp_path / "source", 2)
     dataset = prepare(_config(tmp_path, tmp_path / "source"))

@@ -16,7 +16,7 @@ from tests.fast_jit import FAST_FLAGS
 SIZE = (256, 512)
 NARROW = {
     "init_from": "none",
-    "loss.perceptual": 0,
+    "loss.perceptual_weight": 0,
     "flow.loss": "both",
     "dned.width": 1,
     "generator.width": 2,

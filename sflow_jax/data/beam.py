@@ -1,4 +1,4 @@
-"""Apache Beam writes a dataset where the user asks for it, on many machines or processes."""
+"""Preparing a dataset with Apache Beam, on many machines or in many processes."""
 
 import contextlib
 import io
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from sflow_jax.data.shards import Shard, write_shard
 from sflow_jax.errors import InputError, one_line
+from sflow_jax.files import write_whole
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
 
 INSTALL = 'pip install -c constraints-beam.txt -e ".[beam]"'
 _ERROR_SUFFIX = ".error"
-_QUIET_WORKERS = "--default_sdk_harness_log_level=ERROR"  # what the user sets comes later and wins
+_QUIET_WORKERS = "--default_sdk_harness_log_level=ERROR"  # the user's options follow and win
 
 
 def pipeline_options(options: Sequence[str]) -> "PipelineOptions":
@@ -70,9 +71,10 @@ def write_shards(shards: Sequence[Shard], options: "PipelineOptions") -> None:
 
 
 def _write_or_report(shard: Shard) -> None:
-    """Writes a file of the dataset, in a worker.
+    """Writes one file of the dataset, in a worker.
 
-    The user's mistakes go to a file beside it: a runner would try again, and hand on tracebacks.
+    A user's mistake is written to a file next to it. If it were raised, the runner would try again
+    and print tracebacks.
     """
     report = _report_of(shard)
     if any(report.parent.glob(f"*{_ERROR_SUFFIX}")):
@@ -81,12 +83,12 @@ def _write_or_report(shard: Shard) -> None:
         write_shard(shard, map(shard.make_example, shard.items))
     except (InputError, OSError) as error:
         is_input = isinstance(error, InputError)
-        report.write_text(json.dumps({"is_input": is_input, "message": str(error)}))
+        write_whole(report, json.dumps({"is_input": is_input, "message": str(error)}))
 
 
 @contextlib.contextmanager
 def _input_errors() -> Iterator[None]:
-    """Makes one line of what Beam says about its options, also where it would exit."""
+    """Turns what Beam says about its options into an `InputError`, even where it would exit."""
     usage = io.StringIO()
     try:
         with contextlib.redirect_stderr(usage):
@@ -100,7 +102,7 @@ def _input_errors() -> Iterator[None]:
 
 def _check_written(shards: Sequence[Shard]) -> None:
     for report in filter(pathlib.Path.exists, map(_report_of, shards)):
-        found = json.loads(report.read_text())
+        found = json.loads(report.read_text(encoding="utf-8"))
         raise (InputError if found["is_input"] else OSError)(found["message"])
     for shard in shards:
         if not shard.path.exists():

@@ -1,4 +1,4 @@
-"""The tensorflow-datasets builder that every dataset here extends."""
+"""The tensorflow-datasets builder that the builders of all datasets extend."""
 
 import abc
 import contextlib
@@ -27,17 +27,17 @@ _EXAMPLES_PER_SHARD = 256  # a full disk is noticed where a shard ends
 class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
     """Writes the examples of one schema, in their own order.
 
-    A subclass says how many examples each split has and how they are made. Its name, with
-    `skip_registration=True`, is free to be one that tensorflow-datasets has too.
+    A subclass says how many examples each split has and how they are made. It is declared with
+    `skip_registration=True`, so it may have the name of a dataset in tensorflow-datasets.
 
     `tfds.core.GeneratorBasedBuilder` would keep a split in memory until it is complete, spill it
-    through TensorFlow where it exceeds 1 GB, and shuffle it. Here examples go straight to disk
-    instead: any size, no TensorFlow, a full disk is noticed early, and training shuffles anyway.
-    Apache Beam writes the same files, many at a time, where the download config has options for it.
+    through TensorFlow if it exceeds 1 GB, and shuffle it. Here examples go straight to disk: of any
+    number, without TensorFlow, and a full disk is noticed early. Training shuffles them anyway.
+    Given a download config with options for Apache Beam, Beam writes the same files in parallel.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    code_path = None  # where checksums of downloads would lie; there are no downloads
+    code_path = None  # the folder of checksums of downloads; there are no downloads
 
     def __init__(
         self,
@@ -53,9 +53,10 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
         Args:
             schema: what each example holds.
             class_table: the meaning of the label maps.
-            contents: text that differs where the examples would differ, but for size and flow.
-            source: where the raw data lie, for the record.
-            data_dir: where prepared datasets live; None is tensorflow-datasets' default.
+            contents: text that identifies the examples, apart from their size and flow: other
+                examples have another text.
+            source: the folder of the raw data; it is recorded.
+            data_dir: folder of prepared datasets; None is tensorflow-datasets' default.
 
         Raises:
             InputError: it was prepared before and is damaged.
@@ -68,9 +69,9 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
         )
         try:
             super().__init__(data_dir=data_dir, config=config, file_format=FILE_FORMAT)
-        except ImportError:  # of a library of its own, which tells nothing about the dataset
+        except ImportError:  # a missing library says nothing about the dataset
             raise
-        except Exception as error:  # whatever its reader raises where it is there but damaged
+        except Exception as error:  # whatever the reader raises for a damaged dataset
             raise damaged(self.data_path, error) from error
 
     @property
@@ -80,11 +81,11 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
 
     @abc.abstractmethod
     def recipe(self, split: str) -> tuple[Callable[[Any], dict], Sequence]:
-        """How the examples of a split are made, anywhere and in any order.
+        """How the examples of a split are made, in any process and any order.
 
         Returns:
-            A function that makes an example, as `example.encode` wants it, from an item; and the
-            item of each example. Both can be pickled.
+            A function that makes an example, as `example.encode_arrays` takes it, from an item; and
+            the item of each example. Both can be pickled.
         """
 
     def examples(self, split: str) -> Iterator[dict]:
@@ -97,7 +98,7 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
         yield from workers.map_in_processes(make_example, items, len(items))
 
     def check(self) -> None:
-        """Checks the whole source as far as that is cheap, before anything is written.
+        """Checks the source, as far as that is cheap, before anything is written.
 
         Raises:
             InputError: names the first bad file.
@@ -118,13 +119,13 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
         )
 
     def _create_builder_config(self, builder_config, version) -> tfds.core.BuilderConfig:
-        return builder_config  # without the warning that it is not a predefined one
+        return builder_config  # without a warning that it is not predefined
 
     def _log_download_bytes(self) -> None:
-        """Says nothing: nothing is downloaded."""
+        """Prints nothing, because nothing is downloaded."""
 
     def _log_download_done(self) -> None:
-        """Says nothing: nothing was downloaded."""
+        """Prints nothing, because nothing was downloaded."""
 
     def _download_and_prepare(self, dl_manager, download_config) -> None:
         shards = {split: self._shards(split) for split in self.split_sizes}
@@ -183,7 +184,7 @@ def damaged(directory: os.PathLike, error: Exception) -> InputError:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps what tensorflow-datasets logs for its developers off the user's screen."""
+    """Hides the log messages that tensorflow-datasets writes for its own developers."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
@@ -193,7 +194,7 @@ def quiet() -> Iterator[None]:
 
 
 def _fingerprint(contents: str, schema: example.Schema) -> str:
-    """Eight hexadecimal digits that change with the contents, and with how their flow is made."""
+    """A hash of the contents and of how their flow is computed: eight hexadecimal digits."""
     digest = hashlib.sha256(contents.encode())
     if schema.flow:
         digest.update(json.dumps(flow.FARNEBACK).encode())
@@ -201,7 +202,7 @@ def _fingerprint(contents: str, schema: example.Schema) -> str:
 
 
 def size_name(schema: example.Schema) -> str:
-    """The part of a prepared dataset's name that tells its size, such as '512x256'."""
+    """The size in the name of a prepared dataset, such as '512x256', or '512x256x2' for pairs."""
     pairs = "x2" if schema.frames == 2 else ""
     return f"{schema.width}x{schema.height}{pairs}"
 

@@ -1,4 +1,4 @@
-"""The schema of a prepared example, the same for every dataset."""
+"""The schema of prepared examples, the same for every dataset."""
 
 import dataclasses
 import io
@@ -25,14 +25,14 @@ class Schema:
         flow: float16 [H, W, 2], OpenCV's Farneback flow from frame 0 to 1 in pixels, x first.
         exact_flow: float16 [H, W, 2], the simulator's flow from frame 0 to 1 in pixels, x first.
         occlusion: uint8 [H, W, 1], 1 where what frame 0 shows is hidden or outside in frame 1.
-        name: str, where the example comes from.
+        name: str, the source of the example, such as 'train/seq/0007'.
 
     Attributes:
         height: H, in pixels.
         width: W, in pixels.
         frames: T, 1 for images and 2 for pairs of consecutive frames.
-        instance: whether examples have `instance`; so for `cg`, `depth`, `flow`, `exact_flow`
-            and `occlusion`.
+        instance: whether examples have the array `instance`; likewise `cg`, `depth`, `flow`,
+            `exact_flow` and `occlusion`.
     """
 
     height: int
@@ -73,7 +73,7 @@ class Schema:
         return tfds.features.Tensor(shape=self.shape(key), dtype=_dtype(key), encoding="bytes")
 
 
-def encode(example: Mapping[str, np.ndarray | str], schema: Schema) -> dict:
+def encode_arrays(example: Mapping[str, np.ndarray | str], schema: Schema) -> dict:
     """Encodes an example for tensorflow-datasets.
 
     Images become PNG bytes here, because tensorflow-datasets would need TensorFlow to encode
@@ -100,7 +100,7 @@ def encode(example: Mapping[str, np.ndarray | str], schema: Schema) -> dict:
     return record
 
 
-def decode(record: Mapping, schema: Schema) -> dict[str, np.ndarray | str]:
+def decode_arrays(record: Mapping, schema: Schema) -> dict[str, np.ndarray | str]:
     """Turns a record that tensorflow-datasets read into an example.
 
     Args:

@@ -1,4 +1,4 @@
-"""Datasets that are PNG files: from a list of files to checked, resized examples."""
+"""Datasets of PNG files: from a list of files to checked and resized examples."""
 
 import itertools
 import os
@@ -11,13 +11,14 @@ import tqdm
 from sflow_jax.data import builder, example, images, labels
 from sflow_jax.data.frame_reading import Frame, ReadExample, ReadFrame, read_frame
 from sflow_jax.errors import InputError
+from sflow_jax.files import require_folder
 
 
 class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
     """Prepares examples from PNG files.
 
-    Images are resized straight to the training size, even where that changes the aspect ratio, and
-    never cropped: colors by averaging, label and instance maps to the nearest pixel.
+    Images are resized to the training size, even if that changes the aspect ratio, and never
+    cropped: colors are averaged, label and instance maps take the nearest pixel.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
         read: ReadFrame = read_frame,
         data_dir: str | os.PathLike | None = None,
     ):
-        """Lists what to prepare; only the size of the first image is read yet.
+        """Lists what to prepare; reads no more than the size of the first image.
 
         Args:
             splits: the frames of each example, one for images and two for pairs, per split. All
@@ -41,7 +42,7 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
             height: of the examples, in pixels; 0 (with width 0) keeps the files' own size.
             width: of the examples, in pixels.
             read: how a frame is read from its files.
-            data_dir: where prepared datasets live; None is tensorflow-datasets' default.
+            data_dir: folder of prepared datasets; None is tensorflow-datasets' default.
         """
         self._splits = splits
         self._read = read
@@ -93,17 +94,19 @@ class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
 
 
 def check_directory(source: pathlib.Path) -> None:
-    """Raises an `InputError` if `source` is not a folder."""
-    if not source.is_dir():
-        found = "a file" if source.exists() else "nothing"
-        raise InputError(f"{source}: found {found}, expected a folder (config.data.source)")
+    """Checks that the source of a dataset is a folder.
+
+    Raises:
+        InputError: it is not.
+    """
+    require_folder(source, "a folder (config.data.source)")
 
 
 def match(
     paths: Mapping[str, Mapping[str, pathlib.Path]],
     expected_path: Callable[[str, str], pathlib.Path],
 ) -> list[Frame]:
-    """Puts the files of each frame together.
+    """Groups files by the frame that they belong to.
 
     Args:
         paths: the files of each key, by the name of their frame.
@@ -113,7 +116,7 @@ def match(
         The frames, sorted by name.
 
     Raises:
-        InputError: a file lacks a partner.
+        InputError: a frame lacks the file of a key.
     """
     names = {name: key for key in reversed(paths) for name in paths[key]}
     for key, name in itertools.product(paths, sorted(names)):
@@ -153,7 +156,7 @@ def consecutive(paths: Mapping[str, pathlib.Path]) -> list[str]:
     return [name for _, _, name in numbered]
 
 
-def check_size(height: int, width: int, frames: int) -> None:
+def check_example_size(height: int, width: int, frames: int) -> None:
     """Checks the size that a config asks for.
 
     Raises:
@@ -174,11 +177,7 @@ def _check_frame(frame: Frame, size_reference: pathlib.Path | None) -> None:
     expected = images.check_header(reference, "image")
     for key, path in frame.files.items():
         found = images.check_header(path, key)
-        if (found.width, found.height) != (expected.width, expected.height):
-            raise InputError(
-                f"{path}: found {found.width}x{found.height} pixels, "
-                f"expected {expected.width}x{expected.height} as in {reference}"
-            )
+        images.require_size(path, found.size, reference, expected.size)
 
 
 def _describe(frames: Iterable[Frame], source: pathlib.Path, class_table: labels.ClassTable) -> str:

@@ -1,4 +1,4 @@
-"""From the PNG files of an example to its arrays; what worker processes import."""
+"""Reads the arrays of an example from PNG files; worker processes import only this."""
 
 import dataclasses
 import pathlib

@@ -1,6 +1,6 @@
-"""PNG files: the one place that checks, reads and resizes them.
+"""Checks, reads, writes and resizes PNG images.
 
-Files are refused rather than converted where a conversion could change the meaning of a pixel:
+A file is refused, not converted, if the conversion could change the meaning of a pixel:
 
 - A label map has one 8-bit value per pixel, the class id: a gray PNG, or one with a palette, whose
   indices are the ids (the palette's colors are ignored). RGB-colored label maps, 16-bit ones and
@@ -40,12 +40,17 @@ _MOST_INSTANCES = 999  # of a class, so that class id * 1000 + number tells them
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What the first bytes of a PNG say: size in pixels, bits per channel, PNG color type."""
+    """The header of a PNG: size in pixels, bits per channel, PNG color type."""
 
     width: int
     height: int
     bit_depth: int
     color_type: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, in pixels."""
+        return self.width, self.height
 
     def __str__(self) -> str:
         kind = _COLOR_NAMES.get(self.color_type, f"color type {self.color_type}")
@@ -53,7 +58,7 @@ class Header:
 
 
 def check_header(path: pathlib.Path, key: str) -> Header:
-    """Checks what the first and the last bytes of a file tell, without decoding it.
+    """Checks the first and the last bytes of a file, without decoding it.
 
     Args:
         path: the PNG.
@@ -67,6 +72,21 @@ def check_header(path: pathlib.Path, key: str) -> Header:
     if expected:
         raise InputError(f"{path}: found a {header}, expected {expected}")
     return header
+
+
+def require_size(
+    path: pathlib.Path, size: tuple[int, int], reference: pathlib.Path, expected: tuple[int, int]
+) -> None:
+    """Checks that a file has the (width, height) of another file.
+
+    Raises:
+        InputError: names both files and sizes.
+    """
+    if tuple(size) != tuple(expected):
+        raise InputError(
+            f"{path}: found {size[0]}x{size[1]} pixels, "
+            f"expected {expected[0]}x{expected[1]} as in {reference}"
+        )
 
 
 def read_color(path: pathlib.Path) -> np.ndarray:
@@ -156,7 +176,7 @@ def resize_map(ids: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _violation(header: Header, key: str) -> str:
-    """What a file of this key should be, where the header does not fit; else ''."""
+    """What a file of this key should be, if the header shows that it is not; else ''."""
     if key in ("image", "cg"):
         return "8 bits per channel" if header.bit_depth > 8 else ""
     if key == "instance":
@@ -188,7 +208,7 @@ def _read_header(path: pathlib.Path) -> Header:
 
 
 def _read_intact(path: pathlib.Path) -> bytes:
-    """Reads a PNG and compares the checksum of every chunk: decoders let some damage pass."""
+    """Reads a PNG and checks every chunk's checksum: decoders overlook some damage."""
     try:
         content = path.read_bytes()
     except OSError as error:

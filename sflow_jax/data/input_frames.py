@@ -1,4 +1,4 @@
-"""Folders of frames to translate: found, put together and checked before any is translated.
+"""Finds and checks the frames to translate, before any of them is translated.
 
     FOLDER/label/NAME.png     8-bit class ids
     FOLDER/cg/NAME.png        the simulator's frame,
@@ -20,10 +20,11 @@ import tqdm
 from sflow_jax.data import frame_files, images
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.errors import InputError
+from sflow_jax.files import require_folder
 
 EDGE_SOURCES = ("cg", "image", "none")
 
-KEYS = ("label", "cg", "image")
+INPUT_KEYS = ("label", "cg", "image")
 _CHECKED_AT_ONCE = 64  # bounds the memory of the check
 
 
@@ -32,10 +33,10 @@ class InputFrame:
     """The files of one frame to translate.
 
     Attributes:
-        name: path below the input folder, without `label/` and without `.png`.
+        name: its path in the input folder, without `label/` and without `.png`.
         label: its label map.
         edges: the image whose edges guide the generator, or None.
-        real: the real image to show beside the result, or None.
+        real: the real image to show next to the result, or None.
         size: height and width, pixels.
     """
 
@@ -56,7 +57,7 @@ class Clip:
     """Consecutive frames of one size.
 
     Attributes:
-        name: path of their folder below the input folder; '.' for the input folder itself.
+        name: the path of their folder in the input folder; '.' for the input folder itself.
         frames: in the order of their numbers.
     """
 
@@ -85,18 +86,16 @@ def find_groups(folder: pathlib.Path) -> list[pathlib.Path]:
     Raises:
         InputError: not a folder, without label maps, or with frames but without their label maps.
     """
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing"
-        raise InputError(f"{folder}: found {found}, expected a folder of frames")
+    require_folder(folder, "a folder of frames")
     groups = []
     for directory, names, _ in os.walk(folder, followlinks=True):
-        keys = [key for key in KEYS if key in names]
+        keys = [key for key in INPUT_KEYS if key in names]
         if keys and "label" not in keys:
             label_folder = pathlib.Path(directory, "label")
             raise InputError(f"{label_folder}: not found, expected the label maps of {keys[0]}/")
         if keys:
             groups.append(pathlib.Path(directory))
-        names[:] = [name for name in names if name not in KEYS and not name.startswith(".")]
+        names[:] = [name for name in names if name not in INPUT_KEYS and not name.startswith(".")]
     if not groups:
         raise InputError(f"{folder}: found no folder 'label' in it or below, expected label maps")
     return sorted(groups)
@@ -118,7 +117,7 @@ def resolve_edge_source(groups: Sequence[pathlib.Path], edges: str) -> str:
         if any((group / source).is_dir() for group in groups):
             return source
     raise InputError(
-        f"{groups[0]}: found neither cg/ nor image/ beside label/, "
+        f"{groups[0]}: found neither cg/ nor image/ next to label/, "
         "expected one of them, or --edges none"
     )
 
@@ -160,7 +159,7 @@ def list_frames(
 
 
 def find_clips(frames: Iterable[InputFrame]) -> list[Clip]:
-    """Puts the frames of each folder into the order of the numbers at the end of their names.
+    """Sorts the frames of each folder by the numbers at the end of their names.
 
     Raises:
         InputError: a name has no number at its end, or the frames of a folder are not consecutive
@@ -176,8 +175,7 @@ def find_clips(frames: Iterable[InputFrame]) -> list[Clip]:
         clip = Clip(name, [members[frame_name] for frame_name in order])
         first = clip.frames[0]
         for frame in clip.frames:
-            if frame.size != first.size:
-                raise _wrong_size(frame.label, frame.size, first)
+            _require_size(frame.label, frame.size, first)
         clips.append(clip)
     return clips
 
@@ -250,14 +248,9 @@ def _path(folder: pathlib.Path, key: str, name: str) -> pathlib.Path:
 def _check_frame(frame: InputFrame, class_table: ClassTable) -> None:
     images.read_label_map(frame.label, class_table)
     for path in frame.files[1:]:
-        found = images.read_color(path).shape[:2]
-        if found != frame.size:
-            raise _wrong_size(path, found, frame)
+        _require_size(path, images.read_color(path).shape[:2], frame)
 
 
-def _wrong_size(path: pathlib.Path, found: tuple[int, int], reference: InputFrame) -> InputError:
-    height, width = reference.size
-    return InputError(
-        f"{path}: found {found[1]}x{found[0]} pixels, "
-        f"expected {width}x{height} as in {reference.label}"
-    )
+def _require_size(path: pathlib.Path, size: tuple[int, int], reference: InputFrame) -> None:
+    """Sizes are (height, width)."""
+    images.require_size(path, size[::-1], reference.label, reference.size[::-1])

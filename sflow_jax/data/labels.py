@@ -8,6 +8,10 @@ import pathlib
 import numpy as np
 
 from sflow_jax.errors import InputError
+from sflow_jax.files import not_found
+
+CLASSES_FILE = "classes.json"
+"""Where a class table is kept, in the folder of a run or of a dataset."""
 
 VOID = 255
 """What `eval_lookup` gives for an id that is not scored."""
@@ -21,10 +25,10 @@ class LabelClass:
 
     Attributes:
         id: its value in label maps, 0 to 255.
-        name: what people call it.
+        name: such as 'road'.
         color: RGB, 0 to 255.
-        eval_id: its row in score tables, counted from 0, or None where it is not scored. Several
-            classes may share one.
+        eval_id: its row in score tables, from 0 on, or None if it is not scored. Several classes
+            may share a row.
     """
 
     id: int
@@ -35,7 +39,7 @@ class LabelClass:
 
 @dataclasses.dataclass(frozen=True)
 class ClassTable:
-    """The classes of a dataset; ids may have gaps."""
+    """The classes of a dataset; ids need not be consecutive."""
 
     name: str
     classes: tuple[LabelClass, ...]
@@ -58,7 +62,7 @@ class ClassTable:
 
     @functools.cached_property
     def eval_lookup(self) -> np.ndarray:
-        """uint8 [256]: eval id of each id, `VOID` where it has none."""
+        """The eval id of each id, `VOID` if it has none: uint8 [256]."""
         lookup = np.full(256, VOID, np.uint8)
         for label_class in self.classes:
             if label_class.eval_id is not None:
@@ -67,7 +71,7 @@ class ClassTable:
 
     @functools.cached_property
     def palette(self) -> np.ndarray:
-        """uint8 [256, 3]: RGB of each id, black where the table has no such id."""
+        """The color of each id, black if the table has no such id: uint8 RGB [256, 3]."""
         palette = np.zeros((256, 3), np.uint8)
         for label_class in self.classes:
             palette[label_class.id] = label_class.color
@@ -124,7 +128,7 @@ def _read(path: pathlib.Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise InputError(f"{path}: not found; expected the table of the label classes") from error
+        raise not_found(path, "the table of the label classes") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}; expected JSON") from error
 

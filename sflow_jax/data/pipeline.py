@@ -20,10 +20,10 @@ class Source(Protocol):
 
 
 class TrainIterator(grain.DatasetIterator):
-    """Endless batches; its state is the number of the next batch and nothing else.
+    """Endless batches; the only state is the number of the next batch.
 
-    So a run may resume with another number of workers. `get_state` and `set_state` (or Orbax with
-    `grain.checkpoint.CheckpointSave` and `CheckpointRestore`) resume exactly.
+    A run may therefore resume with another number of workers. `get_state` and `set_state` (or Orbax
+    with `grain.checkpoint.CheckpointSave` and `CheckpointRestore`) resume exactly.
     """
 
     def __init__(self, batches: grain.MapDataset, worker_count: int):

@@ -11,7 +11,8 @@ import tqdm
 from array_record.python import array_record_module
 
 from sflow_jax.data import builder, example, folder, images, labels
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, writing_to
+from sflow_jax.files import require_new_folder, write_whole
 
 INFO_FILE = "dataset_info.json"
 """Written last, before the folder gets its final name: a folder with it is complete."""
@@ -20,7 +21,7 @@ INFO_FILE = "dataset_info.json"
 class ExampleSource:
     """Random access to the examples of a split: `len(source)` and `source[index]`.
 
-    Any number of threads may read; a copy that is pickled to another process opens the files anew.
+    Any number of threads may read. A copy that is pickled to another process reopens the files.
     """
 
     def __init__(self, directory: pathlib.Path, split: str, schema: example.Schema):
@@ -36,7 +37,7 @@ class ExampleSource:
         """The arrays of `example.Schema`, and `name`."""
         if not 0 <= index < len(self):
             raise IndexError(f"found index {index}, expected 0 to {len(self) - 1}")
-        return example.decode(self._records[index], self._schema)
+        return example.decode_arrays(self._records[index], self._schema)
 
     def __reduce__(self):
         return type(self), self._arguments
@@ -47,10 +48,10 @@ class PreparedDataset:
     """A dataset that is ready to be read.
 
     Attributes:
-        directory: where it lies.
+        directory: its folder.
         class_table: the meaning of its label maps.
         schema: what its examples hold.
-        num_examples: the size of each split that it has, of 'train', 'validation' and 'test'.
+        num_examples: the size of each of its splits: 'train', 'validation', 'test' or some of them.
     """
 
     directory: pathlib.Path
@@ -80,7 +81,7 @@ def open_dataset(directory: pathlib.Path) -> PreparedDataset:
         raise InputError(f"{directory}: not found, expected the folder of a prepared dataset")
     try:
         info = tfds.builder_from_directory(directory).info
-        metadata = json.loads((directory / "metadata.json").read_text())
+        metadata = json.loads((directory / "metadata.json").read_text(encoding="utf-8"))
         prepared = PreparedDataset(
             directory=directory,
             class_table=labels.ClassTable.from_json(metadata["class_table"]),
@@ -90,7 +91,7 @@ def open_dataset(directory: pathlib.Path) -> PreparedDataset:
         for split in info.splits.values():
             for path, length in zip(split.filepaths, split.shard_lengths, strict=True):
                 _check_shard(pathlib.Path(path), length)
-    except Exception as error:  # Whatever a damaged file makes the libraries raise.
+    except Exception as error:  # whatever the libraries raise for a damaged file
         raise builder.damaged(directory, error) from error
     return prepared
 
@@ -98,23 +99,20 @@ def open_dataset(directory: pathlib.Path) -> PreparedDataset:
 def export(prepared: PreparedDataset, directory: pathlib.Path) -> None:
     """Writes all splits as PNG files in the layout of the `folder` dataset, with `classes.json`.
 
-    Depth and flow have no place in that layout and are left out. The second frame of a pair gets
-    the number after the first's, so that the pairs of a sequence make up that sequence again.
+    That layout has no depth and no flow, so these are left out. The second frame of a pair gets the
+    number after the first's, so the pairs of a sequence give that sequence again.
 
     Raises:
         InputError: the directory is not empty or cannot be written.
     """
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InputError(f"{directory}: already exists, expected a new or empty folder")
-    try:
+    require_new_folder(directory)
+    with writing_to(directory):
         directory.mkdir(parents=True, exist_ok=True)
         for split in prepared.num_examples:
             description = f"Exporting {split}"
             for arrays in tqdm.tqdm(prepared.source(split), desc=description, unit=" examples"):
                 _export_example(arrays, directory / split)
-        (directory / folder.CLASSES_FILE).write_text(prepared.class_table.to_json())
-    except OSError as error:
-        raise InputError(f"{directory}: {error}; expected a folder with room to write") from error
+        write_whole(directory / labels.CLASSES_FILE, prepared.class_table.to_json())
 
 
 def _export_example(arrays: dict, split_directory: pathlib.Path) -> None:
@@ -125,8 +123,7 @@ def _export_example(arrays: dict, split_directory: pathlib.Path) -> None:
         for frame, name in zip(arrays.get(key, ()), stems, strict=False):
             path = split_directory / sequence / key / f"{name}.png"
             if not path.exists():  # the second frame of a pair is the first of the next
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(images.encode_png(frame))
+                write_whole(path, images.encode_png(frame))
 
 
 def _next_stem(stem: str) -> str:

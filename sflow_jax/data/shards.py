@@ -1,4 +1,4 @@
-"""The files that a dataset is split into: any process can write one by itself."""
+"""The files that a dataset is split into; each can be written by another process."""
 
 import contextlib
 import dataclasses
@@ -20,8 +20,8 @@ class Shard:
 
     Attributes:
         path: the file.
-        make_example: makes an example, as `example.encode` wants it, from an item.
-        items: one for each example, in their order.
+        make_example: makes an example, as `example.encode_arrays` takes it, from an item.
+        items: one for each example, in the order of the examples.
         schema: what each example holds.
     """
 
@@ -32,7 +32,7 @@ class Shard:
 
 
 def write_shard(shard: Shard, examples: Iterable[dict]) -> None:
-    """Writes a file of examples, under another name until it is complete.
+    """Writes a file of examples, which gets its name when it is complete.
 
     Args:
         shard: what to write.
@@ -53,12 +53,12 @@ def write_shard(shard: Shard, examples: Iterable[dict]) -> None:
 
 
 def _serializer(schema: example.Schema) -> Callable[[dict], bytes]:
-    """As `features.serialize_example` does it, but the same example gives the same bytes."""
+    """Like `features.serialize_example`, but the same example always gives the same bytes."""
     features = schema.features()
     serializer = ExampleSerializer(features.get_serialized_info())
 
     def serialize(arrays: dict) -> bytes:
-        encoded = features.encode_example(example.encode(arrays, schema))
+        encoded = features.encode_example(example.encode_arrays(arrays, schema))
         return serializer.get_tf_example(encoded).SerializeToString(deterministic=True)
 
     return serialize
@@ -66,7 +66,7 @@ def _serializer(schema: example.Schema) -> Callable[[dict], bytes]:
 
 @contextlib.contextmanager
 def _os_errors() -> Iterator[None]:
-    """Calls a full disk what it is: the record writer raises a RuntimeError."""
+    """Turns the RuntimeError that the record writer raises on a full disk into an OSError."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Work that several processes share: results come in the order of the items."""
+"""Mapping a function over items with several processes, with results in the order of the items."""
 
 import collections
 import concurrent.futures
@@ -10,22 +10,22 @@ from typing import TypeVar
 
 import cv2
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
 
-_ITEMS_PER_PROCESS = 16  # fewer are done before another process has started
+_ITEMS_PER_PROCESS = 16  # fewer would be done before another process has started
 _ITEMS_AHEAD = 4  # per process: keeps it busy without piling up results that wait to be used
 
 
 def map_in_processes(
-    function: Callable[[Item], Result], items: Iterable[Item], num_items: int
-) -> Iterator[Result]:
+    function: Callable[[_Item], _Result], items: Iterable[_Item], num_items: int
+) -> Iterator[_Result]:
     """Maps items to results with all cores, a few items ahead of the consumer.
 
-    Processes are spawned and import the main module, so a script that comes here needs the usual
-    `if __name__ == "__main__":`. A few items are mapped in this process.
+    The processes are spawned and import the main module, so a script that calls this needs the
+    usual `if __name__ == "__main__":`. A small number of items is mapped in the calling process.
 
     Args:
-        function: can be pickled, as its arguments and results can.
+        function: can be pickled, and so can its arguments and results.
         items: what to map.
         num_items: how many.
 
@@ -55,13 +55,13 @@ def map_in_processes(
 
 
 def num_cores() -> int:
-    """The cores that this process may use, where the system tells."""
+    """The number of cores that this process may use, or all of them if the system does not say."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _start_worker() -> None:
-    """Leaves the other cores to the others, and does not outlive the process that it works for."""
+    """Uses one core, and ends with the process that the worker belongs to."""
     cv2.setNumThreads(1)
 
     def wait() -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable, Mapping
 
 import jax
@@ -18,7 +17,7 @@ from sflow_jax.metrics.feature_statistics import (
     write_cached,
 )
 from sflow_jax.metrics.frechet import frechet_distance
-from sflow_jax.metrics.inception_input import Protocol
+from sflow_jax.metrics.inception_input import InputProtocol
 from sflow_jax.metrics.picture_scores import Result
 from sflow_jax.ops.pixels import to_float
 from sflow_jax.pretrained import streets_segmenter
@@ -104,11 +103,8 @@ class KeptRealScore(DistanceScore):
         """Of all pictures, once they have all been seen or if they are known."""
         if self._known is not None:
             return self._known
-        computed, folder = self._stream.statistics(), cache_directory()
-        try:
-            write_cached(folder, self._key, computed)
-        except OSError as error:  # no reason to lose the scores
-            print(f"note: statistics of the real images are not kept: {error}", file=sys.stderr)
+        computed = self._stream.statistics()
+        write_cached(cache_directory(), self._key, computed)
         return computed
 
 
@@ -147,6 +143,6 @@ def load_frechet_streets(batch_size: int) -> Distance:
     def compare(real: FeatureStatistics, row: FeatureStatistics) -> Result:
         return {"frechet_streets": frechet_distance(real.gaussian, row.gaussian)}
 
-    protocol = Protocol("streets", lambda images: images, to_float)
+    protocol = InputProtocol("streets", lambda images: images, to_float)
     variables = streets_segmenter.load("evaluator")
     return Distance(FeatureExtractor(features, variables, protocol, batch_size), compare)

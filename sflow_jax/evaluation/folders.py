@@ -1,13 +1,12 @@
-"""What comparing two folders of images and two of videos have in common.
+"""Common code of comparing two folders of images and two folders of videos.
 
 A folder is read a batch at a time, in the order of its names; several hosts share it. The real
-one's statistics are kept beside the weights and read again until its files change.
+one's statistics are kept in the folder of the weights and reused until its files change.
 """
 
 import abc
 import dataclasses
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +15,9 @@ from typing import TypeVar
 import jax
 import numpy as np
 
-from sflow_jax.errors import InputError
-from sflow_jax.evaluation.report import METRICS_FILE, TABLE_FILE
-from sflow_jax.files import write_whole
+from sflow_jax.errors import InputError, writing_to
+from sflow_jax.evaluation.report import SCORES_FILE, SCORES_TABLE_FILE
+from sflow_jax.files import write_json, write_whole
 from sflow_jax.metrics.feature_statistics import (
     FeatureExtractor,
     FeatureStatistics,
@@ -28,13 +27,13 @@ from sflow_jax.metrics.feature_statistics import (
 )
 from sflow_jax.pretrained.weights import cache_directory
 
-Item = TypeVar("Item")
+_Item = TypeVar("_Item")
 
 _LABEL_FOLDER, _IMAGE_FOLDER = "label", "image"  # of what sampling reads
 
 
 @dataclasses.dataclass(frozen=True)
-class Folder(abc.ABC):
+class ComparedFolder(abc.ABC):
     """What is to be compared with another folder.
 
     Attributes:
@@ -70,29 +69,22 @@ class Folder(abc.ABC):
         return files_state(self.folder, self.paths)
 
 
-def own_share(items: Sequence[Item]) -> Sequence[Item]:
+def own_share(items: Sequence[_Item]) -> Sequence[_Item]:
     """What this host reads."""
     return items[jax.process_index() :: jax.process_count()]
-
-
-def require_folder(name: str, folder: pathlib.Path, contents: str) -> None:
-    """Raises an `InputError` if `folder` is not a folder."""
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing"
-        raise InputError(f"{folder}: found {found}, expected a folder of {name} {contents}")
 
 
 def walk(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[pathlib.Path]]]:
     """Goes through a folder and those below it, leaving out what begins with a dot.
 
     Where there are label maps in a folder `label`, as in what sampling reads, only the folder
-    `image` beside it is entered.
+    `image` next to it is entered.
 
     Yields:
         Each folder with its files.
 
     Raises:
-        InputError: there is no `image` beside a `label`.
+        InputError: there is a folder `label` without `image`.
     """
     for directory, folders, files in os.walk(folder, followlinks=True):
         place = pathlib.Path(directory)
@@ -106,20 +98,9 @@ def walk(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[pathlib.Path
         yield place, [place / name for name in files if not name.startswith(".")]
 
 
-def check_size(
-    path: pathlib.Path, size: tuple[int, int], first: pathlib.Path, first_size: tuple[int, int]
-) -> None:
-    """Raises an `InputError` if a file's size, as (width, height), is not that of the first."""
-    if size != first_size:
-        raise InputError(
-            f"{path}: found {size[0]}x{size[1]} pixels, "
-            f"expected {first_size[0]}x{first_size[1]} as in {first}"
-        )
-
-
 def compute_statistics(
-    real: Folder,
-    fake: Folder,
+    real: ComparedFolder,
+    fake: ComparedFolder,
     extractor: FeatureExtractor,
     key: Mapping[str, str],
     cache_dir: pathlib.Path | None = None,
@@ -131,12 +112,12 @@ def compute_statistics(
         real: the files whose statistics are kept.
         fake: the others, checked before anything is computed.
         extractor: computes the features.
-        key: what the statistics depend on beside files, weights and `kept`, for the cache.
+        key: what the statistics depend on besides files, weights and `kept`, for the cache.
         cache_dir: the folder of the cache; by default $SFLOW_CACHE or ~/.cache/sflow_jax.
         kept: features to keep of each folder at most; see `feature_statistics.collect`.
 
     Raises:
-        InputError: a file cannot be used or the cache cannot be written.
+        InputError: a file cannot be used.
     """
     fake.check()
     key = {
@@ -146,22 +127,18 @@ def compute_statistics(
         "kept": str(kept),
     }
     compute_real = functools.partial(_compute_statistics, real, extractor, kept)
-    folder = cache_directory(cache_dir)
-    try:
-        real_statistics = cached(folder, key, compute_real)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
+    real_statistics = cached(cache_directory(cache_dir), key, compute_real)
     return real_statistics, _collect(fake, extractor, kept)
 
 
 def _compute_statistics(
-    folder: Folder, extractor: FeatureExtractor, kept: int
+    folder: ComparedFolder, extractor: FeatureExtractor, kept: int
 ) -> FeatureStatistics:
     folder.check()
     return _collect(folder, extractor, kept)
 
 
-def _collect(folder: Folder, extractor: FeatureExtractor, kept: int) -> FeatureStatistics:
+def _collect(folder: ComparedFolder, extractor: FeatureExtractor, kept: int) -> FeatureStatistics:
     return collect(extractor.stream(folder.batches(extractor.batch_size)), kept)
 
 
@@ -173,18 +150,12 @@ def format_scores(notes: Sequence[str], scores: Mapping[str, float]) -> str:
     return "\n".join([*notes, "", *table]) + "\n"
 
 
-def write_results(output: pathlib.Path, record: Mapping, report: str) -> None:
+def write_scores(output: pathlib.Path, record: Mapping, report: str) -> None:
     """Writes metrics.json and scores.txt.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    try:
-        write_whole(output / METRICS_FILE, json.dumps(record, indent=2, allow_nan=False) + "\n")
-        write_whole(output / TABLE_FILE, report)
-    except OSError as error:
-        raise _unwritable(output, error) from error
-
-
-def _unwritable(folder: pathlib.Path, error: OSError) -> InputError:
-    return InputError(f"{folder}: {error}; expected a folder with room to write")
+    with writing_to(output):
+        write_json(output / SCORES_FILE, record)
+        write_whole(output / SCORES_TABLE_FILE, report)

@@ -6,18 +6,17 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import tqdm
 
-from sflow_jax.data.images import check_header, read_color
+from sflow_jax.data.images import check_header, read_color, require_size
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation.distances import FEWEST, FEWEST_KEPT
 from sflow_jax.evaluation.folders import (
-    Folder,
-    check_size,
+    ComparedFolder,
     compute_statistics,
     format_scores,
     own_share,
-    require_folder,
     walk,
 )
+from sflow_jax.files import require_folder
 from sflow_jax.metrics import fid
 from sflow_jax.metrics.feature_statistics import MOST_KEPT
 from sflow_jax.sampling.job import GRID_FILE
@@ -26,7 +25,7 @@ from sflow_jax.sampling.job import GRID_FILE
 _OTHER_FORMATS = (".bmp", ".jpeg", ".jpg", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 
 
-class Images(Folder):
+class Images(ComparedFolder):
     """PNG files, at least two; see `find_images`."""
 
     def check(self) -> None:
@@ -35,11 +34,10 @@ class Images(Folder):
         Raises:
             InputError: a file is no color PNG, is truncated or has another size than the first.
         """
-        headers = ((path, check_header(path, "image")) for path in self.paths)
-        sizes = ((path, (header.width, header.height)) for path, header in headers)
+        sizes = ((path, check_header(path, "image").size) for path in self.paths)
         first = next(sizes)
         for path, size in sizes:
-            check_size(path, size, *first)
+            require_size(path, size, *first)
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         """Reads uint8 RGB [N, H, W, 3], N at most `batch_size`, with a progress bar.
@@ -63,7 +61,7 @@ def find_images(name: str, folder: pathlib.Path) -> Images:
     Raises:
         InputError: it is no folder, holds fewer than two or images of another format.
     """
-    require_folder(name, folder, "images")
+    require_folder(folder, f"a folder of {name} images")
     files = sorted(path for _, paths in walk(folder) for path in paths)
     for path in files:
         if path.suffix.lower() in _OTHER_FORMATS:

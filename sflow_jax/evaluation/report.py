@@ -1,23 +1,23 @@
-"""What an evaluation tells people: notes, a sentence and the files."""
+"""The report of an evaluation: notes, a sentence and the files."""
 
-import json
 import math
 import pathlib
 
 import numpy as np
 
-from sflow_jax.errors import InputError
+from sflow_jax.errors import writing_to
 from sflow_jax.evaluation.evaluation import Evaluation
 from sflow_jax.evaluation.rows import CG, NO_EDGES, ORACLE
+from sflow_jax.files import write_json, write_whole
 from sflow_jax.metrics.picture_scores import Result
 from sflow_jax.pictures import write_png
 
-METRICS_FILE = "metrics.json"
-TABLE_FILE = "scores.txt"
+SCORES_FILE = "metrics.json"
+SCORES_TABLE_FILE = "scores.txt"
 EXAMPLES_FILE = "examples.png"
 
 
-def describe(evaluation: Evaluation, num_examples: int) -> list[str]:
+def describe_evaluation(evaluation: Evaluation, num_examples: int) -> list[str]:
     """What a reader of the table has to know."""
     model = evaluation.model
     lines = [
@@ -51,7 +51,7 @@ def describe(evaluation: Evaluation, num_examples: int) -> list[str]:
 
 
 def summarize(evaluation: Evaluation, results: dict[str, Result]) -> tuple[dict, str]:
-    """The model beside the oracle: as numbers for the record, and as a sentence."""
+    """Compares the model with the oracle: as numbers for the record, and as a sentence."""
     if not evaluation.predict:
         return {}, ""
     oracle = results[ORACLE]["mean_iou"]
@@ -64,24 +64,20 @@ def summarize(evaluation: Evaluation, results: dict[str, Result]) -> tuple[dict,
     )
 
 
-def write_results(output: pathlib.Path, record: dict, report: str, examples: np.ndarray) -> None:
+def write_evaluation(output: pathlib.Path, record: dict, report: str, examples: np.ndarray) -> None:
     """Writes the three files.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(without_nan(record), indent=2, allow_nan=False)
-        (output / METRICS_FILE).write_text(text + "\n")
-        (output / TABLE_FILE).write_text(report)
+    with writing_to(output):
+        write_json(output / SCORES_FILE, without_nan(record))
+        write_whole(output / SCORES_TABLE_FILE, report)
         write_png(output / EXAMPLES_FILE, examples)
-    except OSError as error:
-        raise InputError(f"{output}: {error}; expected a folder with room to write") from error
 
 
 def without_nan(value: object) -> object:
-    """JSON knows no NaN: a score that is not defined is null."""
+    """Replaces NaN, which JSON does not have, by None: a score that is not defined is null."""
     if isinstance(value, dict):
         return {key: without_nan(entry) for key, entry in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -14,24 +14,23 @@ import tqdm
 
 from sflow_jax import video
 from sflow_jax.data.frame_files import consecutive
-from sflow_jax.data.images import check_header, read_color
+from sflow_jax.data.images import check_header, read_color, require_size
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation.distances import FEWEST
 from sflow_jax.evaluation.folders import (
-    Folder,
-    check_size,
+    ComparedFolder,
     compute_statistics,
     format_scores,
     own_share,
-    require_folder,
     walk,
 )
+from sflow_jax.files import require_folder
 from sflow_jax.metrics import fvd
 from sflow_jax.metrics.frechet import frechet_distance
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 
-_FRAMES_FOLDER = "frames"  # of `sample --video`, which writes the video beside it
+_FRAMES_FOLDER = "frames"  # of `sample --video`, which writes the video next to it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +60,14 @@ class Video:
             InputError: a file is missing or damaged.
         """
         for path in self.frames:
-            header = check_header(path, "image")
-            yield path, (header.width, header.height)
+            yield path, check_header(path, "image").size
         if not self.frames:
             for frame in itertools.islice(video.decode(self.path), most):
                 yield self.path, frame.shape[1::-1]
 
 
 @dataclasses.dataclass(frozen=True)
-class Videos(Folder):
+class Videos(ComparedFolder):
     """The videos of a folder, which give at least two clips; see `find_videos`.
 
     Attributes:
@@ -97,7 +95,7 @@ class Videos(Folder):
                 )
             first = first or sizes[0]
             for path, size in sizes:
-                check_size(path, size, *first)
+                require_size(path, size, *first)
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         """Reads uint8 RGB [N, T, H, W, 3], N at most `batch_size`, with a progress bar.
@@ -117,9 +115,9 @@ class Videos(Folder):
 def find_videos(name: str, folder: pathlib.Path, clip_frames: int = fvd.CLIP_FRAMES) -> Videos:
     """Finds the videos in a folder and in those below it.
 
-    What shows a video once more is left out: a video file beside its frames, or beside a folder
+    A second copy of a video is left out: a video file next to its frames, or next to a folder
     `frames` of them, as `sample --video` writes it. Where there are label maps in a folder `label`,
-    the video is in the folder `image` beside it.
+    the video is in the folder `image` next to it.
 
     Args:
         name: 'real' or 'fake'.
@@ -129,7 +127,7 @@ def find_videos(name: str, folder: pathlib.Path, clip_frames: int = fvd.CLIP_FRA
     Raises:
         InputError: it is no folder, holds no video, or the frames of one are not consecutive.
     """
-    require_folder(name, folder, "videos")
+    require_folder(folder, f"a folder of {name} videos")
     videos = sorted(_walk(folder), key=lambda one: one.path)
     if not videos:
         raise InputError(

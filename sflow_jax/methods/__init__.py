@@ -25,5 +25,5 @@ def create_method(
         schedule: the run in steps.
         perceptual_network: the frozen network of eq. 6; only training needs one.
     """
-    method = METHODS[config.get("method", "sflow")]
+    method = METHODS[config.method]
     return method.from_config(config, num_classes, schedule, perceptual_network)

@@ -35,7 +35,7 @@ def flow_terms(
     mask = visible if options.mask != "none" else None
     terms = {}
     if options.loss in ("farneback", "both"):
-        terms["generator/flow"] = options.weight * losses.flow(
+        terms["generator/flow"] = options.farneback_weight * losses.flow(
             real_flow, fake_flow, mask if options.mask == "both" else None
         )
     if options.loss in ("warp", "both"):

@@ -54,12 +54,12 @@ def augmented_frames(
     image = to_float(batch["image"].reshape(-1, *batch["image"].shape[2:]))
     label = batch["label"].reshape(-1, *batch["label"].shape[2:])
     flow = batch["flow"].astype(jnp.float32) if num_frames == 2 else None
-    if config.train.zoom:
-        zoom = augment.random_zooms(zoom_keys, config.train.zoom)
+    if config.augmentation.zoom:
+        zoom = augment.random_zooms(zoom_keys, config.augmentation.zoom)
         image, label = augment.zoom_image(image, zoom), augment.zoom_labels(label, zoom)
         if flow is not None:
             flow = augment.zoom_flow(flow, jax.tree.map(lambda x: x[::num_frames], zoom))
-    if config.train.flip:
+    if config.augmentation.flip:
         flips = augment.random_flips(flip_keys)
         image, label = (augment.flip_horizontally(x, flips) for x in (image, label))
         if flow is not None:

@@ -102,7 +102,7 @@ class SFlow(Method[Scene, Generated]):
             "num_downsamplings": generator.num_downsamplings,
             "num_blocks": generator.num_blocks,
             "dtype": dtype,
-            "remat": generator.get("remat", False),
+            "remat": generator.remat,
         }
         return cls(
             config,
@@ -183,9 +183,9 @@ class SFlow(Method[Scene, Generated]):
         weights, measures = self.config.loss, {}
         terms = {
             "generator/adversarial": losses.adversarial_generator(fake_scores, weights.adversarial),
-            "generator/feature_matching": weights.feature_matching
+            "generator/feature_matching": weights.feature_matching_weight
             * losses.feature_matching(real_scores, fake_scores, weights.feature_weighting),
-            "generator/dned": weights.dned
+            "generator/dned": weights.dned_weight
             * losses.edge_bce(
                 generated.side_outputs,
                 scene.edge_map,
@@ -199,10 +199,10 @@ class SFlow(Method[Scene, Generated]):
             )
             terms |= temporal_terms
         if self.perceptual_network is not None:
-            terms["generator/perceptual"] = weights.perceptual * losses.perceptual(
+            terms["generator/perceptual"] = weights.perceptual_weight * losses.perceptual(
                 self.perceptual_network.features(frozen_params, scene.image),
                 self.perceptual_network.features(frozen_params, generated.image),
-                weights.perceptual_weights,
+                weights.perceptual_weighting,
             )
         return terms, measures | {
             "edge_density": scene.edge_map.mean(),
@@ -275,19 +275,19 @@ class SFlow(Method[Scene, Generated]):
         In training, edges are corrupted with a random key for each of them, so that the first side
         output cannot just copy them.
         """
-        options = self.config.dned
-        if options.input == "rgb":
+        kind, augmentation = self.config.dned.input, self.config.augmentation
+        if kind == "rgb":
             return image
-        if options.input == "gray":
+        if kind == "gray":
             return 2 * to_gray(image) - 1
         if corruption_keys is None:
             return edge_map
         keys = jax.vmap(lambda key: jax.random.split(key, 3))(corruption_keys)
-        scales = augment.random_threshold_scales(keys[:, 0], options.threshold_jitter)
+        scales = augment.random_threshold_scales(keys[:, 0], augmentation.threshold_jitter)
         edges = self.config.edges
         corrupted = laplacian_edges(image, edges.threshold, edges.quantile, scales)
-        corrupted = augment.drop_edges(keys[:, 1], corrupted, options.dropout)
-        return augment.blur_edges(keys[:, 2], corrupted, options.blur)
+        corrupted = augment.drop_edges(keys[:, 1], corrupted, augmentation.edge_dropout)
+        return augment.blur_edges(keys[:, 2], corrupted, augmentation.edge_blur)
 
     def _generate(
         self,

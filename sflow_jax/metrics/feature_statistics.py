@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ from sflow_jax import sharding
 from sflow_jax.errors import InputError
 from sflow_jax.files import write_whole
 from sflow_jax.metrics.frechet import Gaussian, GaussianStream
-from sflow_jax.metrics.inception_input import Protocol
+from sflow_jax.metrics.inception_input import InputProtocol
 
 Network = Callable[[Any, jax.Array], jax.Array]
 """(variables, what a protocol prepares [B, ..., H, W, C]) to features [B, d]."""
@@ -38,7 +39,7 @@ class FeatureExtractor:
         self,
         network: Network,
         network_variables: Any,
-        protocol: Protocol,
+        protocol: InputProtocol,
         batch_size: int = 32,
     ) -> None:
         """Compiles nothing yet.
@@ -230,9 +231,6 @@ def cached(
         key: everything the statistics depend on: dataset (see `files_state`) and split, image
             size, weights (see `fingerprint`), protocol, how many features are kept.
         compute: called where the cache has nothing under this key, or only a damaged file.
-
-    Raises:
-        OSError: the file cannot be written.
     """
     found = read_cached(folder, key)
     if found is None:
@@ -258,12 +256,14 @@ def write_cached(
 ) -> None:
     """Stores statistics in a cache; only the first host does.
 
-    Raises:
-        OSError: the file cannot be written.
+    Where the cache cannot be written, a note says so: the statistics are of use without it.
     """
     if sharding.is_first_host():
         content = safetensors.numpy.save(_to_arrays(statistics), metadata=dict(key))
-        write_whole(_cache_file(folder, key), content)
+        try:
+            write_whole(_cache_file(folder, key), content)
+        except OSError as error:
+            print(f"note: statistics of the real images are not kept: {error}", file=sys.stderr)
 
 
 def _cache_file(folder: pathlib.Path, key: Mapping[str, str]) -> pathlib.Path:

@@ -21,7 +21,7 @@ import numpy as np
 from sflow_jax.errors import InputError
 from sflow_jax.metrics.feature_statistics import FeatureExtractor, collect
 from sflow_jax.metrics.frechet import frechet_distance
-from sflow_jax.metrics.inception_input import Protocol, resize_tensorflow1
+from sflow_jax.metrics.inception_input import InputProtocol, resize_tensorflow1
 from sflow_jax.pretrained import i3d
 
 CLIP_FRAMES = 16
@@ -54,7 +54,7 @@ def cut_clips(
         raise InputError(f"{name}: found {found} frames, expected at least {num_frames}")
 
 
-def prepare(clips: jax.Array) -> jax.Array:
+def prepare_clips(clips: jax.Array) -> jax.Array:
     """What I3D sees of clips.
 
     Args:
@@ -69,7 +69,7 @@ def prepare(clips: jax.Array) -> jax.Array:
     return frames.reshape(batch_size, num_frames, *frames.shape[1:])
 
 
-PROTOCOL = Protocol("frechet_video_distance", lambda clips: clips, prepare)
+PROTOCOL = InputProtocol("frechet_video_distance", lambda clips: clips, prepare_clips)
 
 
 def i3d_extractor(

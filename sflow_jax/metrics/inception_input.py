@@ -18,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-SIDE = 299
+INPUT_SIDE = 299
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
+class InputProtocol:
     """One way from uint8 RGB [B, H, W, 3] to float32 [B, 299, 299, 3] in about [-1, 1].
 
     Attributes:
@@ -90,11 +90,13 @@ def resize_pillow(images: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _as_pytorch_fid(images: jax.Array) -> jax.Array:
-    return 2 * resize_bilinear(jnp.asarray(images, jnp.float32) / 255, SIDE, SIDE) - 1
+    return 2 * resize_bilinear(jnp.asarray(images, jnp.float32) / 255, INPUT_SIDE, INPUT_SIDE) - 1
 
 
 def _as_torch_fidelity(images: jax.Array) -> jax.Array:
-    return (resize_tensorflow1(jnp.asarray(images, jnp.float32), SIDE, SIDE) - 128) / 128
+    return (
+        resize_tensorflow1(jnp.asarray(images, jnp.float32), INPUT_SIDE, INPUT_SIDE) - 128
+    ) / 128
 
 
 def _as_clean_fid(images: jax.Array) -> jax.Array:
@@ -108,8 +110,10 @@ def _unchanged(images: np.ndarray) -> np.ndarray:
 PROTOCOLS = {
     protocol.name: protocol
     for protocol in (
-        Protocol("pytorch-fid", _unchanged, _as_pytorch_fid),
-        Protocol("torch-fidelity", _unchanged, _as_torch_fidelity),
-        Protocol("clean-fid", lambda images: resize_pillow(images, SIDE, SIDE), _as_clean_fid),
+        InputProtocol("pytorch-fid", _unchanged, _as_pytorch_fid),
+        InputProtocol("torch-fidelity", _unchanged, _as_torch_fidelity),
+        InputProtocol(
+            "clean-fid", lambda images: resize_pillow(images, INPUT_SIDE, INPUT_SIDE), _as_clean_fid
+        ),
     )
 }

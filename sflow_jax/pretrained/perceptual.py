@@ -32,7 +32,7 @@ def load_perceptual_network(config: ml_collections.ConfigDict) -> PerceptualNetw
     Raises:
         InputError: its weights are absent; the message has the command that gets them.
     """
-    if config.loss.perceptual == 0:
+    if config.loss.perceptual_weight == 0:
         return None
     dtype = jnp.dtype(config.train.compute_dtype)
     if config.loss.perceptual_network == "streets":

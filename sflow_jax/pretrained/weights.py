@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from sflow_jax import variables
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, writing_to
+from sflow_jax.files import user_path
 from sflow_jax.pretrained import conversion, download
 from sflow_jax.pretrained.conversion import Conversion
 
@@ -96,7 +97,7 @@ REGISTRY = {
 def cache_directory(option: str | os.PathLike | None = None) -> pathlib.Path:
     """The folder of the weights: the option, else $SFLOW_CACHE, else ~/.cache/sflow_jax."""
     folder = option or os.environ.get(CACHE_VARIABLE) or _DEFAULT_CACHE
-    return pathlib.Path(folder).expanduser()
+    return user_path(folder)
 
 
 def _file(name: str, cache_dir: pathlib.Path) -> pathlib.Path:
@@ -222,20 +223,20 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line; a user's mistake ends it with one line and status 2."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    folder = cache_directory(options.cache_dir)
     try:
-        if options.command == "get":
-            path = get(options.name, folder)
-        else:
-            path = convert(options.name, options.checkpoint, folder)
+        folder = cache_directory(options.cache_dir)
+        with writing_to(folder):
+            if options.command == "get":
+                path = get(options.name, folder)
+            else:
+                path = convert(options.name, options.checkpoint, folder)
+        is_default = not options.cache_dir or folder == cache_directory()
     except InputError as error:
         parser.exit(2, f"error: {error}\n")
-    except OSError as error:
-        parser.exit(2, f"error: {folder}: {error}; expected a folder with room to write\n")
     except KeyboardInterrupt:
         parser.exit(130, "error: interrupted\n")
     sys.stdout.write(f"{path}\n")
-    if folder != cache_directory():
+    if not is_default:
         sys.stdout.write(f"training finds it with: export {CACHE_VARIABLE}={folder}\n")
 
 

@@ -1,13 +1,12 @@
-"""What a run was started on: the part of its meaning that its config does not tell."""
+"""Records the data and the batch size of a run, which its config does not say."""
 
 import dataclasses
-import json
 import pathlib
 
 from sflow_jax import configuration
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.errors import InputError
-from sflow_jax.files import write_whole
+from sflow_jax.files import read_json, write_json, write_whole
 from sflow_jax.runs.schedule import Schedule
 
 RUN_FILE = "run.json"
@@ -36,7 +35,7 @@ class RunRecord:
             OSError: the folder cannot be written.
         """
         write_whole(workdir / configuration.CLASSES_FILE, class_table.to_json())
-        write_whole(workdir / RUN_FILE, json.dumps(dataclasses.asdict(self), indent=2) + "\n")
+        write_json(workdir / RUN_FILE, dataclasses.asdict(self))
 
     @classmethod
     def load(cls, workdir: pathlib.Path) -> "RunRecord":
@@ -46,12 +45,10 @@ class RunRecord:
             InputError: it is missing or damaged.
         """
         path = workdir / RUN_FILE
+        values = read_json(path, "training")
         try:
-            values = json.loads(path.read_text())
             return cls(**(values | {"schedule": Schedule(**values["schedule"])}))
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: not found; expected what training wrote") from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (KeyError, TypeError) as error:
             raise InputError(f"{path}: {error!r}; expected the JSON that training wrote") from error
 
     def check_continues(self, workdir: pathlib.Path, class_table: ClassTable) -> None:

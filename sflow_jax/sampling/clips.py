@@ -1,4 +1,4 @@
-"""From the PNG files of clips to videos."""
+"""Makes videos of the translated frames of clips."""
 
 import itertools
 import pathlib
@@ -17,7 +17,7 @@ COMPARISON_FILE = "comparison.mp4"
 
 
 def encode_missing(sampling: Sampling) -> None:
-    """Makes the videos of translated clips that are missing, or older than what they show.
+    """Makes the videos of translated clips that are missing, or older than their frames.
 
     Memory does not grow with the number of frames.
 

@@ -1,4 +1,4 @@
-"""Results beside what they were made of: label, edge frame, edges into G, result, real image."""
+"""Shows results next to their input: label, edge frame, edges into G, result, real image."""
 
 from collections.abc import Iterator, Sequence
 
@@ -15,7 +15,7 @@ _EDGE_CAPTIONS = {"cg": ["CG frame"], "image": ["real frame"], "none": []}
 
 
 def draw_grid(sampling: Sampling) -> np.ndarray:
-    """Draws the first frames, which are translated already, one per row.
+    """Draws the first translated frames, one per row.
 
     Returns:
         uint8 RGB; all pictures have the first frame's size, or less.
@@ -29,7 +29,7 @@ def draw_grid(sampling: Sampling) -> np.ndarray:
 
 
 def draw_frames(sampling: Sampling, frames: Sequence[InputFrame]) -> Iterator[np.ndarray]:
-    """Draws frames of one size, which are translated already, one at a time.
+    """Draws translated frames of one size, one at a time.
 
     Yields:
         uint8 RGB, all of one size.
@@ -41,7 +41,7 @@ def draw_frames(sampling: Sampling, frames: Sequence[InputFrame]) -> Iterator[np
 
 
 def _has_real(sampling: Sampling, frames: Sequence[InputFrame]) -> bool:
-    """Whether there are real images to show that are not shown as edge frames."""
+    """Whether there are real images that are not already shown as edge frames."""
     return sampling.edge_source != "image" and all(frame.real for frame in frames)
 
 

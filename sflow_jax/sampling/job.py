@@ -1,4 +1,4 @@
-"""What is translated, with what, and to where: checked before anything is written."""
+"""A translation: its settings, its run and its frames, checked before anything is written."""
 
 import collections
 import dataclasses
@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 
-from sflow_jax.configuration import SMALLEST_SIDE
 from sflow_jax.data import input_frames
 from sflow_jax.data.input_frames import Clip, InputFrame
 from sflow_jax.errors import InputError
 from sflow_jax.inference import TrainedModel, batch_size_for, restore_model
 from sflow_jax.models.dned import NUM_SIDE_OUTPUTS, sample_ensemble_weights
+from sflow_jax.options import SMALLEST_SIDE
 from sflow_jax.sampling import record
 
 GRID_FILE = "grid.png"
@@ -24,20 +24,20 @@ _FPS_RANGE = (1, 1000)  # what players can show, and ffmpeg can write
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What a user asks for.
+    """The settings that the user chose.
 
     Attributes:
         workdir: the folder of the training run.
         input: the frames: a folder with `label/` and `cg/` or `image/`, or a tree of such folders.
-        output: where the results go; it may hold an interrupted translation of the same settings.
+        output: the folder of the results, which may hold an interrupted run of the same settings.
         num_variants: versions of every frame.
-        seed: draws the ensemble weights; equal weights for one variant without a seed.
-        edges: where edges come from: 'cg', 'image', 'none', or 'auto' for 'cg' if there is one and
-            else 'image'.
+        seed: of the ensemble weights; without one, a single variant has those of training.
+        edges: the source of edges: 'cg', 'image', 'none', or 'auto', which is 'cg' if there are CG
+            frames and 'image' otherwise.
         step: which checkpoint; the newest by default.
-        limit: only the first so many frames, with `video` of each clip.
+        limit: how many frames to translate, with `video` of each clip; all by default.
         batch_size: frames at once; by default as many as make a megapixel, at most 8.
-        grid: also show results beside their input, and beside the real images where there are.
+        grid: also show results next to their input, and next to the real images if there are any.
         video: the frames of each folder are a clip, to be put together as a video.
         fps: frames per second of the videos.
     """
@@ -61,11 +61,11 @@ class Sampling:
     """A translation that can begin, or continue.
 
     Attributes:
-        settings: what the user asks for.
+        settings: those that the user chose.
         model: the restored run.
-        edge_source: where edges come from: 'cg', 'image' or 'none'.
+        edge_source: the source of edges: 'cg', 'image' or 'none'.
         weights: ensemble weights of every variant, float32 [K, 6]; the same for all frames.
-        results: all frames, in the order of translation, and where the result of each goes in the
+        results: all frames, in the order of translation, each with the path of its result in the
             folder of a variant.
         clips: the same frames as clips, for videos.
     """
@@ -91,18 +91,18 @@ class Sampling:
 
     @property
     def folders(self) -> list[pathlib.Path]:
-        """Where the results of each variant go."""
+        """The folder of the results of each variant."""
         output, num_variants = self.settings.output, len(self.weights)
         if num_variants == 1:
             return [output]
         return [output / f"variant_{k:02d}" for k in range(num_variants)]
 
     def paths(self, frame: InputFrame) -> list[pathlib.Path]:
-        """Where the variants of a frame go."""
+        """The files of all variants of a frame."""
         return [folder / self.results[frame] for folder in self.folders]
 
     def is_done(self, frame: InputFrame) -> bool:
-        """Whether all variants of a frame are there and none is older than the frame's files."""
+        """Whether all variants of a frame exist and none is older than the frame's own files."""
         if not all(path.is_file() for path in self.paths(frame)):
             return False
         written = min(path.stat().st_mtime_ns for path in self.paths(frame))
@@ -110,7 +110,7 @@ class Sampling:
 
 
 def plan(settings: Settings) -> Sampling:
-    """Restores a run, lists and checks its input and records the settings in the output folder.
+    """Restores a run, checks the frames and records the settings in the output folder.
 
     Raises:
         InputError: the run, the input or the output cannot be used.
@@ -137,10 +137,10 @@ def plan(settings: Settings) -> Sampling:
     _check_sizes(sampling.frames)
     _check_output(settings.output, groups)
     now = _describe(sampling, seed)
-    record.check(settings.output, now)
+    record.check_output(settings.output, now)
     missing = [frame for frame in sampling.frames if not sampling.is_done(frame)]
     input_frames.check_frames(missing, model.class_table)
-    record.save(settings.output, now)
+    record.save_record(settings.output, now)
     return sampling
 
 
@@ -162,7 +162,7 @@ def draw_weights(
 
 
 def _restore(settings: Settings, edge_source: str) -> TrainedModel:
-    """Restores the run; checks that its variants would differ."""
+    """Restores the run and checks that its variants would differ."""
     model = restore_model(settings.workdir, settings.step)
     num_variants = settings.num_variants
     if edge_source == "none":
@@ -171,7 +171,7 @@ def _restore(settings: Settings, edge_source: str) -> TrainedModel:
                 f"--num_variants: found {num_variants}, expected 1 with --edges none: variants "
                 "differ in the edges that DNED draws"
             )
-        # Not through DNED, which draws something even where there is no edge.
+        # Not through DNED, which draws some edges even if its input has none.
         return dataclasses.replace(model, dned_share=0.0)
     if num_variants > 1 and not model.sees_dned:
         raise InputError(
@@ -235,6 +235,6 @@ def _check_sizes(frames: Sequence[InputFrame]) -> None:
 def _check_output(output: pathlib.Path, groups: Sequence[pathlib.Path]) -> None:
     """Checks that results cannot overwrite the input."""
     target = output.resolve()
-    for folder in (group.resolve() / key for group in groups for key in input_frames.KEYS):
+    for folder in (group.resolve() / key for group in groups for key in input_frames.INPUT_KEYS):
         if target == folder or folder in target.parents:
             raise InputError(f"{output}: is part of the input, expected another --output")

@@ -1,32 +1,32 @@
-"""sampling.json: what results were made of, so that those of other settings are not mixed in."""
+"""sampling.json, a record of how results were made: other settings are not mixed in."""
 
 import json
 import pathlib
 
+from sflow_jax import configuration
 from sflow_jax.errors import InputError
-from sflow_jax.files import write_whole
+from sflow_jax.files import holds_something, read_json, write_json
 
 RECORD_FILE = "sampling.json"
 
 _MAY_CHANGE = {"fps"}  # videos of another speed are made of the same frames
 
 
-def check(output: pathlib.Path, record: dict) -> None:
-    """Checks that the output folder is empty, or holds results of the same settings.
+def check_output(output: pathlib.Path, record: dict) -> None:
+    """Checks that the output folder is empty or holds results of the same settings.
 
     Raises:
         InputError: it does not, or is no folder.
     """
     path = output / RECORD_FILE
     if not path.exists():
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if holds_something(output):
             raise InputError(f"{output}: found no {RECORD_FILE}, expected a new or empty folder")
         return
-    try:
-        before = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: {error}; expected the JSON that sampling wrote") from error
-    now = json.loads(json.dumps(record))
+    before = read_json(path, "sampling")
+    if "config" in before:
+        before |= {"config": configuration.upgrade(before["config"], path).to_dict()}
+    before, now = (json.loads(json.dumps(values)) for values in (before, record))
     changes = [
         f"another {key}"
         if isinstance(now.get(key, before.get(key)), list | dict)
@@ -41,10 +41,10 @@ def check(output: pathlib.Path, record: dict) -> None:
         )
 
 
-def save(output: pathlib.Path, record: dict) -> None:
+def save_record(output: pathlib.Path, record: dict) -> None:
     """Writes the record, making the folder if it is missing.
 
     Raises:
         OSError: the file cannot be written.
     """
-    write_whole(output / RECORD_FILE, json.dumps(record, indent=2) + "\n")
+    write_json(output / RECORD_FILE, record)

@@ -1,4 +1,4 @@
-"""From frames to PNG files."""
+"""Translates frames and writes the results as PNG files."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -33,8 +33,8 @@ def _random_example(schema: example.Schema) -> dict:
 def test_examples_survive_storage(schema):
     original = _random_example(schema)
     features = schema.features()
-    serialized = features.serialize_example(example.encode(original, schema))
-    decoded = example.decode(features.deserialize_example_np(serialized), schema)
+    serialized = features.serialize_example(example.encode_arrays(original, schema))
+    decoded = example.decode_arrays(features.deserialize_example_np(serialized), schema)
     assert decoded.keys() == original.keys()
     assert decoded["name"] == original["name"]
     for key in schema.keys:
@@ -45,16 +45,16 @@ def test_examples_survive_storage(schema):
 
 def test_a_schema_stores_only_its_keys():
     original = _random_example(example.Schema(4, 4, cg=True))
-    assert set(example.encode(original, example.Schema(4, 4))) == {"image", "label", "name"}
+    assert set(example.encode_arrays(original, example.Schema(4, 4))) == {"image", "label", "name"}
 
 
 def test_wrong_arrays_are_refused():
     schema = example.Schema(4, 4)
     original = _random_example(schema)
     with pytest.raises(ValueError, match=r"label: found shape \(4, 4, 1\)"):
-        example.encode(original | {"label": original["label"][0]}, schema)
+        example.encode_arrays(original | {"label": original["label"][0]}, schema)
     with pytest.raises(ValueError, match="uint16, expected uint8"):
-        example.encode(original | {"label": original["label"].astype(np.uint16)}, schema)
+        example.encode_arrays(original | {"label": original["label"].astype(np.uint16)}, schema)
 
 
 def test_neither_storing_nor_reading_loads_tensorflow():
@@ -66,8 +66,8 @@ schema = example.Schema(4, 4, flow=True)
 arrays = {"image": np.zeros((1, 4, 4, 3), np.uint8), "label": np.zeros((1, 4, 4, 1), np.uint8)}
 arrays |= {"flow": np.zeros((4, 4, 2)), "name": "a"}
 features = schema.features()
-serialized = features.serialize_example(example.encode(arrays, schema))
-example.decode(features.deserialize_example_np(serialized), schema)
+serialized = features.serialize_example(example.encode_arrays(arrays, schema))
+example.decode_arrays(features.deserialize_example_np(serialized), schema)
 sys.exit("tensorflow" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -5,7 +5,7 @@ import pytest
 from sflow_jax.evaluation.distances import Distance, DistanceScore, create_real_score
 from sflow_jax.metrics.feature_statistics import FeatureExtractor
 from sflow_jax.metrics.frechet import frechet_distance
-from sflow_jax.metrics.inception_input import Protocol
+from sflow_jax.metrics.inception_input import InputProtocol
 from sflow_jax.pretrained import weights
 
 PICTURES = {"files": "0a", "split": "test", "limit": "None"}
@@ -22,7 +22,7 @@ def make_distance(scale=1, protocol="test", kept=0):
     extractor = FeatureExtractor(
         lambda scale, images: scale * images.mean((1, 2)),
         np.float32(scale),
-        Protocol("test", lambda images: images, lambda images: images.astype(jnp.float32)),
+        InputProtocol("test", lambda images: images, lambda images: images.astype(jnp.float32)),
         8,
     )
 

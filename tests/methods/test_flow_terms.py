@@ -28,14 +28,14 @@ SCHEDULE = Schedule(
 )
 WEIGHTED = {"generator/flow", "generator/warping"}
 MEASURED = {"flow/farneback", "warping_error"}
-UNCHANGED = {"train.flip": False, "dned.input": "gray"}  # no random change of the frames
+UNCHANGED = {"augmentation.flip": False, "dned.input": "gray"}  # no random change of the frames
 
 image_flow = fast_jit(flow_operator.image_flow)
 
 
 def make_config(**changes):
     config = streets_video.get_config("tiny")
-    config.loss.perceptual = 0.0
+    config.loss.perceptual_weight = 0.0
     config.edges.threshold = EDGE_THRESHOLD
     config.edges.quantile = None
     config.update_from_flattened_dict(changes)
@@ -70,19 +70,21 @@ def test_the_frames_of_a_pair_lie_side_by_side():
     assert scene.flow.dtype == np.float32
 
 
-@pytest.mark.parametrize("changes", [{"train.flip": True}, {"train.zoom": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"augmentation.flip": True}, {"augmentation.zoom": 0.5}], ids=str
+)
 def test_both_frames_of_a_pair_change_alike_and_the_flow_with_them(changes):
     batch = pairs(16)
     batch["image"][:, 1] = batch["image"][:, 0]
     batch["label"][:, 1] = batch["label"][:, 0]
     batch["flow"][...] = (3, 1)
-    scene = scene_of(batch, **{"train.flip": False, **changes})
+    scene = scene_of(batch, **{"augmentation.flip": False, **changes})
     for array in (scene.image, scene.label_map, scene.edge_map, scene.dned_input):
         np.testing.assert_array_equal(array[0::2], array[1::2])
     originals = batch["image"][:, 0] / np.float32(127.5) - 1
     is_changed = np.abs(scene.image[0::2] - originals).max((1, 2, 3)) > 1e-3
     x, y = np.moveaxis(np.asarray(scene.flow), -1, 0)
-    if "train.flip" in changes:
+    if "augmentation.flip" in changes:
         assert 0 < is_changed.sum() < 16
         np.testing.assert_array_equal(x, np.where(is_changed[:, None, None], -3, 3 + 0 * x))
         np.testing.assert_array_equal(y, np.ones_like(y))
@@ -159,7 +161,7 @@ def test_the_terms_are_eq_8_and_the_warp_loss():
 
 
 def test_every_term_has_its_own_weight():
-    weights = {"flow.loss": "both", "flow.weight": 3.0, "flow.warp_weight": 0.5}
+    weights = {"flow.loss": "both", "flow.farneback_weight": 3.0, "flow.warp_weight": 0.5}
     scene = smooth_scene()
     terms = compute(fakes(scene), scene, **weights)
     expected = terms_of("both")
@@ -205,7 +207,7 @@ def test_a_pair_does_not_depend_on_what_else_is_in_its_batch():
 @pytest.mark.parametrize("loss", ["none", "farneback", "warp", "both"])
 def test_eq_8_is_logged_without_weight_and_mask_whatever_the_loss(loss, mask):
     scene = smooth_scene()
-    changes = {"flow.loss": loss, "flow.mask": mask, "flow.weight": 3.0}
+    changes = {"flow.loss": loss, "flow.mask": mask, "flow.farneback_weight": 3.0}
     found = compute(fakes(scene), scene, **changes)
     literal = terms_of("farneback")["generator/flow"]
     np.testing.assert_allclose(found["flow/farneback"], literal, rtol=1e-5)

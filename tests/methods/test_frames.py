@@ -51,7 +51,7 @@ def scene(batch):
 
 
 def test_pixels_and_labels_keep_their_values(batch):
-    scene = scene_of(batch, **{"train.flip": False})
+    scene = scene_of(batch, **{"augmentation.flip": False})
     np.testing.assert_array_equal(scene["label_map"].argmax(-1), batch["label"][:, 0, ..., 0])
     np.testing.assert_array_equal(scene["label_map"].sum(-1), 1)
     np.testing.assert_allclose(127.5 * (scene["image"] + 1), batch["image"][:, 0], atol=1e-4)
@@ -76,8 +76,8 @@ def test_the_target_is_the_clean_edge_map_of_the_mirrored_image(scene):
 
 
 def test_corruption_touches_the_input_of_dned_only(batch, scene):
-    options = ("threshold_jitter", "dropout", "blur")
-    clean = scene_of(batch, **{f"dned.{option}": 0.0 for option in options})
+    options = ("threshold_jitter", "edge_dropout", "edge_blur")
+    clean = scene_of(batch, **{f"augmentation.{option}": 0.0 for option in options})
     for field in ("image", "label_map", "edge_map"):
         np.testing.assert_array_equal(scene[field], clean[field])
     np.testing.assert_array_equal(clean["dned_input"], clean["edge_map"])
@@ -87,16 +87,16 @@ def test_corruption_touches_the_input_of_dned_only(batch, scene):
     assert corrupted.max() <= 1
 
 
-@pytest.mark.parametrize("option", ["threshold_jitter", "dropout", "blur"])
+@pytest.mark.parametrize("option", ["threshold_jitter", "edge_dropout", "edge_blur"])
 def test_every_corruption_has_its_own_strength(batch, option):
-    others = {"threshold_jitter", "dropout", "blur"} - {option}
-    scene = scene_of(batch, **{f"dned.{other}": 0.0 for other in others})
+    others = {"threshold_jitter", "edge_dropout", "edge_blur"} - {option}
+    scene = scene_of(batch, **{f"augmentation.{other}": 0.0 for other in others})
     assert np.abs(scene["dned_input"] - scene["edge_map"]).mean() > 0.01
 
 
 def test_each_example_is_corrupted_in_its_own_way(batch):
     same = {key: np.repeat(values[:1], 16, 0) for key, values in batch.items()}
-    inputs = scene_of(same, **{"train.flip": False})["dned_input"]
+    inputs = scene_of(same, **{"augmentation.flip": False})["dned_input"]
     assert len(np.unique(inputs.reshape(16, -1), axis=0)) == 16
 
 
@@ -130,7 +130,7 @@ def test_flow_leads_from_frame_to_frame_after_every_random_change():
         "label": np.zeros((16, 2, *frames.shape[1:3], 1), np.uint8),
         "flow": np.repeat(flow[None], 16, 0).astype(np.float16),
     }
-    scene = scene_of(batch, **{"train.flip": True, "train.zoom": 0.5})
+    scene = scene_of(batch, **{"augmentation.flip": True, "augmentation.zoom": 0.5})
 
     def difference(second, first, flow):
         error = np.abs(warp(jnp.asarray(second), jnp.asarray(flow)) - first)

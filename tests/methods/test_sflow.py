@@ -20,10 +20,10 @@ def make_config(**changes):
     config = streets.get_test_config()
     config.edges.threshold = EDGE_THRESHOLD
     config.edges.quantile = None
-    config.train.flip = False
+    config.augmentation.flip = False
     # DNED sees in training what it sees in use.
-    for option in ("threshold_jitter", "dropout", "blur"):
-        config.dned[option] = 0.0
+    for option in ("threshold_jitter", "edge_dropout", "edge_blur"):
+        config.augmentation[option] = 0.0
     config.update_from_flattened_dict(changes)
     return config
 

@@ -18,11 +18,13 @@ from sflow_jax.metrics.feature_statistics import (
     fingerprint,
 )
 from sflow_jax.metrics.frechet import GaussianStream
-from sflow_jax.metrics.inception_input import Protocol
+from sflow_jax.metrics.inception_input import InputProtocol
 
 DEPTH = 5
 VARIABLES = {"kernel": np.random.RandomState(0).standard_normal((3, DEPTH)).astype(np.float32)}
-PROTOCOL = Protocol("test", lambda images: images, lambda images: images.astype(np.float32) / 255)
+PROTOCOL = InputProtocol(
+    "test", lambda images: images, lambda images: images.astype(np.float32) / 255
+)
 
 
 def network(variables, images):

@@ -7,7 +7,7 @@ import scipy.linalg
 from sflow_jax.errors import InputError
 from sflow_jax.metrics import fvd
 from sflow_jax.metrics.feature_statistics import FeatureExtractor
-from sflow_jax.metrics.inception_input import Protocol
+from sflow_jax.metrics.inception_input import InputProtocol
 from sflow_jax.pretrained import i3d, weights
 
 
@@ -18,7 +18,7 @@ def corner(clips):
 
 def make_extractor(batch_size=8):
     """Of `corner`; its padding repeats the last clip."""
-    protocol = Protocol("test", lambda clips: clips, lambda clips: clips)
+    protocol = InputProtocol("test", lambda clips: clips, lambda clips: clips)
     return FeatureExtractor(lambda _, clips: corner(clips), {}, protocol, batch_size)
 
 
@@ -75,7 +75,7 @@ def test_features_are_what_i3d_gives_for_prepared_clips(monkeypatch):
     monkeypatch.setattr(i3d, "load", lambda cache_dir: np.float32(2))
     clips = random_clips(3, num_frames=9)
     (found,) = fvd.i3d_extractor().stream([clips])
-    np.testing.assert_allclose(found, 2 * fvd.prepare(clips).mean((1, 2, 3)), atol=1e-6)
+    np.testing.assert_allclose(found, 2 * fvd.prepare_clips(clips).mean((1, 2, 3)), atol=1e-6)
 
 
 @pytest.mark.parametrize(("num_frames", "starts"), [(9, [0, 9, 18]), (16, [0]), (31, [0])])

@@ -287,7 +287,7 @@ def _create_model(reference, config, num_classes):
         no_lsgan=False,
         pool_size=0,
         no_ganFeat_loss=False,
-        lambda_feat=config.loss.feature_matching,
+        lambda_feat=config.loss.feature_matching_weight,
         no_vgg_loss=True,
         niter_fix_global=0,
         lr=optimizer.learning_rate,

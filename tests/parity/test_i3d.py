@@ -169,7 +169,7 @@ def test_padding_equals_tensorflow(shape, stride):
 def test_nothing_is_multiplied_in_a_coarser_type():
     """GPU and TPU would do so by default; no CPU shows the difference."""
     clips = jax.ShapeDtypeStruct((1, 9, 64, 64, 3), jnp.uint8)
-    embed = jax.jit(lambda weights, x: our_i3d.logits(weights, fvd.prepare(x)))
+    embed = jax.jit(lambda weights, x: our_i3d.logits(weights, fvd.prepare_clips(x)))
     lines = embed.lower(i3d.random_variables(), clips).as_text().splitlines()
     products = [line for line in lines if "stablehlo.convolution" in line or "dot_general" in line]
     assert len(products) == 58
@@ -190,7 +190,7 @@ def test_eight_frames_are_too_few():
 
 @pytest.mark.parametrize("name", i3d.CLIP_SHAPES)
 def test_input_has_its_golden_values(name):
-    found = fvd.prepare(i3d.clips(i3d.CLIP_SHAPES[name]))
+    found = fvd.prepare_clips(i3d.clips(i3d.CLIP_SHAPES[name]))
     assert found.dtype == jnp.float32
     assert found.shape == (2, 3, 224, 224, 3)
     np.testing.assert_allclose(cases.summary(found), GOLDEN["inputs"][name], atol=TOLERANCE)
@@ -200,7 +200,7 @@ def test_input_has_its_golden_values(name):
 def test_input_equals_tensorflow(name):
     pytest.importorskip("tensorflow")
     clips = i3d.clips(i3d.CLIP_SHAPES[name])
-    np.testing.assert_allclose(fvd.prepare(clips), i3d.tensorflow_input(clips), atol=1e-5)
+    np.testing.assert_allclose(fvd.prepare_clips(clips), i3d.tensorflow_input(clips), atol=1e-5)
 
 
 def half_pixel(clips, antialias):
@@ -211,9 +211,9 @@ def half_pixel(clips, antialias):
 INPUT_TRAPS = {
     "half-pixel centers": lambda clips: half_pixel(clips, False),
     "antialiasing": lambda clips: half_pixel(clips, True),
-    "a range of [0, 1]": lambda clips: (fvd.prepare(clips) + 1) / 2,
-    "a range of [0, 255]": lambda clips: (fvd.prepare(clips) + 1) * 127.5,
-    "(x - 128) / 128": lambda clips: ((fvd.prepare(clips) + 1) * 127.5 - 128) / 128,
+    "a range of [0, 1]": lambda clips: (fvd.prepare_clips(clips) + 1) / 2,
+    "a range of [0, 255]": lambda clips: (fvd.prepare_clips(clips) + 1) * 127.5,
+    "(x - 128) / 128": lambda clips: ((fvd.prepare_clips(clips) + 1) * 127.5 - 128) / 128,
 }
 
 

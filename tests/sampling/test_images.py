@@ -285,7 +285,7 @@ def test_folders_that_cannot_be_used_are_named(workdir, folder, tmp_path):
     assert message(tmp_path / "file") == "file: found a file, expected a folder of frames"
     assert message(tmp_path / "empty", edges="none").startswith("empty/label: found no PNG files")
     assert message(tmp_path / "lone").startswith("lone/label: not found, expected the label maps")
-    assert message(tmp_path / "labels").startswith("labels: found neither cg/ nor image/ beside")
+    assert message(tmp_path / "labels").startswith("labels: found neither cg/ nor image/ next to")
     assert message(folder / "a/cg").startswith("input/a/cg: found no folder 'label'")
     assert message(tmp_path / "taken").startswith("taken/label/grid.png: found this name")
     assert message(folder, folder / "a/cg").startswith("input/a/cg: is part of the input")

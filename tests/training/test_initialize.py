@@ -129,5 +129,9 @@ def test_edges_without_dned_need_neither_its_stage_nor_its_weights(tmp_path):
 
 
 def test_the_other_options_may_differ(image_run):
-    changes = {"train.flip": False, "dned.dropout": 0.1, "loss.perceptual": 1.0}
+    changes = {
+        "augmentation.flip": False,
+        "augmentation.edge_dropout": 0.1,
+        "loss.perceptual_weight": 1.0,
+    }
     check_source(video_config(image_run, **changes))

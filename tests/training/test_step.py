@@ -29,7 +29,7 @@ STAGE_A, RAMP, STAGE_B = 0, 4, 8  # steps whose share of DNED's edges is 0, 1/2 
 
 def make_config(**changes):
     config = streets.get_test_config()
-    config.loss.perceptual = 0.0
+    config.loss.perceptual_weight = 0.0
     config.edges.threshold = EDGE_THRESHOLD
     config.edges.quantile = None
     config.update_from_flattened_dict(changes)
@@ -77,7 +77,7 @@ def compiled(changes):
 
 
 def perceptual(config):
-    if config.loss.perceptual == 0:
+    if config.loss.perceptual_weight == 0:
         return None, {}
     return PerceptualNetwork(colors, {}), jnp.full((), 2.0)
 
@@ -108,12 +108,12 @@ def players_alone(outcome):
         matching = losses.feature_matching(real_scores, fake_scores, options.feature_weighting)
         bce = losses.edge_bce(sides, scene.edge_map, options.side_weights, config.dned.balanced)
         total = losses.adversarial_generator(fake_scores, options.adversarial)
-        total += options.feature_matching * matching + options.dned * bce
+        total += options.feature_matching_weight * matching + options.dned_weight * bce
         network, perceptual_params = perceptual(config)
         if network is not None:
             slices = [network.features(perceptual_params, x) for x in (scene.image, fake)]
-            weights = options.perceptual_weights
-            total += options.perceptual * losses.perceptual(*slices, weights)
+            weights = options.perceptual_weighting
+            total += options.perceptual_weight * losses.perceptual(*slices, weights)
         return total
 
     def discriminator_loss(discriminator_params):
@@ -133,8 +133,8 @@ OPTIONS = [  # what is changed, and the terms that this changes
     ({}, set()),
     ({"loss.adversarial": "bce"}, OF_THE_SCORES),
     ({"loss.adversarial": "hinge"}, OF_THE_SCORES),
-    ({"loss.feature_matching": 3.0}, {MATCHING}),
-    ({"loss.dned": 0.5}, {DNED}),
+    ({"loss.feature_matching_weight": 3.0}, {MATCHING}),
+    ({"loss.dned_weight": 0.5}, {DNED}),
     ({"loss.side_weights": (1.0, 0.0, 0.0, 2.0, 0.0, 0.5)}, THROUGH_THE_FAKE | {DNED}),
     ({"dned.balanced": False}, {DNED}),
     ({"dned.input": "gray"}, THROUGH_THE_FAKE | {DNED}),
@@ -148,9 +148,9 @@ OPTIONS = [  # what is changed, and the terms that this changes
         {"discriminator.num_scales": 3, "loss.feature_weighting": "pix2pixhd"},
         OF_THE_SCORES | {MATCHING},
     ),
-    ({"loss.perceptual": 10.0}, {PERCEPTUAL}),
+    ({"loss.perceptual_weight": 10.0}, {PERCEPTUAL}),
     (
-        {"loss.perceptual": 10.0, "loss.perceptual_weights": "uniform"},
+        {"loss.perceptual_weight": 10.0, "loss.perceptual_weighting": "uniform"},
         {PERCEPTUAL},
     ),
     ({"edges.quantile": 0.9}, THROUGH_THE_FAKE | {DNED, "edge_density"}),
@@ -201,7 +201,7 @@ def test_each_player_has_the_gradients_of_its_own_game(default_outcome, changes,
     ],
 )
 def test_gradients_flow_from_the_generator_into_dned(step, changes, flows):
-    outcome = take_step(step, **{"loss.dned": 0.0} | changes)
+    outcome = take_step(step, **{"loss.dned_weight": 0.0} | changes)
     norm = outcome.metrics["gradient_norm/dned"]
     assert norm > 1e-3 if flows else norm == 0
     assert outcome.metrics["gradient_norm/generator"] > 1e-3
@@ -209,7 +209,7 @@ def test_gradients_flow_from_the_generator_into_dned(step, changes, flows):
 
 
 def test_the_edges_into_the_generator_go_from_laplacian_to_dned():
-    config = make_config(**{"train.flip": False})
+    config = make_config(**{"augmentation.flip": False})
     method = stub_method(config, NUM_CLASSES, SCHEDULE)
     params = random_state(method, config, SCHEDULE).params
     batch = random_batch(SIZE, 2, NUM_CLASSES)

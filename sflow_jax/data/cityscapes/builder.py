@@ -59,12 +59,12 @@ class Cityscapes(frame_files.FrameFilesBuilder, skip_registration=True):
             height: of the examples, in pixels; 0 (with width 0) keeps 2048x1024.
             width: of the examples, in pixels.
             frames: 1, or 2 for pairs of consecutive frames with the flow between them.
-            data_dir: where prepared datasets live; None is tensorflow-datasets' default.
+            data_dir: folder of prepared datasets; None is tensorflow-datasets' default.
 
         Raises:
             InputError: the folder is no such dataset, or a file lacks its partner.
         """
-        frame_files.check_size(height, width, frames)
+        frame_files.check_example_size(height, width, frames)
         splits = _list_splits(pathlib.Path(source), _SINGLE_FRAMES if frames == 1 else _SEQUENCES)
         super().__init__(
             splits={

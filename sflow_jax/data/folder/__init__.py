@@ -1,5 +1,4 @@
 """A user's own dataset: folders of PNG files and a class table."""
 
-from sflow_jax.data.folder.builder import CLASSES_FILE as CLASSES_FILE
 from sflow_jax.data.folder.builder import KEYS as KEYS
 from sflow_jax.data.folder.builder import Folder as Folder

@@ -16,9 +16,9 @@ import os
 import pathlib
 
 from sflow_jax.data import frame_files, labels
+from sflow_jax.data.labels import CLASSES_FILE
 from sflow_jax.errors import InputError
 
-CLASSES_FILE = "classes.json"
 KEYS = ("image", "label", "cg", "instance")
 SPLITS = ("train", "validation", "test")
 _REQUIRED = KEYS[:2]
@@ -43,12 +43,12 @@ class Folder(frame_files.FrameFilesBuilder, skip_registration=True):
             height: of the examples, in pixels; 0 (with width 0) keeps the files' own size.
             width: of the examples, in pixels.
             frames: 1, or 2 for pairs of consecutive frames with the flow between them.
-            data_dir: where prepared datasets live; None is tensorflow-datasets' default.
+            data_dir: folder of prepared datasets; None is tensorflow-datasets' default.
 
         Raises:
             InputError: the folder is no such dataset, or a file lacks its partner.
         """
-        frame_files.check_size(height, width, frames)
+        frame_files.check_example_size(height, width, frames)
         source = pathlib.Path(source)
         frame_files.check_directory(source)
         class_table = labels.ClassTable.from_json(source / CLASSES_FILE)

@@ -1,4 +1,4 @@
-"""Drives through a street of the simulator and writes what a real project has of it.
+"""Drives through a street of the simulator and writes what a simulator gives for each frame.
 
     python -m sflow_jax.data.streets --output DIR [--num_frames 40] [--height 64] [--width 128]
 
@@ -12,12 +12,12 @@ import tqdm
 from absl import flags
 
 from sflow_jax import cli
-from sflow_jax.configuration import SMALLEST_SIDE
 from sflow_jax.data.folder import KEYS
 from sflow_jax.data.images import encode_png
 from sflow_jax.data.streets import simulator
-from sflow_jax.errors import InputError
-from sflow_jax.files import write_whole
+from sflow_jax.errors import writing_to
+from sflow_jax.files import require_new_folder, write_whole
+from sflow_jax.options import SMALLEST_SIDE
 
 
 def write_drive(
@@ -35,17 +35,14 @@ def write_drive(
     Raises:
         InputError: the folder is not empty or cannot be written.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise InputError(f"{output}: already exists, expected a new or empty folder")
+    require_new_folder(output)
     frames = simulator.render_frames(seed, num_frames=num_frames, height=height, width=width)
-    try:
+    with writing_to(output):
         for index, arrays in enumerate(
             tqdm.tqdm(frames, desc="rendering", total=num_frames, unit="frame")
         ):
             for key in KEYS:
                 write_whole(output / key / f"{index:06d}.png", encode_png(arrays[key]))
-    except OSError as error:
-        raise InputError(f"{output}: {error}; expected a folder with room to write") from error
 
 
 def main() -> None:

@@ -40,11 +40,13 @@ class Streets(builder.ExampleBuilder, skip_registration=True):
             num_validation: 0 leaves the split out.
             num_test: 0 leaves the split out.
             seed: other seeds give other streets.
-            data_dir: where prepared datasets live.
+            data_dir: folder of prepared datasets.
 
         Raises:
             InputError: a number is out of range; names the config's field.
         """
+        if not height:
+            raise InputError("config.data.height: found 0, expected a size to render streets at")
         sizes = dict(zip(_SPLITS, (num_train, num_validation, num_test), strict=True))
         for split, size in sizes.items():
             _check_range(f"num_{split}", size, _SEEDS_PER_SPLIT)

@@ -7,7 +7,7 @@ _TABLE = np.random.default_rng(20190524).random(_SIZE * _SIZE)
 
 
 def cell_noise(x: np.ndarray, y: np.ndarray, seed: int) -> np.ndarray:
-    """A uniform random value in [0, 1) for each unit cell that (x, y) lies in."""
+    """A uniform random value in [0, 1) for the unit cell that contains (x, y)."""
     return _look_up(*_cell(x, y, seed))
 
 

@@ -73,7 +73,7 @@ def card(
     )
 
 
-def person(
+def pedestrian(
     rng: np.random.Generator, counter: InstanceCounter, x: float, z: float, base: float
 ) -> list[Primitive]:
     """Someone standing or walking along or across."""

@@ -7,7 +7,7 @@ from sflow_jax.data.streets.geometry import SKY, Camera, GBuffer, normals, sampl
 from sflow_jax.data.streets.lighting import GroundShadows, Light, building_shadow
 from sflow_jax.data.streets.materials import Surface, shade
 from sflow_jax.data.streets.noise import smooth_noise
-from sflow_jax.data.streets.scene import Scene
+from sflow_jax.data.streets.scene import StreetScene
 
 _CG_SKY = np.array([0.50, 0.70, 0.92])
 _CG_TO_SUN = np.array([0.35, -0.80, -0.48])
@@ -15,7 +15,7 @@ _CONTACT_SHADOW = 0.55  # how much light reaches the road under a vehicle
 
 
 def render(
-    scene: Scene, buffer: GBuffer, camera: Camera, frame: int
+    scene: StreetScene, buffer: GBuffer, camera: Camera, frame: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Colors a G-buffer.
 
@@ -62,10 +62,10 @@ def expose(photo: np.ndarray, light: Light, rng: np.random.Generator) -> np.ndar
     radius = np.hypot(columns / width - 0.5, (rows / height - 0.5) / 2)
     photo = 1.25 * photo / (1 + 0.25 * photo**2) * (1 - 0.35 * radius**2)[..., None]
     grain = rng.normal(0, light.noise, photo.shape)
-    return to_uint8(photo + grain * np.sqrt(np.clip(photo, 0.1, 1)))
+    return quantize(photo + grain * np.sqrt(np.clip(photo, 0.1, 1)))
 
 
-def to_uint8(image: np.ndarray) -> np.ndarray:
+def quantize(image: np.ndarray) -> np.ndarray:
     """[0, 1] to 0..255, clipped."""
     return np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)
 
@@ -86,7 +86,7 @@ def _pixels_by_primitive(primitive: np.ndarray) -> list[tuple[int, np.ndarray]]:
 
 
 def _sunlight(
-    scene: Scene, buffer: GBuffer, points: np.ndarray, camera: Camera, frame: int
+    scene: StreetScene, buffer: GBuffer, points: np.ndarray, camera: Camera, frame: int
 ) -> np.ndarray:
     """Direct light [H, W] on surfaces that face the sun."""
     sun = scene.light.sun * ~building_shadow(points, scene.rows, scene.light)
@@ -96,7 +96,9 @@ def _sunlight(
     return sun
 
 
-def _contact_shadows(scene: Scene, buffer: GBuffer, points: np.ndarray, frame: int) -> np.ndarray:
+def _contact_shadows(
+    scene: StreetScene, buffer: GBuffer, points: np.ndarray, frame: int
+) -> np.ndarray:
     """Darkens the ground under and beside boxes, whose tops are the horizontal primitives."""
     shade_factor = np.ones(buffer.depth.shape)
     near_ground = (points[..., 1] > -0.3) & (buffer.primitive != SKY)
@@ -116,7 +118,7 @@ def _contact_shadows(scene: Scene, buffer: GBuffer, points: np.ndarray, frame: i
     return shade_factor
 
 
-def _sky(directions: np.ndarray, scene: Scene) -> np.ndarray:
+def _sky(directions: np.ndarray, scene: StreetScene) -> np.ndarray:
     """A gradient with clouds, fixed in the world's directions."""
     unit = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
     up = np.clip(-unit[:, 1], 0, 1)[:, None]

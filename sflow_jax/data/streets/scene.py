@@ -42,7 +42,7 @@ class Drive:
 
 
 @dataclasses.dataclass(frozen=True)
-class Scene:
+class StreetScene:
     """Everything that a renderer needs.
 
     Attributes:
@@ -60,7 +60,7 @@ class Scene:
     seed: int
 
 
-def sample_scene(seed: int) -> Scene:
+def sample_scene(seed: int) -> StreetScene:
     """Draws a street; the same seed gives the same street."""
     rng = np.random.default_rng(seed)
     counter = InstanceCounter()
@@ -72,7 +72,7 @@ def sample_scene(seed: int) -> Scene:
         primitives += _parked(rng, counter, plan, side)
         rows.append(row)
     primitives += _end_of_street(rng, plan) + _traffic(rng, counter, plan)
-    return Scene(
+    return StreetScene(
         primitives=primitives,
         rows=(rows[0], rows[1]),
         light=sample_light(rng),
@@ -116,7 +116,7 @@ def _people(
     outer = plan.half_road + side.verge + side.sidewalk
     for _ in range(rng.poisson(5)):
         x = side.sign * rng.uniform(inner, outer)
-        parts += objects.person(rng, counter, x, rng.uniform(5, 60), CURB)
+        parts += objects.pedestrian(rng, counter, x, rng.uniform(5, 60), CURB)
     for _ in range(rng.poisson(0.8)):
         kind = "bicycle" if rng.random() < 0.65 else "motorcycle"
         x, z = side.sign * rng.uniform(inner, inner + 1), rng.uniform(6, 35)

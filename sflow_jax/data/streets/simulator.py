@@ -8,8 +8,8 @@ import numpy as np
 
 from sflow_jax.data.streets.geometry import SKY, Camera, GBuffer, cast
 from sflow_jax.data.streets.objects import ID
-from sflow_jax.data.streets.render import expose, halve, render, to_uint8
-from sflow_jax.data.streets.scene import Scene, sample_scene
+from sflow_jax.data.streets.render import expose, halve, quantize, render
+from sflow_jax.data.streets.scene import StreetScene, sample_scene
 
 _FARTHEST_MOTION = 10_000  # pixels, where a point passes the plane of the camera
 
@@ -82,29 +82,31 @@ def render_frames(
         yield arrays
 
 
-def _camera(scene: Scene, frame: int, height: int, width: int) -> Camera:
+def _camera(scene: StreetScene, frame: int, height: int, width: int) -> Camera:
     return Camera(*scene.drive.pose(frame), width, height)
 
 
-def _view(scene: Scene, frame: int, height: int, width: int) -> _View:
+def _view(scene: StreetScene, frame: int, height: int, width: int) -> _View:
     camera = _camera(scene, frame, height, width)
     return _View(camera, cast(scene.primitives, camera, frame))
 
 
-def _pictures(scene: Scene, frame: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def _pictures(
+    scene: StreetScene, frame: int, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
     camera, buffer = _view(scene, frame, 2 * height, 2 * width)
     photo, cg = render(scene, buffer, camera, frame)
     rng = np.random.default_rng((scene.seed, frame, 1))  # the noise of each frame is its own
-    return expose(halve(photo), scene.light, rng), to_uint8(halve(cg))
+    return expose(halve(photo), scene.light, rng), quantize(halve(cg))
 
 
-def _ids(scene: Scene, buffer: GBuffer, attribute: str) -> np.ndarray:
+def _ids(scene: StreetScene, buffer: GBuffer, attribute: str) -> np.ndarray:
     ids = [getattr(primitive, attribute) for primitive in scene.primitives]
     ids.append(ID["sky"])  # index -1, `geometry.SKY`
     return np.array(ids, np.uint16)[buffer.primitive][..., None]
 
 
-def _motion(scene: Scene, view: _View, next_view: _View) -> tuple[np.ndarray, np.ndarray]:
+def _motion(scene: StreetScene, view: _View, next_view: _View) -> tuple[np.ndarray, np.ndarray]:
     """Where each pixel's point of the scene is in the next frame, and whether it is hidden."""
     (camera, buffer), following = view, next_view.camera
     velocities = np.array([p.velocity for p in scene.primitives] + [np.zeros(3)])

@@ -21,14 +21,14 @@ _SPLITS = ("train", "validation", "test")
 class Synthia(frame_files.FrameFilesBuilder, skip_registration=True):
     """SYNTHIA's drives with the labels of `labels.SYNTHIA` and instances.
 
-    All cameras that are there are read. Each camera of a drive is one video sequence; its frames
+    All cameras in the source are read. Each camera of a drive is one video sequence; its frames
     are named such as 'SYNTHIA-SEQS-04-DAWN/Stereo_Left/Omni_F/000012'.
 
     SYNTHIA publishes no splits, so each sequence is cut into three blocks in the order of its
     frames: the last tenth, rounded down, is for test, the tenth before for validation, and the
-    rest, at least 80 %, for training. Thus the cameras of a drive, which see the same places, are
-    cut at the same frames, and single frames where pairs are: no frame that trained one stage
-    tests another. A pair lies within one block. A split without any example is left out.
+    rest, at least 80 %, for training. The cameras of a drive, which see the same places, are thus
+    cut at the same frames, and so are single frames and pairs: no frame that one stage trained on
+    tests another stage. A pair never spans two blocks. A split without examples is left out.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class Synthia(frame_files.FrameFilesBuilder, skip_registration=True):
             height: of the examples, in pixels; 0 (with width 0) keeps 1280x760.
             width: of the examples, in pixels.
             frames: 1, or 2 for pairs of consecutive frames with the flow between them.
-            data_dir: where prepared datasets live; None is tensorflow-datasets' default.
+            data_dir: folder of prepared datasets; None is tensorflow-datasets' default.
 
         Raises:
             InputError: the folder is no such dataset, a file lacks its partner, or the frames of
                 pairs have gaps.
         """
-        frame_files.check_size(height, width, frames)
+        frame_files.check_example_size(height, width, frames)
         source = pathlib.Path(source)
         frame_files.check_directory(source)
         super().__init__(
@@ -89,7 +89,7 @@ def _list_drives(source: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _list_cameras(drive: pathlib.Path) -> list[pathlib.Path]:
-    """The cameras of a drive, such as Stereo_Left/Omni_F, also those that lack a kind of files."""
+    """The cameras of a drive, such as Stereo_Left/Omni_F, even if one lacks images or labels."""
     cameras = {
         path.relative_to(drive / folder)
         for folder in _FOLDERS.values()
@@ -104,7 +104,7 @@ def _list_cameras(drive: pathlib.Path) -> list[pathlib.Path]:
 def _list_sequence(
     drive: pathlib.Path, camera: pathlib.Path, num_frames: int
 ) -> list[frame_files.Frame]:
-    """The frames of a camera in their order; for pairs they have no gaps."""
+    """The frames of a camera in order; for pairs, without gaps."""
     folders = {key: drive / folder / camera for key, folder in _FOLDERS.items()}
     paths = {
         key: {

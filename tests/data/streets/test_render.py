@@ -8,7 +8,7 @@ from sflow_jax.data.streets.frontage import Row
 from sflow_jax.data.streets.geometry import SKY, Camera, Primitive, cast
 from sflow_jax.data.streets.materials import Material
 from sflow_jax.data.streets.render import render
-from sflow_jax.data.streets.scene import Drive, Scene, sample_scene
+from sflow_jax.data.streets.scene import Drive, StreetScene, sample_scene
 
 GRAY = Material("plain", np.array([[0.5, 0.5, 0.5]]))
 OPEN = Row(50.0, np.array([0.0]), np.array([0.0]))
@@ -21,14 +21,14 @@ def _rectangle(corner, right, down, **rest) -> Primitive:
     return Primitive(*sides, label=0, instance=0, material=GRAY, **rest)
 
 
-def _scene(primitives: list[Primitive], drive: Drive = STILL, **light) -> Scene:
+def _scene(primitives: list[Primitive], drive: Drive = STILL, **light) -> StreetScene:
     scene = sample_scene(0)
     light = dataclasses.replace(scene.light, haze=0.0, **light)
     rows = dataclasses.replace(OPEN, x=-50.0), OPEN
     return dataclasses.replace(scene, primitives=primitives, rows=rows, light=light, drive=drive)
 
 
-def _flow(scene: Scene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _flow(scene: StreetScene) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     view, following = (simulator._view(scene, frame, **SIZE) for frame in (0, 1))
     flow, occlusion = simulator._motion(scene, view, following)
     return flow, occlusion[..., 0], view.buffer.primitive

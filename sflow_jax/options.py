@@ -1,0 +1,274 @@
+"""Every option of a run: its name, its default, what it may be and what it means.
+
+Options are set in the files of configs/ or on the command line:
+
+    python -m sflow_jax.main --config configs/streets.py --config.flow.loss=warp --workdir DIR
+
+`OPTIONS` is the only list of them. To add an option, add an entry: every config then has it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from sflow_jax.data import datasets
+
+SMALLEST_SIDE = 16
+"""Of the images, in pixels: DNED and VGG19 halve four times."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """What the values of an option may be.
+
+    Attributes:
+        holds: whether a value may be used.
+        expected: which may, in words, such as 'at least 1'; empty where any value may.
+    """
+
+    holds: Callable[..., bool]
+    expected: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option.
+
+    Attributes:
+        default: its value unless an experiment or the command line sets another one, which must be
+            of the same type. Runs from before the option existed are read with it as well.
+        rule: which values may be used.
+        meaning: what it is, in a line.
+        may_change: whether a run may be resumed with another value; any other option would make it
+            another run.
+        value_type: of the values, for an option whose default is None.
+    """
+
+    default: object
+    rule: Rule
+    meaning: str
+    may_change: bool = False
+    value_type: type | None = None
+
+
+ANY = Rule(lambda value: True, "")
+BOOLEAN = Rule(lambda value: isinstance(value, bool), "True or False")
+SHARE = Rule(lambda value: 0 <= value <= 1, "between 0 and 1")
+BELOW_ONE = Rule(lambda value: 0 <= value < 1, "0 or more and less than 1")
+POSITIVE = Rule(lambda value: value > 0, "more than 0")
+IMAGE_SIDE = Rule(
+    lambda value: value == 0 or value >= SMALLEST_SIDE,
+    f"at least {SMALLEST_SIDE} pixels, or 0 for the files' own",
+)
+SIX_WEIGHTS = Rule(
+    lambda values: len(values) == 6 and min(values) >= 0 and sum(values) > 0,
+    "six numbers of 0 or more, not all 0",
+)
+
+
+def one_of(*choices: object) -> Rule:
+    """The value is one of `choices`."""
+    return Rule(lambda value: value in choices, "one of " + ", ".join(map(str, choices)))
+
+
+def key_of(registry: Mapping[str, object]) -> Rule:
+    """The value names an entry of `registry`."""
+    return Rule(lambda value: value in registry, one_of(*registry).expected)
+
+
+def at_least(least: int) -> Rule:
+    """The value is a number from `least` on."""
+    return Rule(lambda value: value >= least, f"at least {least}" if least else "0 or more")
+
+
+def optional(rule: Rule) -> Rule:
+    """The value is None, which turns the option off, or follows `rule`."""
+    return Rule(lambda value: value is None or rule.holds(value), rule.expected)
+
+
+OPTIONS: dict[str, Option] = {
+    "method": Option("sflow", one_of("sflow"), "which method is trained; sflow is the paper's"),
+    "seed": Option(0, at_least(0), "of all random draws: the same seed gives the same run"),
+    "init_from": Option(
+        "", ANY, "--workdir of the image run that a video run starts from; 'none' for none"
+    ),
+    # The training data.
+    "data.dataset": Option("cityscapes", key_of(datasets.DATASETS), "what to train on"),
+    "data.source": Option(
+        "",
+        ANY,
+        "folder of the raw dataset; not needed for streets, nor once prepared",
+        may_change=True,
+    ),
+    "data.data_dir": Option(
+        "",
+        ANY,
+        "folder of prepared datasets; '' is $TFDS_DATA_DIR or ~/tensorflow_datasets",
+        may_change=True,
+    ),
+    "data.height": Option(256, IMAGE_SIDE, "height of the examples, in pixels"),
+    "data.width": Option(512, IMAGE_SIDE, "width of the examples, in pixels"),
+    "data.frames": Option(
+        1, one_of(1, 2), "consecutive frames per example: 1 trains images, 2 trains video"
+    ),
+    "data.num_train": Option(400, at_least(1), "training examples, where streets renders them"),
+    "data.num_validation": Option(50, at_least(0), "of streets as well; 0 leaves the split out"),
+    "data.num_test": Option(50, at_least(0), "of streets as well; 0 leaves the split out"),
+    "data.streets_seed": Option(0, at_least(0), "which streets to render"),
+    "data.worker_count": Option(
+        0,
+        at_least(0),
+        "processes that read examples; 0 reads with threads of this process",
+        may_change=True,
+    ),
+    # The Laplacian edge maps.
+    "edges.threshold": Option(
+        0.1, at_least(0), "|Laplacian| of the gray image in [0, 1] above which a pixel is an edge"
+    ),
+    "edges.quantile": Option(
+        None,
+        optional(SHARE),
+        "such as 0.9, fixes the share of pixels that are edges instead",
+        value_type=float,
+    ),
+    # DNED, which draws the edges that the generator sees.
+    "dned.width": Option(64, at_least(1), "channels of the first stage; 64 as in HED"),
+    "dned.input": Option("edges", one_of("edges", "gray", "rgb"), "what it sees of the image"),
+    "dned.balanced": Option(True, BOOLEAN, "class-balanced BCE, as in HED; False is plain BCE"),
+    "dned.stop_gradient": Option(
+        False, BOOLEAN, "True stops the gradient from the generator into DNED"
+    ),
+    # The generator.
+    "generator.kind": Option(
+        "global", one_of("global", "local"), "local is pix2pixHD's enhancer, for 1024x512 and more"
+    ),
+    "generator.width": Option(64, at_least(1), "channels of the first layer (ngf)"),
+    "generator.num_downsamplings": Option(3, at_least(1), "halvings before the residual blocks"),
+    "generator.num_blocks": Option(9, at_least(0), "residual blocks"),
+    "generator.num_local_blocks": Option(3, at_least(0), "residual blocks of the local enhancer"),
+    "generator.remat": Option(
+        False,
+        BOOLEAN,
+        "compute residual blocks again for the gradient; no use on a CPU",
+        may_change=True,
+    ),
+    "generator.edges": Option(
+        "dned",
+        one_of("dned", "laplacian", "none"),
+        "edges that it sees: DNED's, Laplacian ones (no DNED) or none (labels only)",
+    ),
+    # The discriminators.
+    "discriminator.num_scales": Option(1, one_of(1, 2, 3), "how many PatchGANs"),
+    "discriminator.width": Option(64, at_least(1), "channels of the first layer (ndf)"),
+    "discriminator.num_layers": Option(3, at_least(1), "strided layers"),
+    "discriminator.sees_edges": Option(False, BOOLEAN, "True shows it the edges too; not in eq. 3"),
+    # The losses of images, eqs. 2 to 7.
+    "loss.adversarial": Option(
+        "lsgan", one_of("lsgan", "bce", "hinge"), "form of the GAN loss; bce is eq. 2 literally"
+    ),
+    "loss.feature_matching_weight": Option(10.0, at_least(0), "lambda_1 of eq. 7"),
+    "loss.feature_weighting": Option(
+        "paper", one_of("paper", "pix2pixhd"), "of the layers; paper is eq. 5"
+    ),
+    "loss.perceptual_weight": Option(
+        10.0, at_least(0), "lambda_2 of eq. 7; at 0 no network is needed"
+    ),
+    "loss.perceptual_network": Option(
+        "vgg19", one_of("vgg19", "streets"), "streets is the segmenter in this package"
+    ),
+    "loss.perceptual_weighting": Option(
+        "pix2pixhd", one_of("pix2pixhd", "uniform"), "of the slices: 1/32 ... 1, or 1/P (eq. 6)"
+    ),
+    "loss.perceptual_input": Option(
+        "imagenet", one_of("imagenet", "raw"), "vgg19's: normalized, or raw as in pix2pixHD"
+    ),
+    "loss.dned_weight": Option(1.0, at_least(0), "lambda_3 of eq. 7"),
+    "loss.side_weights": Option(
+        (1.0,) * 6, SIX_WEIGHTS, "a_i of eq. 4, also the ensemble that the generator sees"
+    ),
+    # The losses of pairs of frames, eqs. 8 and 9.
+    "flow.loss": Option(
+        "farneback",
+        one_of("farneback", "warp", "both", "none"),
+        "compares flows (eq. 8), or a frame with the other one warped, or both",
+    ),
+    "flow.farneback_weight": Option(1.0, at_least(0), "weight of eq. 8, whose unit is pixels"),
+    "flow.warp_weight": Option(
+        10.0, at_least(0), "weight of the warp loss, whose unit is half the range of intensities"
+    ),
+    "flow.mask": Option(
+        "warp", one_of("warp", "both", "none"), "which losses leave out what a frame hides"
+    ),
+    # Adam, and the average of the parameters.
+    "optimizer.learning_rate": Option(2e-4, at_least(0), "of all networks"),
+    "optimizer.beta1": Option(0.5, BELOW_ONE, "decay of the mean of the gradients"),
+    "optimizer.beta2": Option(0.999, BELOW_ONE, "decay of the mean of their squares"),
+    "optimizer.ema_decay": Option(0.999, SHARE, "of the averaged parameters, which sampling uses"),
+    # Random changes of the examples and of the edges that DNED sees.
+    "augmentation.flip": Option(True, BOOLEAN, "mirror half of the examples"),
+    "augmentation.zoom": Option(
+        0.0, at_least(0), "crop at random and resize, by a factor of up to 1 + zoom"
+    ),
+    "augmentation.threshold_jitter": Option(
+        1.0, at_least(0), "multiply or divide the edge threshold by up to 1 + jitter"
+    ),
+    "augmentation.edge_dropout": Option(0.3, SHARE, "remove up to this share of 4x4 cells"),
+    "augmentation.edge_blur": Option(0.5, SHARE, "mix in up to this share of a 3x3 blur"),
+    # The course of training. An epoch sees every example once.
+    "train.batch_size": Option(1, at_least(1), "examples per device"),
+    "train.compute_dtype": Option(
+        "float32", one_of("float32", "bfloat16"), "parameters and norms stay float32"
+    ),
+    "train.laplacian_epochs": Option(
+        50.0, at_least(0), "stage A: Laplacian edges into the generator"
+    ),
+    "train.ramp_epochs": Option(
+        5.0, at_least(0), "from Laplacian to DNED edges, which stage B then has"
+    ),
+    "train.constant_epochs": Option(
+        100.0, at_least(0), "until the learning rate starts to fall linearly to 0"
+    ),
+    "train.epochs": Option(200.0, POSITIVE, "length of the run"),
+    "train.max_steps": Option(
+        0, at_least(0), "if not 0, the last step; the schedule is not squeezed", may_change=True
+    ),
+    # What a run writes on its way.
+    "log.every_steps": Option(
+        50, at_least(1), "steps between lines of metrics.jsonl", may_change=True
+    ),
+    "log.images_every_steps": Option(1000, at_least(1), "steps between previews", may_change=True),
+    "log.num_images": Option(4, at_least(1), "examples in a preview", may_change=True),
+    # Scores of the validation split during training.
+    "eval.every_steps": Option(
+        0, at_least(0), "steps between scores, which the end has too; 0 is never", may_change=True
+    ),
+    "eval.num_examples": Option(50, at_least(1), "how many, from the first on", may_change=True),
+    "eval.metrics": Option(
+        "",
+        ANY,
+        "as evaluate's --metrics, such as 'fid,segmentation'; '' is all it can",
+        may_change=True,
+    ),
+    # Checkpoints, from which a run resumes.
+    "checkpoint.every_steps": Option(
+        1000, at_least(1), "steps between checkpoints", may_change=True
+    ),
+    "checkpoint.keep": Option(3, at_least(1), "how many of the newest to keep", may_change=True),
+}
+
+
+RENAMED: dict[str, str] = {
+    "dned.blur": "augmentation.edge_blur",
+    "dned.dropout": "augmentation.edge_dropout",
+    "dned.threshold_jitter": "augmentation.threshold_jitter",
+    "flow.weight": "flow.farneback_weight",
+    "loss.dned": "loss.dned_weight",
+    "loss.feature_matching": "loss.feature_matching_weight",
+    "loss.perceptual": "loss.perceptual_weight",
+    "loss.perceptual_weights": "loss.perceptual_weighting",
+    "train.flip": "augmentation.flip",
+    "train.zoom": "augmentation.zoom",
+}
+"""Former names of options, which the config files of older runs have."""
+
+RENAMED_VALUES: dict[str, dict[object, object]] = {"dned.input": {"grey": "gray"}}
+"""Former values of options."""
