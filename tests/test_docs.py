@@ -15,7 +15,7 @@ PAGES = [*GUIDES, ROOT / "CHANGELOG.md"]
 _CODE_BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _FILE = re.compile(r"(?<![\w/.+-])((?:sflow_jax|configs|docs|benchmarks|tests)/[\w./-]*[\w/])")
-_COMMAND = re.compile(r"python -m ((?:sflow_jax|benchmarks|tests)[\w.]*\w)((?:[^`\n]|\\\n)*)")
+_COMMAND = re.compile(r"python -m ((?:sflow_jax|benchmarks|tests)[\w.]*\w)((?:\\\n|[^`\n])*)")
 _MAKE = re.compile(r"`make ([a-z][\w-]*)")
 _MAKE_IN_BLOCK = re.compile(r"^make ([a-z][\w-]*)", re.MULTILINE)
 
