@@ -1,7 +1,8 @@
-# `make demo` and `make test` set everything up on a machine that has only Python 3.11 or 3.12.
+# `make demo` and `make test` set everything up on a machine that has only Python, 3.11 or newer.
+# The first that is found here is used. For another: make test PYTHON=python3.13 VENV=.venv-3.13
 
-PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
-	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 VENV := .venv
 BEAM_VENV := .venv-beam
@@ -54,7 +55,7 @@ segmenters: $(VENV)/.installed
 	$(SEGMENTER) --seed 1 --output sflow_jax/pretrained/streets_evaluator.safetensors
 
 $(VENV)/bin/python $(BEAM_VENV)/bin/python: %/bin/python:
-	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 not found; set PYTHON=" >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer not found; set PYTHON=" >&2; exit 2; }
 	$(PYTHON) -m venv $*
 
 $(VENV)/.installed: setup.py constraints.txt | $(VENV)/bin/python

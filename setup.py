@@ -11,17 +11,27 @@ setup(
     long_description=pathlib.Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.11,<3.13",
+    python_requires=">=3.11",
+    classifiers=[
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Programming Language :: Python :: 3.14",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
     packages=find_packages(include=["sflow_jax", "sflow_jax.*"]),
     package_data={"sflow_jax.pretrained": ["*.safetensors", "*.json"]},
     install_requires=[
         "absl-py",
         "array_record",
         "clu",
-        "flax",
+        "flax>=0.11.2",
         "grain",
         "imageio-ffmpeg",  # brings an ffmpeg that encodes H.264
-        "jax",
+        "jax>=0.7.2",
         "ml-collections",
         "numpy",
         "opencv-python-headless",
@@ -31,13 +41,14 @@ setup(
         "safetensors",
         "tensorflow-datasets",
         "tqdm",
-        # clu writes TensorBoard summaries through TensorFlow. Training runs without it too.
-        "tensorboard",
-        "tensorflow-cpu; sys_platform == 'linux'",
-        "tensorflow; sys_platform != 'linux'",
+        # clu writes TensorBoard summaries through TensorFlow, which Python 3.14 has not got yet.
+        # Without it, training writes metrics.jsonl and PNGs alone.
+        "tensorboard; python_version < '3.14'",
+        "tensorflow-cpu; python_version < '3.14' and sys_platform == 'linux'",
+        "tensorflow; python_version < '3.14' and sys_platform != 'linux'",
     ],
     extras_require={
-        "test": ["pytest", "ruff"],
+        "test": ["mypy", "pytest", "ruff"],
         "beam": ["apache-beam"],  # installed as constraints-beam.txt says
         "convert": ["torch"],  # only to convert PyTorch checkpoints
         "gpu": ["jax[cuda12]"],

@@ -21,11 +21,11 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sflow_jax.training.utilization import matrix_limit
 
 from benchmarks import measure, steps
 from benchmarks import options as options_lib
 from sflow_jax.ops import convolution
+from sflow_jax.training.cost import matrix_limit
 
 OPERATIONS = ("forward", "input gradient", "kernel gradient")
 

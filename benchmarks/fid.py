@@ -30,9 +30,8 @@ from benchmarks import options as options_lib
 from sflow_jax.metrics.feature_statistics import FeatureExtractor
 from sflow_jax.metrics.frechet import GaussianStream, frechet_distance
 from sflow_jax.metrics.inception_input import PROTOCOLS
-from sflow_jax.models.flops import forward_flops
 from sflow_jax.pretrained import inception_v3
-from sflow_jax.training.utilization import matrix_limit
+from sflow_jax.training.cost import forward_flops, matrix_limit
 
 _PROGRAMS = ("ours", "pytorch-fid")
 _DIMENSIONS, _NUM_VECTORS = 2048, 4096

@@ -28,10 +28,9 @@ from jax.experimental import topologies
 
 from benchmarks import gpu_kernels, measure, steps
 from benchmarks import options as options_lib
-from sflow_jax.inference import make_translate
-from sflow_jax.models.flops import forward_flops
-from sflow_jax.training.flops import step_flops
-from sflow_jax.training.state import create_networks, init_params, initial_state
+from sflow_jax.methods import create_method
+from sflow_jax.training.cost import forward_flops, step_flops
+from sflow_jax.training.state import initial_state
 from sflow_jax.training.step import make_train_step
 
 # In the words of the other tables.
@@ -114,14 +113,13 @@ def find_device(name: str) -> jax.Device:
 
 def lower_step(config: ml_collections.ConfigDict, batch_size: int, device: jax.Device) -> Program:
     """The train step, lowered, and its TFLOP counted by hand."""
-    networks, perceptual = steps.make_networks(config)
-    step = make_train_step(networks, perceptual, steps.SCHEDULE, config, axis_name=None)
-    state = jax.eval_shape(lambda: initial_state(networks, config, steps.SCHEDULE))
-    params = perceptual.params if perceptual else {}
+    method = steps.make_method(config)
+    step = make_train_step(method, steps.SCHEDULE, config, axis_name=None)
+    state = jax.eval_shape(lambda: initial_state(method, config, steps.SCHEDULE))
     placement = jax.sharding.SingleDeviceSharding(device)
     jitted = jax.jit(step, donate_argnums=0, in_shardings=placement)
-    lowered = _lower(jitted, state, params, steps.random_batch(config, batch_size))
-    by_hand = step_flops(networks, perceptual, config, (config.data.height, config.data.width))
+    lowered = _lower(jitted, state, method.frozen_params, steps.random_batch(config, batch_size))
+    by_hand = step_flops(method, (config.data.height, config.data.width))
     return lowered, sum(by_hand.values()) * batch_size * config.data.frames / 1e12
 
 
@@ -129,14 +127,13 @@ def lower_translation(
     config: ml_collections.ConfigDict, batch_size: int, device: jax.Device
 ) -> Program:
     """The translation of frames as sampling runs it, lowered, and its TFLOP counted by hand."""
-    networks = create_networks(config, steps.NUM_CLASSES)
-    params = jax.eval_shape(lambda: init_params(networks, config)[0])
+    method = create_method(config, steps.NUM_CLASSES, steps.SCHEDULE)
+    params, _ = jax.eval_shape(method.init, jax.random.key(0))
     batch = steps.random_batch(config, batch_size)
     frames = params, batch["label"][:, 0], batch["image"][:, 0]
-    translate = make_translate(networks, config)
     placement = jax.sharding.SingleDeviceSharding(device)
-    lowered = _lower(jax.jit(translate.__wrapped__, in_shardings=placement), *frames)
-    return lowered, forward_flops(translate.__wrapped__, *frames) / 1e12
+    lowered = _lower(jax.jit(method.translate, in_shardings=placement), *frames)
+    return lowered, forward_flops(method.translate, *frames) / 1e12
 
 
 def _lower(function: Callable, *arguments: Any) -> jax.stages.Lowered:

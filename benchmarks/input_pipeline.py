@@ -27,10 +27,10 @@ from absl import flags
 from benchmarks import measure
 from benchmarks import options as options_lib
 from configs import streets
+from sflow_jax import sharding
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.data.prepared import ExampleSource
 from sflow_jax.training import loop
-from sflow_jax.training.state import create_state
 
 _NUM_EXAMPLES = 16
 _HEADROOM = 1.5  # how much faster than training the pipeline should be
@@ -149,7 +149,7 @@ def _time_training(
     num_devices, num_steps = jax.local_device_count(), options.num_steps
     train_step = loop.parallelize(run.device_step())
     iterator = train_iterator(source, batch_size=batch_size, seed=0)
-    state = loop.replicate(create_state(run.networks, run.config, run.schedule))
+    state = sharding.replicate(run.create_state())
     resident = loop.split_over_devices(next(iterator), num_devices)
     resident = jax.pmap(lambda x: x)(resident)
 
@@ -157,7 +157,7 @@ def _time_training(
         nonlocal state
         guard = loop.FiniteGuard()
         for step in range(num_steps):
-            state, metrics = train_step(state, run.perceptual_params, next_batch())
+            state, metrics = train_step(state, run.method.frozen_params, next_batch())
             guard.follow(step, metrics, [])
         guard.check()
 

@@ -31,10 +31,9 @@ import numpy as np
 from benchmarks import measure, pix2pixhd, steps
 from benchmarks import options as options_lib
 from configs import streets
-from sflow_jax.inference import make_translate
-from sflow_jax.training.flops import network_flops
-from sflow_jax.training.state import Networks, create_networks, init_params
-from sflow_jax.training.utilization import matrix_limit
+from sflow_jax.methods import create_method
+from sflow_jax.methods.base import Method
+from sflow_jax.training.cost import matrix_limit, network_flops
 
 _BATCHES = 4  # per measurement where they are fetched one late
 
@@ -90,26 +89,26 @@ def _makers(
 
 
 def _translate(config: ml_collections.ConfigDict) -> Program:
-    networks = create_networks(config, steps.NUM_CLASSES)
-    params = jax.jit(lambda: init_params(networks, config)[0])()
-    translate = make_translate(networks, config)
+    method = create_method(config, steps.NUM_CLASSES, steps.SCHEDULE)
+    params, _ = jax.jit(method.init)(jax.random.key(0))
+    translate = jax.jit(method.translate)
 
     def start(*arrays: np.ndarray) -> jax.Array:
         return translate(params, *jax.device_put(arrays))["picture"]
 
-    return Program(start, np.asarray, _gflop(networks, config, "generator", "DNED"))
+    return Program(start, np.asarray, _gflop(method, config, "generator", "dned"))
 
 
-def _gflop(networks: Networks, config: ml_collections.ConfigDict, *names: str) -> float:
+def _gflop(method: Method, config: ml_collections.ConfigDict, *names: str) -> float:
     """Of one forward pass of the named networks for one frame."""
-    counts = network_flops(networks, config, (config.data.height, config.data.width))
+    counts = network_flops(method, (config.data.height, config.data.width))
     return sum(counts[name] for name in names) / 1e9
 
 
 def _our_generator(config: ml_collections.ConfigDict) -> Program:
     config = steps.as_pix2pixhd(config)
-    networks = create_networks(config, steps.NUM_CLASSES)
-    generator = networks.generator
+    method = create_method(config, steps.NUM_CLASSES, steps.SCHEDULE)
+    generator = method.networks["generator"]
     label_map = jnp.zeros((1, 64, 64, steps.NUM_CLASSES))
     params = jax.jit(generator.init)(jax.random.key(0), label_map)
 
@@ -118,14 +117,14 @@ def _our_generator(config: ml_collections.ConfigDict) -> Program:
         label_map = jax.nn.one_hot(label[..., 0], steps.NUM_CLASSES)
         return jnp.round((generator.apply(params, label_map) + 1) * 127.5).astype(jnp.uint8)
 
-    gflop = _gflop(networks, config, "generator")
+    gflop = _gflop(method, config, "generator")
     return Program(lambda label, _: generate(params, jax.device_put(label)), np.asarray, gflop)
 
 
 def _their_generator(config: ml_collections.ConfigDict, variant: str) -> Program:
     start, fetch = pix2pixhd.make_generator(config, steps.NUM_CLASSES, variant)
     config = steps.as_pix2pixhd(config)  # ours is the same network
-    gflop = _gflop(create_networks(config, steps.NUM_CLASSES), config, "generator")
+    gflop = _gflop(create_method(config, steps.NUM_CLASSES, steps.SCHEDULE), config, "generator")
     return Program(lambda label, _: start(label), fetch, gflop)
 
 

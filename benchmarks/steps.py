@@ -1,5 +1,6 @@
 """Our train steps for measurements: compiled, with random weights, on a batch of noise."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,15 +10,16 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from sflow_jax.training.flops import step_flops
-from sflow_jax.training.scene import Batch
 
 from configs import default
+from sflow_jax.methods.base import Params
+from sflow_jax.methods.sflow import SFlow
 from sflow_jax.models.dned import NUM_SIDE_OUTPUTS
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.pretrained.vgg19 import VGG19Features
 from sflow_jax.runs.schedule import Schedule
-from sflow_jax.training.state import Networks, create_networks, create_state
+from sflow_jax.training.cost import step_flops
+from sflow_jax.training.state import create_state
 from sflow_jax.training.step import make_train_step
 
 NUM_CLASSES = 35
@@ -87,16 +89,15 @@ def random_batch(config: ml_collections.ConfigDict, batch_size: int) -> dict[str
     return batch
 
 
-def make_networks(
-    config: ml_collections.ConfigDict,
-) -> tuple[Networks, PerceptualNetwork | None]:
-    """The networks of a config, with a perceptual one of random weights where it has a share."""
-    networks = create_networks(config, NUM_CLASSES)
+def make_method(config: ml_collections.ConfigDict) -> SFlow:
+    """The method of a config, with a perceptual network of random weights where it has a share."""
+    method = SFlow.from_config(config, NUM_CLASSES, SCHEDULE)
     if config.loss.perceptual_weight == 0:
-        return Networks(networks.generator, NoDNED(), networks.discriminator, NUM_CLASSES), None
+        return dataclasses.replace(method, dned=NoDNED())
     dtype = jnp.dtype(config.train.compute_dtype)
     network = VGG19Features(normalize=config.loss.perceptual_input, dtype=dtype)
-    return networks, PerceptualNetwork(network.apply, _random_vgg19(network))
+    perceptual_network = PerceptualNetwork(network.apply, _random_vgg19(network))
+    return dataclasses.replace(method, perceptual_network=perceptual_network)
 
 
 class OurStep:
@@ -113,18 +114,18 @@ class OurStep:
 
     def __init__(self, config: ml_collections.ConfigDict, batch: Mapping[str, np.ndarray]):
         before = _memory("bytes_in_use")
-        networks, perceptual = make_networks(config)
-        self._perceptual_params = jax.device_put(perceptual.params if perceptual else {})
+        method = make_method(config)
+        self._frozen_params = jax.device_put(method.frozen_params)
         self._batch = jax.device_put(dict(batch))
-        self._state = create_state(networks, config, SCHEDULE)
-        step = make_train_step(networks, perceptual, SCHEDULE, config, axis_name=None)
+        self._state = create_state(method, config, SCHEDULE)
+        step = make_train_step(method, SCHEDULE, config, axis_name=None)
         start = time.perf_counter()
-        arguments = (self._state, self._perceptual_params, self._batch)
+        arguments = (self._state, self._frozen_params, self._batch)
         lowered = jax.jit(step, donate_argnums=0).lower(*arguments)
         self._step = lowered.compile()
         self.compile_seconds = time.perf_counter() - start
         size = config.data.height, config.data.width
-        by_hand = step_flops(networks, perceptual, config, size)
+        by_hand = step_flops(method, size)
         self.gflop_per_image = sum(by_hand.values()) / 1e9
         num_images = batch["image"].shape[0] * batch["image"].shape[1]
         self.xla_gflop_per_image = lowered.cost_analysis()["flops"] / num_images / 1e9
@@ -134,7 +135,7 @@ class OurStep:
 
     def __call__(self) -> Any:
         """One step; returns before the device is done."""
-        self._state, metrics = self._step(self._state, self._perceptual_params, self._batch)
+        self._state, metrics = self._step(self._state, self._frozen_params, self._batch)
         return self._state.step, metrics
 
     def program(self) -> str:
@@ -153,7 +154,7 @@ def repeat(function: Callable[[], Any], times: int) -> Callable[[], Any]:
     return repeated
 
 
-def _random_vgg19(network: VGG19Features) -> Batch:
+def _random_vgg19(network: VGG19Features) -> Params:
     """He-initialized: time does not depend on the values."""
     random = np.random.default_rng(0)
     images = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)

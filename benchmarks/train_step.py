@@ -39,13 +39,12 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 import jax
 import jax.numpy as jnp
-from sflow_jax.training.scene import Scene
 
 from benchmarks import measure, pix2pixhd, steps
 from benchmarks import options as options_lib
 from sflow_jax.methods.flow_terms import flow_terms
 from sflow_jax.ops.pixels import to_float
-from sflow_jax.training.utilization import matrix_limit
+from sflow_jax.training.cost import matrix_limit
 
 ROWS = ("pair", "image", "video")
 
@@ -184,10 +183,8 @@ def _flow_operator(config, batch):
 
     @jax.jit
     def gradient(fake: jax.Array, real: jax.Array, flow: jax.Array):
-        scene = Scene(label_map=real, image=real, edge_map=real, dned_input=real, flow=flow)
-
         def loss(fake: jax.Array):
-            terms, measures = flow_terms(fake, scene, config)
+            terms, measures = flow_terms(fake, real, flow, config.flow)
             return sum(terms.values()), measures
 
         return jax.grad(loss, has_aux=True)(fake)

@@ -10,6 +10,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import pytest
 
 PROJECT_ROOT = pathlib.Path(__file__).resolve().parent.parent
+# Of a machine on which no result may depend: no UTF-8, a far time zone, a home not to be written.
+UNUSUAL_ENVIRONMENT = {"LC_ALL": "C", "TZ": "Pacific/Chatham", "HOME": "/dev/null/home"}
 
 
 @pytest.fixture(scope="session")

@@ -14,8 +14,7 @@ from configs import default
 from sflow_jax.data import builder, images, labels, prepared
 from sflow_jax.errors import InputError
 from sflow_jax.prepare import prepare
-
-PROJECT = pathlib.Path(__file__).resolve().parent.parent
+from tests.conftest import PROJECT_ROOT, UNUSUAL_ENVIRONMENT
 
 
 def _write_source(source: pathlib.Path, num_frames: int, seed: int = 0) -> None:
@@ -56,6 +55,22 @@ def test_a_prepared_dataset_is_opened_not_built_again(tmp_path, monkeypatch):
     _assert_equal(prepare(_config(tmp_path, tmp_path / "source")), first)
     _assert_equal(prepare(_config(tmp_path)), first)
     _assert_equal(prepare(_config(tmp_path, height=0, width=0)), first)
+
+
+def test_locale_time_zone_and_home_change_nothing(tmp_path, monkeypatch):
+    source, data_dir = tmp_path / "Straße", tmp_path / "data"
+    _write_source(source, 3)
+    fields = {f"data.{name}": value for name, value in _config(data_dir, source).items()}
+    command = [sys.executable, "-m", "sflow_jax.prepare", "--config", "configs/streets.py"]
+    command += [f"--config.{name}={value}" for name, value in fields.items()]
+    environment = os.environ | UNUSUAL_ENVIRONMENT
+    done = subprocess.run(
+        command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    expected = prepare(_config(tmp_path / "other", source))
+    monkeypatch.setattr(builder.ExampleBuilder, "download_and_prepare", None)
+    _assert_equal(prepare(_config(data_dir, source)), expected)
 
 
 def test_a_changed_source_is_prepared_afresh(tmp_path):
@@ -175,7 +190,7 @@ print(prepare.prepare(config).num_examples)
 def _start(config: config_dict.ConfigDict, program: str = PREPARE_SLOWLY) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-c", program, repr(config.to_dict())],
-        cwd=PROJECT,
+        cwd=PROJECT_ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -264,7 +279,7 @@ def test_processes_read_a_prepared_dataset(tmp_path):
 def _run_command(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "sflow_jax.prepare", "--config", "configs/default.py"]
     return subprocess.run(
-        [*command, *arguments], cwd=PROJECT, capture_output=True, text=True, check=False
+        [*command, *arguments], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False
     )
 
 
