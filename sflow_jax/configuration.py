@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from ml_collections import config_dict
 
 from sflow_jax import files
-from sflow_jax.data.labels import CLASSES_FILE as CLASSES_FILE
 from sflow_jax.errors import InputError, one_line
 from sflow_jax.options import OPTIONS, RENAMED, RENAMED_VALUES
 

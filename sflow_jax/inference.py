@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from sflow_jax import configuration, sharding
-from sflow_jax.data.labels import ClassTable
+from sflow_jax.data.labels import CLASSES_FILE, ClassTable
 from sflow_jax.methods import create_method
 from sflow_jax.methods.base import Method, Params
 from sflow_jax.runs.checkpoints import restore_parts
@@ -122,7 +122,7 @@ def restore_model(workdir: pathlib.Path, step: int | None = None) -> TrainedMode
         InputError: there is no run, or no (such) checkpoint, or it is damaged.
     """
     config = configuration.load(workdir)
-    class_table = ClassTable.from_json(workdir / configuration.CLASSES_FILE)
+    class_table = ClassTable.from_json(workdir / CLASSES_FILE)
     record = RunRecord.load(workdir)
     method = create_method(config, class_table.num_classes, record.schedule)
     shapes, _ = jax.eval_shape(method.init, jax.random.key(config.seed))

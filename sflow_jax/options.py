@@ -10,10 +10,8 @@ Options are set in the files of configs/ or on the command line:
 import dataclasses
 from collections.abc import Callable, Mapping
 
-from sflow_jax.data import datasets
-
-SMALLEST_SIDE = 16
-"""Of the images, in pixels: DNED and VGG19 halve four times."""
+from sflow_jax.data.datasets import DATASETS, SMALLEST_SIDE
+from sflow_jax.methods import METHODS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +84,13 @@ def optional(rule: Rule) -> Rule:
 
 
 OPTIONS: dict[str, Option] = {
-    "method": Option("sflow", one_of("sflow"), "which method is trained; sflow is the paper's"),
+    "method": Option("sflow", key_of(METHODS), "which method is trained; sflow is the paper's"),
     "seed": Option(0, at_least(0), "of all random draws: the same seed gives the same run"),
     "init_from": Option(
         "", ANY, "--workdir of the image run that a video run starts from; 'none' for none"
     ),
     # The training data.
-    "data.dataset": Option("cityscapes", key_of(datasets.DATASETS), "what to train on"),
+    "data.dataset": Option("cityscapes", key_of(DATASETS), "what to train on"),
     "data.source": Option(
         "",
         ANY,

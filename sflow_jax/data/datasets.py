@@ -13,6 +13,9 @@ from sflow_jax.files import user_path
 if TYPE_CHECKING:
     from sflow_jax.data.builder import ExampleBuilder
 
+SMALLEST_SIDE = 16
+"""Of the images, in pixels: DNED and VGG19 halve four times."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:

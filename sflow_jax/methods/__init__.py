@@ -1,22 +1,25 @@
 """Methods of image synthesis: each in a file of its own, with the interface of `base.Method`."""
 
+import importlib
+from typing import TYPE_CHECKING
+
 import ml_collections
 
-from sflow_jax.methods.base import Method
-from sflow_jax.methods.sflow import SFlow
-from sflow_jax.pretrained.perceptual import PerceptualNetwork
-from sflow_jax.runs.schedule import Schedule
+if TYPE_CHECKING:
+    from sflow_jax.methods.base import Method
+    from sflow_jax.pretrained.perceptual import PerceptualNetwork
+    from sflow_jax.runs.schedule import Schedule
 
-METHODS = {"sflow": SFlow}
-"""By the value of `config.method`."""
+METHODS = {"sflow": "sflow_jax.methods.sflow:SFlow"}
+"""By the value of `config.method`: 'module:class'. To add a method, add its file and an entry."""
 
 
 def create_method(
     config: ml_collections.ConfigDict,
     num_classes: int,
-    schedule: Schedule,
-    perceptual_network: PerceptualNetwork | None = None,
-) -> Method:
+    schedule: "Schedule",
+    perceptual_network: "PerceptualNetwork | None" = None,
+) -> "Method":
     """Builds the method that `config.method` names.
 
     Args:
@@ -25,5 +28,6 @@ def create_method(
         schedule: the run in steps.
         perceptual_network: the frozen network of eq. 6; only training needs one.
     """
-    method = METHODS[config.method]
+    module, _, name = METHODS[config.method].partition(":")
+    method: type[Method] = getattr(importlib.import_module(module), name)
     return method.from_config(config, num_classes, schedule, perceptual_network)

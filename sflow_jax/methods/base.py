@@ -12,9 +12,11 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import ml_collections
 
 from sflow_jax.losses import DiscriminatorOutput
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
+from sflow_jax.runs.schedule import Schedule
 
 Params = Any
 Batch = Mapping[str, jax.Array]
@@ -54,6 +56,24 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
 
     discriminator: nn.Module
     perceptual_network: PerceptualNetwork | None
+
+    @classmethod
+    @abc.abstractmethod
+    def from_config(
+        cls,
+        config: ml_collections.ConfigDict,
+        num_classes: int,
+        schedule: Schedule,
+        perceptual_network: PerceptualNetwork | None = None,
+    ) -> "Method[SceneT, GeneratedT]":
+        """Builds the networks that a config describes.
+
+        Args:
+            config: the whole config.
+            num_classes: channels of the one-hot label map, from the dataset's class table.
+            schedule: the run in steps.
+            perceptual_network: the frozen network of the generator's loss, for training.
+        """
 
     @property
     @abc.abstractmethod

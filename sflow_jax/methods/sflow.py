@@ -94,7 +94,7 @@ class SFlow(Method[Scene, Generated]):
         schedule: Schedule,
         perceptual_network: PerceptualNetwork | None = None,
     ) -> "SFlow":
-        """Builds the networks that a config describes; arguments as the attributes."""
+        """See `Method`."""
         dtype = jnp.dtype(config.train.compute_dtype)
         generator, discriminator = config.generator, config.discriminator
         sizes = {

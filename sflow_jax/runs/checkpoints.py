@@ -1,6 +1,7 @@
 """Orbax checkpoints of a run: the train state together with the position in the data."""
 
 import pathlib
+from typing import Any, TypeVar
 
 import grain
 import jax
@@ -9,9 +10,10 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy, save_decision_policy
 
 from sflow_jax.errors import InputError, one_line
-from sflow_jax.training.state import TrainState
 
 CHECKPOINT_FOLDER = "checkpoints"
+State = TypeVar("State")  # a tree of arrays; in training a `TrainState`
+
 _LONGEST_REASON = 300  # characters of Orbax's messages, which may list every parameter
 
 
@@ -47,7 +49,7 @@ class Checkpoints:
         """Whether the policy wants a checkpoint after this many steps."""
         return self._manager.should_save(step)
 
-    def save(self, step: int, state: TrainState, iterator: grain.DatasetIterator) -> None:
+    def save(self, step: int, state: Any, iterator: grain.DatasetIterator) -> None:
         """Starts to write a checkpoint; copies the state first, so that it may be donated."""
         if step == self.latest_step:
             return
@@ -56,7 +58,7 @@ class Checkpoints:
         )
         self._manager.save(step, args=items, force=True)
 
-    def restore(self, state: TrainState, iterator: grain.DatasetIterator) -> TrainState:
+    def restore(self, state: State, iterator: grain.DatasetIterator) -> State:
         """Restores the newest checkpoint.
 
         Args:

@@ -3,8 +3,7 @@
 import dataclasses
 import pathlib
 
-from sflow_jax import configuration
-from sflow_jax.data.labels import ClassTable
+from sflow_jax.data.labels import CLASSES_FILE, ClassTable
 from sflow_jax.errors import InputError
 from sflow_jax.files import read_json, write_json, write_whole
 from sflow_jax.runs.schedule import Schedule
@@ -34,7 +33,7 @@ class RunRecord:
         Raises:
             OSError: the folder cannot be written.
         """
-        write_whole(workdir / configuration.CLASSES_FILE, class_table.to_json())
+        write_whole(workdir / CLASSES_FILE, class_table.to_json())
         write_json(workdir / RUN_FILE, dataclasses.asdict(self))
 
     @classmethod
@@ -66,7 +65,7 @@ class RunRecord:
             for field in checked
             if getattr(self, field) != getattr(before, field)
         ]
-        if ClassTable.from_json(workdir / configuration.CLASSES_FILE) != class_table:
+        if ClassTable.from_json(workdir / CLASSES_FILE) != class_table:
             differences.append("the dataset's classes are others")
         if differences:
             raise InputError(

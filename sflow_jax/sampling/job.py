@@ -10,11 +10,11 @@ import jax
 import numpy as np
 
 from sflow_jax.data import input_frames
+from sflow_jax.data.datasets import SMALLEST_SIDE
 from sflow_jax.data.input_frames import Clip, InputFrame
 from sflow_jax.errors import InputError
 from sflow_jax.inference import TrainedModel, batch_size_for, restore_model
 from sflow_jax.models.dned import NUM_SIDE_OUTPUTS, sample_ensemble_weights
-from sflow_jax.options import SMALLEST_SIDE
 from sflow_jax.sampling import record
 
 GRID_FILE = "grid.png"

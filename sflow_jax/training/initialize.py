@@ -5,7 +5,7 @@ import pathlib
 import ml_collections
 
 from sflow_jax import configuration
-from sflow_jax.data.labels import ClassTable
+from sflow_jax.data.labels import CLASSES_FILE, ClassTable
 from sflow_jax.errors import InputError
 from sflow_jax.runs.checkpoints import newest_step, restore_parts
 from sflow_jax.runs.record import RunRecord
@@ -73,7 +73,7 @@ def check_classes(config: ml_collections.ConfigDict, class_table: ClassTable) ->
         InputError: it has learned others.
     """
     workdir = _source(config)
-    if workdir and ClassTable.from_json(workdir / configuration.CLASSES_FILE) != class_table:
+    if workdir and ClassTable.from_json(workdir / CLASSES_FILE) != class_table:
         raise InputError(
             f"config.init_from: {workdir} has learned other classes than those of the dataset, "
             f"{class_table.name!r}; expected a run on the same classes"

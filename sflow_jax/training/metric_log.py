@@ -1,17 +1,20 @@
 """Where a run reports to: `metrics.jsonl` and PNGs always, TensorBoard through clu where it can."""
 
-import functools
 import json
 import math
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import logging
 
 from sflow_jax.files import write_whole
 from sflow_jax.pictures import write_png
+
+if TYPE_CHECKING:
+    from clu.metric_writers import MetricWriter
 
 METRICS_FILE = "metrics.jsonl"
 PICTURES_FOLDER = "pictures"
@@ -30,53 +33,56 @@ class MetricLog:
         """
         self._workdir = workdir
         _drop_lines_after(workdir / METRICS_FILE, first_step)
-        self._file = (workdir / METRICS_FILE).open("a")
-
-    @functools.cached_property
-    def _writer(self):
-        """clu's, if it can be imported: with the first numbers, not seconds before them."""
-        return _create_clu_writer(self._workdir / TENSORBOARD_FOLDER)
+        self._file = (workdir / METRICS_FILE).open("a", encoding="utf-8")
+        self._opened: list[MetricWriter] | None = None
 
     def __enter__(self) -> "MetricLog":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-        if self.__dict__.get("_writer"):
-            self._writer.close()
+        for writer in self._opened or ():
+            writer.close()
 
     def write_scalars(self, step: int, scalars: Mapping[str, float]) -> None:
         """Appends one line to `metrics.jsonl` and one point per curve to TensorBoard."""
         self._file.write(json.dumps({"step": step, **scalars}) + "\n")
         self._file.flush()
-        if self._writer:
-            self._writer.write_scalars(step, scalars)
+        for writer in self._summary_writers():
+            writer.write_scalars(step, scalars)
 
     def write_picture(self, step: int, name: str, picture: np.ndarray) -> pathlib.Path:
         """Writes uint8 RGB [H, W, 3] to `pictures/NAME_STEP.png`; returns its path."""
         path = self._workdir / PICTURES_FOLDER / f"{name}_{step:07d}.png"
         write_png(path, picture)
-        if self._writer:
-            self._writer.write_images(step, {name: picture[None]})
+        for writer in self._summary_writers():
+            writer.write_images(step, {name: picture[None]})
         return path
 
+    def _summary_writers(self) -> "list[MetricWriter]":
+        """TensorBoard's, opened with the first numbers: importing TensorFlow takes seconds."""
+        if self._opened is None:
+            self._opened = _open_summary_writers(self._workdir / TENSORBOARD_FOLDER)
+        return self._opened
 
-def _create_clu_writer(folder: pathlib.Path):
+
+def _open_summary_writers(folder: pathlib.Path) -> "list[MetricWriter]":
+    """Clu's writer, or none where it cannot be imported."""
     # TensorFlow computes nothing here, but would announce its kernels in the progress bar.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
         from clu import metric_writers
     except ImportError as error:  # clu writes summaries through TensorFlow
         logging.warning("no TensorBoard summaries (%s); metrics.jsonl and PNGs are written", error)
-        return None
-    return metric_writers.create_default_writer(folder)
+        return []
+    return [metric_writers.create_default_writer(folder)]
 
 
 def _drop_lines_after(path: pathlib.Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")

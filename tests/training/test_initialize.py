@@ -96,7 +96,7 @@ def test_other_classes_are_named(image_run):
 
 
 def test_a_run_without_a_checkpoint_is_named(image_run, tmp_path):
-    for name in (configuration.CONFIG_FILE, configuration.CLASSES_FILE):
+    for name in (configuration.CONFIG_FILE, labels.CLASSES_FILE):
         shutil.copy(image_run / name, tmp_path)
     (tmp_path / "checkpoints" / "4.orbax-checkpoint-tmp").mkdir(parents=True)  # killed in saving
     with pytest.raises(InputError, match="holds no whole checkpoint yet"):

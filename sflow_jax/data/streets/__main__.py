@@ -12,12 +12,12 @@ import tqdm
 from absl import flags
 
 from sflow_jax import cli
+from sflow_jax.data.datasets import SMALLEST_SIDE
 from sflow_jax.data.folder import KEYS
 from sflow_jax.data.images import encode_png
 from sflow_jax.data.streets import simulator
 from sflow_jax.errors import writing_to
 from sflow_jax.files import require_new_folder, write_whole
-from sflow_jax.options import SMALLEST_SIDE
 
 
 def write_drive(

@@ -1,0 +1,87 @@
+"""The house: which part may know which, and the public face."""
+
+import ast
+import collections
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import sflow_jax
+
+PACKAGE = pathlib.Path(sflow_jax.__file__).parent
+
+
+def imports(path):
+    """The modules of the package that a file imports, anywhere in it but for type checkers."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sflow_jax"):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.startswith("sflow_jax."))
+
+
+def parts():
+    """What each package, or module at the top, imports of the others."""
+    found = collections.defaultdict(set)
+    for path in PACKAGE.rglob("*.py"):
+        own = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        if own != "__init__":
+            found[own] |= {module.split(".")[1] for module in imports(path)} - {own}
+    return found
+
+
+def test_no_two_parts_import_each_other():
+    known = parts()
+    mutual = {
+        tuple(sorted((one, other)))
+        for one, others in known.items()
+        for other in others
+        if one in known[other]
+    }
+    assert not mutual
+    assert "methods" in known["training"]  # the graph is not empty
+
+
+@pytest.mark.parametrize("part", ["ops", "models", "losses", "metrics"])
+def test_plain_functions_and_modules_need_no_tensorflow_no_flags_and_no_config(part):
+    files = [PACKAGE / "losses.py"] if part == "losses" else (PACKAGE / part).glob("*.py")
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        for module in ("tensorflow", "absl", "ml_collections", "sflow_jax.configuration"):
+            assert f"import {module}" not in text, path
+            assert f"from {module}" not in text, path
+
+
+def test_training_knows_methods_by_their_interface_only():
+    known = {name for path in (PACKAGE / "training").glob("*.py") for name in imports(path)}
+    methods = {name for name in known if name.startswith("sflow_jax.methods")}
+    assert methods
+    others = {name for name in methods if not name.startswith("sflow_jax.methods.base.")}
+    assert others == {"sflow_jax.methods.create_method"}
+
+
+def test_only_operators_choose_forms_by_the_platform():
+    for path in (PACKAGE / "models").glob("*.py"):
+        assert "default_backend" not in path.read_text(encoding="utf-8")
+
+
+def test_the_public_face_is_complete_and_the_import_light():
+    for name in sflow_jax.__all__:
+        assert callable(getattr(sflow_jax, name)), name
+    assert set(sflow_jax.__all__) <= set(dir(sflow_jax))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        sflow_jax.nothing  # noqa: B018
+    code = "import sys, sflow_jax; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert not {"jax", "numpy", "tensorflow"} & set(loaded.stdout.split())
