@@ -342,7 +342,7 @@ def shared_passes(method, config):
 
 @pytest.mark.parametrize("frames", [1, 2])
 def test_the_two_losses_cost_no_more_than_shared_passes(frames):
-    """In operations of the compiled step: logging adds 0.2 %, passes that are not merged 3 % and more."""
+    """In operations of the compiled step: logging adds 0.2 %, unmerged passes would add 8 %."""
     config = make_config(
         **{
             "data.frames": frames,
