@@ -8,6 +8,7 @@ from sflow_jax import variables
 from sflow_jax.errors import InputError
 from sflow_jax.segmentation import trained
 from sflow_jax.segmentation.pspnet import BLOCKS, PSPNet
+from sflow_jax.segmentation.scores import score_matrix
 from tests.random_weights import random_params, zeros
 
 NETWORK = PSPNet(3, BLOCKS[50], width=4)
@@ -51,3 +52,17 @@ def test_files_that_do_not_fit_are_refused(written, settings, message):
 def test_absent_weights_are_named(tmp_path):
     with pytest.raises(InputError, match=r"nofile: not found; expected the weights of a PSPNet$"):
         trained.read_pspnet(tmp_path / "nofile")
+
+
+def test_a_written_network_is_read_as_it_was_scored(written, tmp_path):
+    _, network_variables = written
+    matrix = np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0], [1, 0, 0]])  # the last class is absent
+    path = tmp_path / "new" / "own.safetensors"
+    scores = {"8x8": score_matrix(matrix)}
+    trained.write_segmenter(path, network_variables, SETTINGS, scores, ["road", "car", "sky"])
+    _, found, _ = trained.read_pspnet(path)
+    jax.tree.map(np.testing.assert_array_equal, found, trained.as_stored(network_variables))
+    report = json.loads(path.with_suffix(".json").read_text())["scores"]["8x8"]
+    assert report["class_iou"] == {"road": 0.75, "car": 0.6667, "sky": None}
+    assert report["pixel_accuracy"] == 0.8333
+    assert not list(path.parent.glob("*.part"))
