@@ -74,7 +74,7 @@ def test_the_image_run_may_be_left_out_on_purpose(image_run):
         (
             {"loss.side_weights": (0.0,) * 5 + (1.0,)},
             "loss.side_weights is (0.0, 0.0, 0.0, 0.0, 0.0, 1.0) and was "
-            "[1.0, 1.0, 1.0, 1.0, 1.0, 1.0]",
+            "(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)",
         ),
     ],
 )
