@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from sflow_jax.ops.warp import warp
 
@@ -27,20 +28,13 @@ def l1(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).mean()
 
 
-def binary_cross_entropy(logits: jax.Array, target: jax.Array) -> jax.Array:
-    """Element-wise `-t log s(x) - (1 - t) log(1 - s(x))` for logits x, without overflow."""
-    # Not with maximum and abs, whose gradients at logits of exactly 0, which sparse edge maps are
-    # full of, would add up to -t instead of 1/2 - t.
-    return jax.nn.softplus(logits) - logits * target
-
-
 def _score_loss(scores: jax.Array, is_real: bool, form: str) -> jax.Array:
     scores = scores.astype(jnp.float32)
     target = float(is_real)
     if form == "lsgan":
         return jnp.square(scores - target).mean()
     if form == "bce":
-        return binary_cross_entropy(scores, target).mean()
+        return optax.sigmoid_binary_cross_entropy(scores, target).mean()
     if form == "hinge":
         return jax.nn.relu(1 - scores if is_real else 1 + scores).mean()
     raise ValueError(f"unknown adversarial form {form!r}; expected one of {ADVERSARIAL_FORMS}")
@@ -154,7 +148,8 @@ def edge_bce(
     else:
         balance = 1.0
     pairs = zip(weights, side_outputs, strict=True)
-    return sum(a * (balance * binary_cross_entropy(logits, target)).mean() for a, logits in pairs)
+    bce = optax.sigmoid_binary_cross_entropy
+    return sum(a * (balance * bce(logits, target)).mean() for a, logits in pairs)
 
 
 def flow(real_flow: jax.Array, fake_flow: jax.Array, mask: jax.Array | None = None) -> jax.Array:
