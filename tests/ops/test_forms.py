@@ -1,6 +1,7 @@
 import functools
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -159,6 +160,28 @@ def test_the_plain_forward_pass_has_only_ordinary_operations(network, monkeypatc
         found = primitives(traced(module.apply, params, *inputs).jaxpr)
     assert "conv_general_dilated" in found
     assert not any(map(is_own, found)), found
+
+
+def test_plain_networks_have_forward_mode_derivatives(network):
+    module, params, inputs = network
+
+    def derivatives(*inputs):
+        return jax.jvp(lambda *a: module.apply(params, *a), inputs, inputs)
+
+    assert any(map(is_own, primitives(traced(derivatives, *inputs).jaxpr)))
+    with plain_forms():
+        assert not any(map(is_own, primitives(traced(derivatives, *inputs).jaxpr)))
+
+
+def test_a_plain_network_is_exported_for_all_platforms():
+    module, channels = NETWORKS["global generator"]
+    inputs = [noise(1, 16, 16, number, seed=i) for i, number in enumerate(channels)]
+    params = init_random(module, *inputs)
+    with plain_forms():
+        jitted = jax.jit(lambda *a: module.apply(params, *a))
+        exported = jax.export.export(jitted, platforms=["cpu", "cuda", "tpu"])(*inputs)
+    found = jax.export.deserialize(exported.serialize()).call(*inputs)
+    assert_close(found, module.apply(params, *inputs), 1e-4)
 
 
 def test_plain_forms_are_the_same_on_every_platform(network, monkeypatch):

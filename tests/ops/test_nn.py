@@ -9,6 +9,7 @@ from sflow_jax.ops.nn import (
     instance_norm,
     max_pool_2x2,
     pad_to_multiple,
+    reflect_pad,
     relu,
 )
 
@@ -95,6 +96,14 @@ def test_average_pool_does_not_count_the_padding(size):
             window = x[:, max(0, 2 * i - 1) : 2 * i + 2, max(0, 2 * j - 1) : 2 * j + 2]
             expected[:, i, j] = window.mean((1, 2))
     np.testing.assert_allclose(average_pool_3x3(x), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])  # each has a form of its own
+def test_reflection_does_not_repeat_the_border(monkeypatch, platform):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    x = integers(2, 4, 5, 3)
+    expected = np.pad(x, ((0, 0), (3, 3), (3, 3), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(reflect_pad(x, 3), expected)
 
 
 def test_multiples_are_not_padded():
