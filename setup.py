@@ -37,7 +37,7 @@ setup(
         "tensorflow; sys_platform != 'linux'",
     ],
     extras_require={
-        "test": ["pytest", "ruff"],
+        "test": ["pytest", "pytest-xdist", "ruff"],
         "beam": ["apache-beam"],  # installed as constraints-beam.txt says
         "convert": ["torch"],  # only to convert PyTorch checkpoints
         "gpu": ["jax[cuda12]"],
