@@ -43,7 +43,8 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(RUN) pytest
+	@# A worker takes up to 4 GiB. One without work takes half of what another has left.
+	$(RUN) pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # Apache Beam replaces some packages by older versions: an environment of its own.
 test-beam: $(BEAM_VENV)/.installed-beam

@@ -48,7 +48,7 @@ setup(
         "tensorflow; python_version < '3.14' and sys_platform != 'linux'",
     ],
     extras_require={
-        "test": ["mypy", "pytest", "ruff"],
+        "test": ["mypy", "pytest", "pytest-xdist", "ruff"],
         "beam": ["apache-beam"],  # installed as constraints-beam.txt says
         "convert": ["torch"],  # only to convert PyTorch checkpoints
         "gpu": ["jax[cuda12]"],

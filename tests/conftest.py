@@ -3,11 +3,15 @@
 import os
 import pathlib
 
-# Before JAX starts: eight virtual devices, so that data parallelism is tested on any machine.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import pytest
+
+from tests.fast_jit import FAST_FLAGS
+
+# Before JAX starts: eight virtual devices, so that data parallelism is tested on any machine, and
+# fast compilation of everything, be it a single operation.
+os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {FAST_FLAGS}")
 
 PROJECT_ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Of a machine on which no result may depend: no UTF-8, a far time zone, a home not to be written.

@@ -14,6 +14,7 @@ from sflow_jax import sharding
 from sflow_jax.errors import InputError
 from sflow_jax.metrics.picture_scores import Segmentation
 from tests.conftest import PROJECT_ROOT
+from tests.fast_jit import FAST_FLAGS
 from tests.test_evaluate import dataset_config
 from tests.tiny_run import TABLE, restore_fast, write_run
 
@@ -76,7 +77,7 @@ def test_processes_share_the_split(workdir, tmp_path):
     def start(output, *flags, **variables):
         command = [sys.executable, "-m", "sflow_jax.evaluate", "--workdir", workdir]
         command += ["--output", output, "--limit", 2, *flags]
-        environment = os.environ | {"XLA_FLAGS": "", "SFLOW_CACHE": str(tmp_path / "cache")}
+        environment = os.environ | {"XLA_FLAGS": FAST_FLAGS, "SFLOW_CACHE": str(tmp_path / "cache")}
         return subprocess.Popen(
             list(map(str, command)),
             env=environment | variables,
