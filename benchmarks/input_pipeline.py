@@ -82,7 +82,7 @@ def _config(
 def _measure_size(
     config: ml_collections.ConfigDict, options: argparse.Namespace
 ) -> list[dict[str, object]]:
-    run = loop.set_up(config)
+    run = loop.set_up_run(config)
     source = run.dataset.source("train")
     batch_size = options.batch_size * jax.local_device_count()
     on_device, fed = _time_training(run, source, batch_size, options)

@@ -62,7 +62,7 @@ def save(config: config_dict.ConfigDict, workdir: pathlib.Path) -> None:
     files.write_json(workdir / CONFIG_FILE, config.to_dict())
 
 
-def load(workdir: pathlib.Path) -> config_dict.ConfigDict:
+def load_config(workdir: pathlib.Path) -> config_dict.ConfigDict:
     """Reads the config of the run in `workdir`, which may be older than today's options.
 
     Options that were renamed have their values of then, and options that the run did not know
@@ -78,7 +78,7 @@ def load(workdir: pathlib.Path) -> config_dict.ConfigDict:
 
 
 def upgrade(stored: object, path: pathlib.Path) -> config_dict.ConfigDict:
-    """Makes a config of today's options from one that a run has stored; see `load`.
+    """Makes a config of today's options from one that a run has stored; see `load_config`.
 
     Args:
         stored: the content of the JSON.
@@ -136,7 +136,7 @@ def check_resumable(config: config_dict.ConfigDict, workdir: pathlib.Path) -> No
     """
     if not (workdir / CONFIG_FILE).exists():
         return
-    found = differences(load(workdir), config, lambda field: not OPTIONS[field].may_change)
+    found = differences(load_config(workdir), config, lambda field: not OPTIONS[field].may_change)
     if found:
         raise InputError(
             f"{workdir}: holds a run of another config ({'; '.join(found)}); "

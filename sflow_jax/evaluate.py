@@ -30,7 +30,7 @@ from absl import flags
 from sflow_jax import cli, compilation_cache, sharding
 from sflow_jax.errors import InputError, writing_to
 from sflow_jax.evaluation import downstream, folders, image_folders, video_folders
-from sflow_jax.evaluation.evaluation import METRICS, Choice, score, set_up
+from sflow_jax.evaluation.evaluation import METRICS, Choice, score, set_up_evaluation
 from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import (
     EXAMPLES_FILE,
@@ -107,11 +107,11 @@ def _score_folders(options: flags.FlagValues) -> None:
     output = pathlib.Path(options.output or "scores")
     real, fake = pathlib.Path(options.real), pathlib.Path(options.fake)
     if options.videos:
-        record = video_folders.compare(real, fake, options.clip_frames or fvd.CLIP_FRAMES)
-        report = video_folders.format_report(record)
+        record = video_folders.compare_videos(real, fake, options.clip_frames or fvd.CLIP_FRAMES)
+        report = video_folders.format_video_report(record)
     else:
-        record = image_folders.compare(real, fake, options.protocol)
-        report = image_folders.format_report(record)
+        record = image_folders.compare_images(real, fake, options.protocol)
+        report = image_folders.format_image_report(record)
     if not sharding.is_first_host():
         return  # all have the same results
     folders.write_scores(output, record, report)
@@ -123,7 +123,9 @@ def _score_run(options: flags.FlagValues) -> None:
     output = pathlib.Path(options.output) if options.output else workdir / "scores"
     dataset = pathlib.Path(options.dataset) if options.dataset else None
     choice = Choice(options.metrics, options.protocol, options.segmenter, bool(options.multi_scale))
-    evaluation = set_up(workdir, options.split, options.step, dataset, choice, options.limit)
+    evaluation = set_up_evaluation(
+        workdir, options.split, options.step, dataset, choice, options.limit
+    )
     num_examples, results = score(evaluation, options.limit)
     if not sharding.is_first_host():
         return  # all have the same results
@@ -159,12 +161,12 @@ def _score_downstream(options: flags.FlagValues) -> None:
     output = pathlib.Path(options.output) if options.output else workdir / "scores"
     dataset = pathlib.Path(options.dataset) if options.dataset else None
     nothing = Choice(metrics=())  # the segmenters are those that it trains
-    evaluation = set_up(workdir, options.split, options.step, dataset, nothing)
+    evaluation = set_up_evaluation(workdir, options.split, options.step, dataset, nothing)
     comparison = downstream.Downstream(
         evaluation, output, options.num_steps or _NUM_STEPS, options.num_seeds or _NUM_SEEDS
     )
     with writing_to(output):
-        text = downstream.write_results(comparison, downstream.run(comparison))
+        text = downstream.write_results(comparison, downstream.train_and_score(comparison))
     print(f"\n{text}\n{output}: {downstream.RESULTS_FILE}, {downstream.TABLE_FILE}")
 
 

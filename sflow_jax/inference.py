@@ -121,7 +121,7 @@ def restore_model(workdir: pathlib.Path, step: int | None = None) -> TrainedMode
     Raises:
         InputError: there is no run, or no (such) checkpoint, or it is damaged.
     """
-    config = configuration.load(workdir)
+    config = configuration.load_config(workdir)
     class_table = ClassTable.from_json(workdir / CLASSES_FILE)
     record = RunRecord.load(workdir)
     method = create_method(config, class_table.num_classes, record.schedule)

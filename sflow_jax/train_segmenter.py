@@ -25,7 +25,7 @@ from sflow_jax.pretrained import weights
 from sflow_jax.segmentation import experiment, trained
 from sflow_jax.segmentation.progress import Progress
 from sflow_jax.segmentation.pspnet import BLOCKS
-from sflow_jax.segmentation.scores import format_scores
+from sflow_jax.segmentation.scores import format_class_scores
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
         predict = make_predict(trained.as_stored(network_variables))
         scores = {size: experiment.score_on_test_split(predict, sizes[size]) for size in sizes}
         for size, result in scores.items():
-            print(f"\ntest split at {size}\n{format_scores(result, class_names)}")
+            print(f"\ntest split at {size}\n{format_class_scores(result, class_names)}")
         trained.write_segmenter(output, network_variables, settings, scores, class_names)
         progress.remove()
     print(f"\n{output}")

@@ -31,7 +31,7 @@ def shapes_of(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {path: tuple(leaf.shape) for path, leaf in flatten(variables).items()}
 
 
-def read(path: pathlib.Path, shapes: Shapes) -> dict[str, Any]:
+def read_variables(path: pathlib.Path, shapes: Shapes) -> dict[str, Any]:
     """Reads variables and checks that they are the expected ones.
 
     Args:
@@ -53,7 +53,7 @@ def read(path: pathlib.Path, shapes: Shapes) -> dict[str, Any]:
     return flax.traverse_util.unflatten_dict(arrays, sep="/")
 
 
-def write(
+def write_variables(
     path: pathlib.Path, variables: Mapping[str, Any], metadata: Mapping[str, str], dtype: Any
 ) -> None:
     """Writes nested variables as `dtype`; the file appears whole or not at all."""

@@ -78,7 +78,7 @@ OLD_RUN = {
 
 def load_stored(folder, content):
     (folder / configuration.CONFIG_FILE).write_text(json.dumps(content), encoding="utf-8")
-    return configuration.load(folder)
+    return configuration.load_config(folder)
 
 
 def test_every_option_has_a_meaning_and_a_default_that_its_rule_allows():
@@ -136,8 +136,8 @@ def test_two_configs_share_no_value():
 def test_a_config_is_read_back_as_it_was_saved(tmp_path):
     config = streets.get_config()
     configuration.save(config, tmp_path)
-    assert configuration.load(tmp_path) == config
-    assert configuration.load(tmp_path).is_locked
+    assert configuration.load_config(tmp_path) == config
+    assert configuration.load_config(tmp_path).is_locked
 
 
 def test_the_config_of_an_older_run_has_the_names_of_today(tmp_path):
@@ -193,7 +193,7 @@ def test_an_older_run_continues_under_the_names_of_today(tmp_path):
 def test_a_damaged_config_is_one_error_that_names_the_file(tmp_path, content, message):
     (tmp_path / configuration.CONFIG_FILE).write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=message) as error:
-        configuration.load(tmp_path)
+        configuration.load_config(tmp_path)
     assert str(error.value).startswith(f"{tmp_path / configuration.CONFIG_FILE}: ")
     assert "\n" not in str(error.value)
 

@@ -10,7 +10,7 @@ import pytest
 from sflow_jax.data import images
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation import evaluation as evaluation_lib
-from sflow_jax.evaluation.evaluation import score, set_up
+from sflow_jax.evaluation.evaluation import score, set_up_evaluation
 from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import describe_evaluation, summarize, write_evaluation
 from sflow_jax.evaluation.rows import make_rows
@@ -71,7 +71,7 @@ def evaluation(workdir, model, monkeypatch):
     monkeypatch.setattr(evaluation_lib, "restore_model", lambda *_: model)
     monkeypatch.setattr(evaluation_lib, "batch_size_for", lambda *_: 2)  # the last batch is padded
     monkeypatch.setattr(evaluation_lib, "load_segmenter", lambda *_: BY_COLOR)
-    return set_up(workdir)
+    return set_up_evaluation(workdir)
 
 
 def test_scores_are_those_of_the_pictures_that_sampling_writes(evaluation, model):
@@ -163,7 +163,7 @@ def test_no_row_has_a_false_name(edges, dned_share, rows, tmp_path):
 def test_without_cg_frames_the_leak_is_reported(tmp_path):
     config = dataset_config(tmp_path, with_cg=False)
     write_run(tmp_path / "run", config, dned_share=0.25)
-    evaluation = set_up(tmp_path / "run")
+    evaluation = set_up_evaluation(tmp_path / "run")
     notes = "\n".join(describe_evaluation(evaluation, 5))
     assert "Edges come from the real images themselves" in notes
     assert "not comparable" in notes
@@ -178,12 +178,12 @@ def test_a_dataset_of_other_classes_is_refused(tmp_path):
     with pytest.raises(
         InputError, match=r"found other classes than in .*run, expected the dataset"
     ):
-        set_up(tmp_path / "run")
+        set_up_evaluation(tmp_path / "run")
 
 
 def test_a_missing_split_is_named(workdir, evaluation):
     with pytest.raises(InputError, match=r"found the splits train, test, expected 'validation'"):
-        score(set_up(workdir, "validation"))
+        score(set_up_evaluation(workdir, "validation"))
 
 
 def test_numbers_that_are_not_defined_are_null(tmp_path):

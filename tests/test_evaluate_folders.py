@@ -65,7 +65,7 @@ def refuse(*_):
 def test_scores_are_those_of_all_images_whatever_the_batches(tmp_path, cache):
     real = write_images(tmp_path / "real", 2 * BATCH_SIZE + 3)
     fake = write_images(tmp_path / "fake", 11, seed=1, size=(8, 8))  # of another size
-    record = image_folders.compare(real, fake, cache_dir=cache)
+    record = image_folders.compare_images(real, fake, cache_dir=cache)
     extractor = make_stub()
     statistics = []
     for folder in (real, fake):
@@ -102,7 +102,7 @@ def test_other_formats_are_not_left_out_in_silence(tmp_path):
 
 def test_identical_folders_have_no_distance(tmp_path, cache):
     real, fake = (write_images(tmp_path / name, 12) for name in FOLDERS)
-    scores = image_folders.compare(real, fake, cache_dir=cache)["scores"]
+    scores = image_folders.compare_images(real, fake, cache_dir=cache)["scores"]
     assert scores["fid"] == pytest.approx(0, abs=1e-9)
     assert (scores["precision"], scores["recall"]) == (1, 1)
     assert scores["kid"] <= 0  # unbiased: an image is not compared with itself within a set only
@@ -111,30 +111,30 @@ def test_identical_folders_have_no_distance(tmp_path, cache):
 def test_the_real_folder_is_read_once_until_something_changes(tmp_path, cache, read_files):
     real = write_images(tmp_path / "real", 9)
     fake = write_images(tmp_path / "fake", 5, seed=1)
-    first = image_folders.compare(real, fake, cache_dir=cache)
+    first = image_folders.compare_images(real, fake, cache_dir=cache)
     assert [len([path for path in read_files if real in path.parents]), len(read_files)] == [9, 14]
     read_files.clear()
-    assert image_folders.compare(real, fake, cache_dir=cache) == first
+    assert image_folders.compare_images(real, fake, cache_dir=cache) == first
     assert len(read_files) == 5
     assert not any(real in path.parents for path in read_files)
 
     read_files.clear()
-    other = image_folders.compare(real, fake, "torch-fidelity", cache)
+    other = image_folders.compare_images(real, fake, "torch-fidelity", cache)
     assert len(read_files) == 14
     assert not other["scores"].keys() & first["scores"].keys()
 
     read_files.clear()
     os.utime(real / "000.png", ns=(1, 1))
-    assert image_folders.compare(real, fake, cache_dir=cache) == first
+    assert image_folders.compare_images(real, fake, cache_dir=cache) == first
     assert len(read_files) == 14
 
 
 def test_other_weights_have_other_statistics(tmp_path, cache, read_files, monkeypatch):
     real, fake = (write_images(tmp_path / name, 4) for name in FOLDERS)
-    image_folders.compare(real, fake, cache_dir=cache)
+    image_folders.compare_images(real, fake, cache_dir=cache)
     monkeypatch.setattr(fid, "inception_extractor", functools.partial(make_stub, scale=2))
     read_files.clear()
-    image_folders.compare(real, fake, cache_dir=cache)
+    image_folders.compare_images(real, fake, cache_dir=cache)
     assert len(read_files) == 8
 
 
@@ -160,10 +160,10 @@ def test_hosts_share_the_images(tmp_path, read_files, monkeypatch):
 def test_results_are_written_and_say_what_they_are(tmp_path, cache, capsys):
     real = write_images(tmp_path / "real", 6)
     fake = write_images(tmp_path / "fake", 5, seed=1)
-    record = image_folders.compare(real, fake, "clean-fid", cache)
+    record = image_folders.compare_images(real, fake, "clean-fid", cache)
     assert "real: 100%" in (progress := capsys.readouterr().err)
     assert "fake: 100%" in progress
-    folders.write_scores(tmp_path / "out/scores", record, image_folders.format_report(record))
+    folders.write_scores(tmp_path / "out/scores", record, image_folders.format_image_report(record))
     assert json.loads((tmp_path / "out/scores/metrics.json").read_text()) == record
     table = (tmp_path / "out/scores/scores.txt").read_text()
     assert f"real: 6 images in {real}" in table
@@ -177,15 +177,19 @@ def test_results_are_written_and_say_what_they_are(tmp_path, cache, capsys):
 def test_two_images_have_fid_only(tmp_path, cache):
     real = write_images(tmp_path / "real", 9)
     fake = write_images(tmp_path / "fake", 2, seed=1)
-    record = image_folders.compare(real, fake, cache_dir=cache)
+    record = image_folders.compare_images(real, fake, cache_dir=cache)
     assert set(record["scores"]) == {"fid"}
-    assert "No KID, precision and recall: they need 4 images" in image_folders.format_report(record)
+    assert "No KID, precision and recall: they need 4 images" in image_folders.format_image_report(
+        record
+    )
 
 
 def test_rounding_errors_have_no_sign():
     record = dict.fromkeys(("num_real", "num_fake"), 9) | dict.fromkeys(FOLDERS, "folder")
     record |= {"protocol": "pytorch-fid", "scores": {"fid": -1e-9, "kid": -0.25}}
-    assert image_folders.format_report(record).endswith("fid      0.000000\nkid     -0.250000\n")
+    assert image_folders.format_image_report(record).endswith(
+        "fid      0.000000\nkid     -0.250000\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,7 +201,7 @@ def test_a_folder_needs_two_images(tmp_path, monkeypatch, count, message, empty)
     monkeypatch.setattr(fid, "inception_extractor", refuse)
     pair = [write_images(tmp_path / name, count if name == empty else 4) for name in FOLDERS]
     with pytest.raises(InputError, match=f"{empty}: found {message}"):
-        image_folders.compare(*pair)
+        image_folders.compare_images(*pair)
 
 
 @pytest.mark.parametrize("wrong", FOLDERS)
@@ -208,10 +212,10 @@ def test_what_is_no_folder_is_refused(tmp_path, wrong):
             write_images(folder, 2)
     message = f"{wrong}: found {{}}, expected a folder of {wrong} images$"
     with pytest.raises(InputError, match=message.format("nothing")):
-        image_folders.compare(*pair)
+        image_folders.compare_images(*pair)
     (tmp_path / wrong).write_bytes(b"")
     with pytest.raises(InputError, match=message.format("a file")):
-        image_folders.compare(*pair)
+        image_folders.compare_images(*pair)
 
 
 @pytest.mark.parametrize("wrong", FOLDERS)
@@ -223,10 +227,10 @@ def test_a_broken_png_is_named_before_anything_is_computed(tmp_path, cache, wron
     content = path.read_bytes()
     path.write_bytes(content[:-20])
     with pytest.raises(InputError, match=r"003\.png: truncated PNG"):
-        image_folders.compare(*pair, cache_dir=cache)
+        image_folders.compare_images(*pair, cache_dir=cache)
     path.write_bytes(b"GIF89a" + content)
     with pytest.raises(InputError, match=r"003\.png: found bytes that are no PNG's"):
-        image_folders.compare(*pair, cache_dir=cache)
+        image_folders.compare_images(*pair, cache_dir=cache)
 
 
 def test_damaged_pixels_are_no_scores(tmp_path, cache):
@@ -236,7 +240,7 @@ def test_damaged_pixels_are_no_scores(tmp_path, cache):
     content[60] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"002\.png: damaged PNG \(a checksum is wrong\)"):
-        image_folders.compare(*pair, cache_dir=cache)
+        image_folders.compare_images(*pair, cache_dir=cache)
 
 
 @pytest.mark.parametrize("wrong", FOLDERS)
@@ -246,7 +250,7 @@ def test_an_image_of_another_size_is_named(tmp_path, cache, wrong, read_files):
     path.write_bytes(images.encode_png(np.zeros((7, 10, 3), np.uint8)))
     message = rf"003\.png: found 10x7 pixels, expected 10x6 as in .*{wrong}/000\.png$"
     with pytest.raises(InputError, match=message):
-        image_folders.compare(*pair, cache_dir=cache)
+        image_folders.compare_images(*pair, cache_dir=cache)
     assert not read_files
 
 
@@ -259,11 +263,11 @@ def test_a_file_that_has_gone_is_named(tmp_path):
 
 def test_folders_that_cannot_be_written_are_named(tmp_path, cache, capsys):
     pair = [write_images(tmp_path / name, 4) for name in FOLDERS]
-    scores = image_folders.compare(*pair, cache_dir=cache)["scores"]
+    scores = image_folders.compare_images(*pair, cache_dir=cache)["scores"]
     shutil.rmtree(cache, ignore_errors=True)
     cache.write_bytes(b"")
     capsys.readouterr()
-    assert image_folders.compare(*pair, cache_dir=cache)["scores"] == scores
+    assert image_folders.compare_images(*pair, cache_dir=cache)["scores"] == scores
     assert "note: statistics of the real images are not kept: " in capsys.readouterr().err
     with pytest.raises(InputError, match=r"cache: .*; expected a folder with room to write$"):
         folders.write_scores(cache, {"num_real": 4}, "")

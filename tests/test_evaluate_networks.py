@@ -16,7 +16,7 @@ from sflow_jax.data.labels import CITYSCAPES
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation import evaluation as evaluation_lib
 from sflow_jax.evaluation import segmenters
-from sflow_jax.evaluation.evaluation import Choice, score, set_up
+from sflow_jax.evaluation.evaluation import Choice, score, set_up_evaluation
 from sflow_jax.evaluation.report import describe_evaluation
 from sflow_jax.evaluation.rows import ORACLE
 from sflow_jax.metrics import fid
@@ -54,7 +54,7 @@ def cache(tmp_path, monkeypatch):
 def write_random(path, shapes):
     structs = {key: jax.ShapeDtypeStruct(shape, np.float32) for key, shape in shapes.items()}
     params = random_params(flax.traverse_util.unflatten_dict(structs, sep="/"))
-    variables.write(path, params, {}, np.float32)
+    variables.write_variables(path, params, {}, np.float32)
 
 
 def write_pspnet(folder, num_classes=TABLE.num_eval_classes):
@@ -68,7 +68,7 @@ def write_pspnet(folder, num_classes=TABLE.num_eval_classes):
 def test_fid_is_that_of_all_pictures_of_each_row(workdir, cache, monkeypatch):
     write_random(cache / "inception_v3.safetensors", inception_v3.conversion().shapes)
     choice = Choice(["fid"], "torch-fidelity")
-    evaluation = set_up(workdir, choice=choice, limit=NUM_IMAGES)
+    evaluation = set_up_evaluation(workdir, choice=choice, limit=NUM_IMAGES)
     rows = {name: evaluation.rows[name] for name in (ORACLE, MODEL_ROW)}
     evaluation = dataclasses.replace(evaluation, rows=rows)
     _, results = score(evaluation, NUM_IMAGES)
@@ -99,7 +99,7 @@ def test_fid_is_that_of_all_pictures_of_each_row(workdir, cache, monkeypatch):
 def test_one_image_has_no_distance(workdir, cache):
     cache.mkdir()
     (cache / "inception_v3.safetensors").write_bytes(b"")  # not even read
-    evaluation = set_up(workdir, limit=1)
+    evaluation = set_up_evaluation(workdir, limit=1)
     assert not evaluation.distances
     assert "No Fréchet distances: they need 2 images." in evaluation.missing
 
@@ -108,7 +108,7 @@ def test_a_segmenter_of_ones_own_scores(workdir, tmp_path, monkeypatch):
     monkeypatch.setitem(BLOCKS, 50, (1, 1, 1, 1))
     path = write_pspnet(tmp_path)
     choice = Choice(["segmentation"], segmenter=str(path))
-    evaluation = set_up(workdir, choice=choice, limit=2)
+    evaluation = set_up_evaluation(workdir, choice=choice, limit=2)
     _, results = score(evaluation, 2)
     network, network_variables, crop = trained.read_pspnet(path)
     settings = SlidingWindow(base_size=40, crop=crop)
@@ -150,9 +150,9 @@ def test_a_segmenter_of_other_classes_is_refused(workdir, tmp_path, monkeypatch)
     monkeypatch.setitem(BLOCKS, 50, (1, 1, 1, 1))
     path = write_pspnet(tmp_path, num_classes=5)
     with pytest.raises(InputError, match=r"own\.safetensors: found 5 classes, expected the 3 of"):
-        set_up(workdir, choice=Choice(segmenter=str(path)))
+        set_up_evaluation(workdir, choice=Choice(segmenter=str(path)))
     with pytest.raises(InputError, match="found pspnet50, which knows Cityscapes' classes"):
-        set_up(workdir, choice=Choice(segmenter="pspnet50"))
+        set_up_evaluation(workdir, choice=Choice(segmenter="pspnet50"))
 
 
 @pytest.mark.parametrize(

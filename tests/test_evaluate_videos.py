@@ -85,7 +85,7 @@ def test_fvd_is_that_of_all_clips_whatever_the_batches(tmp_path, cache, monkeypa
             clips = [frames[start : start + LENGTH] for start in range(0, length - 8, LENGTH)]
             stream.update(features(np.stack(clips)))
         gaussians.append(stream.gaussian())
-    record = video_folders.compare(tmp_path / "real", tmp_path / "fake", LENGTH, cache)
+    record = video_folders.compare_videos(tmp_path / "real", tmp_path / "fake", LENGTH, cache)
     assert record["scores"] == {"fvd": pytest.approx(frechet_distance(*gaussians), rel=1e-4)}
     assert record["scores"]["fvd"] > 1
     assert (record["num_real"], record["num_fake"]) == (5, 3)
@@ -95,14 +95,14 @@ def test_fvd_is_that_of_all_clips_whatever_the_batches(tmp_path, cache, monkeypa
 
 def test_identical_videos_have_no_distance_but_the_order_of_frames_counts(tmp_path, cache):
     pair = [write_videos(tmp_path / name, (18, 9, 9)) for name in FOLDERS]
-    assert video_folders.compare(*pair, LENGTH, cache)["scores"]["fvd"] == pytest.approx(
+    assert video_folders.compare_videos(*pair, LENGTH, cache)["scores"]["fvd"] == pytest.approx(
         0, abs=1e-6
     )
     first, third = (tmp_path / "fake/0" / f"frame_{index}.png" for index in (0, 2))
     contents = first.read_bytes(), third.read_bytes()
     third.write_bytes(contents[0])
     first.write_bytes(contents[1])
-    assert video_folders.compare(*pair, LENGTH, cache)["scores"]["fvd"] > 1e-3
+    assert video_folders.compare_videos(*pair, LENGTH, cache)["scores"]["fvd"] > 1e-3
 
 
 def test_the_real_videos_are_read_once_until_something_changes(
@@ -112,7 +112,7 @@ def test_the_real_videos_are_read_once_until_something_changes(
 
     def read_from_real(clip_frames=LENGTH):
         read_files.clear()
-        record = video_folders.compare(real, fake, clip_frames, cache)
+        record = video_folders.compare_videos(real, fake, clip_frames, cache)
         assert len([path for path in read_files if fake in path.parents]) == 27
         return record, len(read_files) - 27
 
@@ -130,7 +130,10 @@ def test_the_real_videos_are_read_once_until_something_changes(
 def test_clips_of_another_length_have_other_statistics(tmp_path, cache):
     pair = [write_videos(tmp_path / name, (27, 27), seed) for seed, name in enumerate(FOLDERS)]
     counts = [
-        [video_folders.compare(*pair, length, cache)[f"num_{name}_clips"] for name in FOLDERS]
+        [
+            video_folders.compare_videos(*pair, length, cache)[f"num_{name}_clips"]
+            for name in FOLDERS
+        ]
         for length in (9, 13)
     ]
     assert counts == [[6, 6], [4, 4]]
@@ -191,7 +194,7 @@ def test_files_and_folders_of_frames_are_videos(tmp_path, cache):
         path = tmp_path / f"real/{index}.mp4"
         video.encode(path, random_frames(count, index, (32, 48)), count, 15)
         write_frames(tmp_path / f"fake/{index}", video.decode(path))
-    record = video_folders.compare(tmp_path / "real", tmp_path / "fake", LENGTH, cache)
+    record = video_folders.compare_videos(tmp_path / "real", tmp_path / "fake", LENGTH, cache)
     assert record["scores"]["fvd"] == pytest.approx(0, abs=1e-6)
     assert record["num_real_clips"] == record["num_fake_clips"] == 3
 
@@ -225,7 +228,7 @@ def test_without_the_weights_there_is_no_fvd(tmp_path, monkeypatch):
     pair = [write_videos(tmp_path / name) for name in FOLDERS]
     message = r"weights of i3d are not there; get them with: .*\.weights get i3d --cache_dir"
     with pytest.raises(InputError, match=message):
-        video_folders.compare(*pair, LENGTH, tmp_path / "cache")
+        video_folders.compare_videos(*pair, LENGTH, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
 
@@ -237,11 +240,11 @@ def test_a_folder_needs_videos(tmp_path, monkeypatch, wrong):
         if folder.name != wrong:
             write_videos(folder)
     with pytest.raises(InputError, match=f"{wrong}: found nothing, expected a folder of {wrong} v"):
-        video_folders.compare(*pair)
+        video_folders.compare_videos(*pair)
     (tmp_path / wrong).mkdir()
     (tmp_path / wrong / "notes.txt").write_text("")
     with pytest.raises(InputError, match=f"{wrong}: found no video, expected files"):
-        video_folders.compare(*pair)
+        video_folders.compare_videos(*pair)
 
 
 @pytest.mark.parametrize("wrong", FOLDERS)
@@ -279,7 +282,7 @@ def test_bad_videos_are_named_before_anything_is_computed(
     else:
         bad.write_bytes(bad.read_bytes()[:-20])
     with pytest.raises(InputError, match=message) as error:
-        video_folders.compare(*pair, LENGTH, cache)
+        video_folders.compare_videos(*pair, LENGTH, cache)
     assert "\n" not in str(error.value)
 
 
@@ -290,11 +293,11 @@ def test_one_video_has_to_give_two_clips(tmp_path, cache):
     ]
     message = "real/0: found 17 frames, expected at least 18, 2 clips as it is the only real video$"
     with pytest.raises(InputError, match=message):
-        video_folders.compare(*pair, LENGTH, cache)
-    record = video_folders.compare(pair[1], pair[1], LENGTH, cache)
+        video_folders.compare_videos(*pair, LENGTH, cache)
+    record = video_folders.compare_videos(pair[1], pair[1], LENGTH, cache)
     assert record["num_real_clips"] == 2
     assert record["scores"]["fvd"] == pytest.approx(0, abs=1e-6)
-    assert f"fake: 1 video in {pair[1]}, 2 clips\n" in video_folders.format_report(record)
+    assert f"fake: 1 video in {pair[1]}, 2 clips\n" in video_folders.format_video_report(record)
 
 
 def test_damaged_frames_are_no_score(tmp_path, cache):
@@ -304,4 +307,4 @@ def test_damaged_frames_are_no_score(tmp_path, cache):
     content[60] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"frame_8\.png: damaged PNG \(a checksum is wrong\)"):
-        video_folders.compare(*pair, LENGTH, cache)
+        video_folders.compare_videos(*pair, LENGTH, cache)

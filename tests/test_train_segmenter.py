@@ -79,7 +79,7 @@ def test_command_trains_scores_and_writes_a_network(tmp_path):
     network = UNet(3)
     images = np.stack([draw_scene(seed)[0] for seed in range(100, 105)]) / 127.5 - 1
     shapes = variables.shapes_of(jax.eval_shape(network.init, jax.random.key(0), images))
-    predicted = network.apply(variables.read(output, shapes), images).argmax(-1)
+    predicted = network.apply(variables.read_variables(output, shapes), images).argmax(-1)
     true_labels = np.stack([draw_scene(seed)[1] for seed in range(100, 105)])
     accuracy = (TABLE.eval_lookup[true_labels] == predicted)[:, :, 4:].mean()
     assert accuracy == pytest.approx(scores["pixel_accuracy"], abs=1e-3)

@@ -87,7 +87,7 @@ class Downstream:
         }
 
 
-def run(downstream: Downstream) -> dict[str, Any]:
+def train_and_score(downstream: Downstream) -> dict[str, Any]:
     """Trains and scores all segmenters; an interrupted call is continued by the next one.
 
     Returns:
@@ -214,7 +214,7 @@ def _score(evaluation: Evaluation, variables: dict[str, Any]) -> Result:
     return scored.result()
 
 
-def format_table(record: dict[str, Any]) -> str:
+def format_downstream(record: dict[str, Any]) -> str:
     """A line for every set of frames: mean and range over the seeds, in percent."""
     columns = {
         "mean_iou": "mIoU %",
@@ -246,7 +246,7 @@ def write_results(downstream: Downstream, record: dict[str, Any]) -> str:
     text = (
         f"Segmenters of {settings['num_steps']} steps, trained on {counts[_TRAIN]} examples and "
         f"scored on {counts[settings['split']]} of {settings['split']!r}, all real; "
-        f"{downstream.num_seeds} seeds: mean (range)\n{without}\n{format_table(record)}\n"
+        f"{downstream.num_seeds} seeds: mean (range)\n{without}\n{format_downstream(record)}\n"
     )
     write_whole(downstream.output / RESULTS_FILE, json.dumps(record, indent=2))
     write_whole(downstream.output / TABLE_FILE, text)

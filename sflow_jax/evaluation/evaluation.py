@@ -161,7 +161,7 @@ class Evaluation:
         }
 
 
-def set_up(
+def set_up_evaluation(
     workdir: pathlib.Path,
     split: str | None = None,
     step: int | None = None,
@@ -204,7 +204,7 @@ def assemble(
     choice: Choice,
     limit: int | None = None,
 ) -> Evaluation:
-    """Loads the networks that score; see `set_up`.
+    """Loads the networks that score; see `set_up_evaluation`.
 
     Raises:
         InputError: one of them cannot be used, or there is no such split.

@@ -75,7 +75,7 @@ def find_images(name: str, folder: pathlib.Path) -> Images:
     return Images(name, folder, paths)
 
 
-def compare(
+def compare_images(
     real_folder: pathlib.Path,
     fake_folder: pathlib.Path,
     protocol: str = fid.DEFAULT_PROTOCOL,
@@ -113,7 +113,7 @@ def compare(
     }
 
 
-def format_report(record: Mapping) -> str:
+def format_image_report(record: Mapping) -> str:
     """The table of a record of `compare`, under what a reader has to know."""
     notes = [
         f"real: {record['num_real']} images in {record['real']}",

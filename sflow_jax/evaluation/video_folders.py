@@ -148,7 +148,7 @@ def _walk(folder: pathlib.Path) -> Iterator[Video]:
             yield from (Video(path) for path in paths if path.suffix.lower() in SUFFIXES)
 
 
-def compare(
+def compare_videos(
     real_folder: pathlib.Path,
     fake_folder: pathlib.Path,
     clip_frames: int = fvd.CLIP_FRAMES,
@@ -191,7 +191,7 @@ def compare(
     }
 
 
-def format_report(record: Mapping) -> str:
+def format_video_report(record: Mapping) -> str:
     """The table of a record of `compare`, under what a reader has to know."""
     notes = [
         f"{name}: {_count(record[f'num_{name}'], 'video')} in {record[name]}, "

@@ -44,7 +44,7 @@ def flow_terms(
         )
     return terms, {
         "flow/farneback": losses.flow(real_flow, fake_flow),
-        "warping_error": warping_error(fake, real_flow, visible),
+        "warping_error": pair_warping_error(fake, real_flow, visible),
     }
 
 
@@ -54,7 +54,7 @@ def visible_mask(real: jax.Array, real_flow: jax.Array) -> jax.Array:
     return consistency_mask(real_flow, image_flow(second, first))
 
 
-def warping_error(fake: jax.Array, real_flow: jax.Array, visible: jax.Array) -> jax.Array:
+def pair_warping_error(fake: jax.Array, real_flow: jax.Array, visible: jax.Array) -> jax.Array:
     """The mean over pairs of what `metrics.temporal` calls so, of frames in [-1, 1].
 
     Every pair counts alike, however much of it is visible, so that the mean over devices is the

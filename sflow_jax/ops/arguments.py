@@ -14,7 +14,7 @@ _KINDS = {
 }
 
 
-def check(name: str, array: jax.Array, shape: str | None, kind: str) -> None:
+def check_array(name: str, array: jax.Array, shape: str | None, kind: str) -> None:
     """Checks one argument.
 
     Args:

@@ -24,28 +24,28 @@ def example_keys(key: jax.Array, batch_size: int, axis_name: str | None) -> jax.
     Returns:
         Keys [batch_size], distinct over all devices.
     """
-    arguments.check("key", key, "", "key")
+    arguments.check_array("key", key, "", "key")
     first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * batch_size
     return jax.vmap(lambda i: jax.random.fold_in(key, first + i))(jnp.arange(batch_size))
 
 
 def random_flips(keys: jax.Array) -> jax.Array:
     """Draws which examples are mirrored: bool [B] from keys [B]."""
-    arguments.check("keys", keys, "B", "key")
+    arguments.check_array("keys", keys, "B", "key")
     return jax.vmap(jax.random.bernoulli)(keys)
 
 
 def flip_horizontally(x: jax.Array, flips: jax.Array) -> jax.Array:
     """Mirrors those examples of [B, H, W, C] for which `flips` [B] is true."""
-    arguments.check("x", x, "B H W C", "real")
-    arguments.check("flips", flips, "B", "bool")
+    arguments.check_array("x", x, "B H W C", "real")
+    arguments.check_array("flips", flips, "B", "bool")
     return jnp.where(flips[:, None, None, None], x[:, :, ::-1], x)
 
 
 def flip_flow(flow: jax.Array, flips: jax.Array) -> jax.Array:
     """Mirrors the flow [B, H, W, 2] of mirrored frames: its x component changes sign."""
-    arguments.check("flow", flow, "B H W 2", "float")
-    arguments.check("flips", flips, "B", "bool")
+    arguments.check_array("flow", flow, "B H W 2", "float")
+    arguments.check_array("flips", flips, "B", "bool")
     mirrored = flow[:, :, ::-1] * jnp.array([-1, 1], flow.dtype)
     return jnp.where(flips[:, None, None, None], mirrored, flow)
 
@@ -66,35 +66,35 @@ class Zoom:
 
 def random_zooms(keys: jax.Array, max_zoom: float) -> Zoom:
     """Draws a crop for each example: keys [B], factors uniform in [1, 1 + max_zoom]."""
-    arguments.check("keys", keys, "B", "key")
+    arguments.check_array("keys", keys, "B", "key")
     draws = jax.vmap(lambda key: jax.random.uniform(key, (3,)))(keys)
     return Zoom(1 + max_zoom * draws[:, 0], draws[:, 1:])
 
 
 def zoom_image(image: jax.Array, zoom: Zoom) -> jax.Array:
     """Crops float images [B, H, W, C] and resizes the crops to [B, H, W, C], bilinearly."""
-    arguments.check("image", image, "B H W C", "float")
+    arguments.check_array("image", image, "B H W C", "float")
     rows, columns = _source_positions(image, zoom)
     return jax.vmap(lambda x, i, j: _interpolate(_interpolate(x, i, 0), j, 1))(image, rows, columns)
 
 
 def zoom_labels(ids: jax.Array, zoom: Zoom) -> jax.Array:
     """Crops maps of ids [B, H, W, C] and resizes the crops, each pixel to the nearest id."""
-    arguments.check("ids", ids, "B H W C", "integer")
+    arguments.check_array("ids", ids, "B H W C", "integer")
     rows, columns = (jnp.rint(p).astype(jnp.int32) for p in _source_positions(ids, zoom))
     return jax.vmap(lambda x, i, j: x[i][:, j])(ids, rows, columns)
 
 
 def zoom_flow(flow: jax.Array, zoom: Zoom) -> jax.Array:
     """Crops and resizes the flow [B, H, W, 2] with its frames: motions grow by the factor."""
-    arguments.check("flow", flow, "B H W 2", "float")
+    arguments.check_array("flow", flow, "B H W 2", "float")
     return zoom_image(flow, zoom) * zoom.factor[:, None, None, None]
 
 
 def _source_positions(image: jax.Array, zoom: Zoom) -> tuple[jax.Array, jax.Array]:
     """Rows [B, H] and columns [B, W] that the pixels of the zoomed picture come from."""
-    arguments.check("zoom.factor", zoom.factor, "B", "float")
-    arguments.check("zoom.offset", zoom.offset, "B 2", "float")
+    arguments.check_array("zoom.factor", zoom.factor, "B", "float")
+    arguments.check_array("zoom.offset", zoom.offset, "B 2", "float")
     positions = []
     for axis in (1, 2):
         side = image.shape[axis]
@@ -115,7 +115,7 @@ def _interpolate(x: jax.Array, positions: jax.Array, axis: int) -> jax.Array:
 
 def random_threshold_scales(keys: jax.Array, jitter: float) -> jax.Array:
     """Log-uniform factors [B, 1, 1, 1] in [1 / (1 + jitter), 1 + jitter] for the edge threshold."""
-    arguments.check("keys", keys, "B", "key")
+    arguments.check_array("keys", keys, "B", "key")
     logs = jax.vmap(lambda key: jax.random.uniform(key, minval=-1.0))(keys)
     return jnp.exp(logs * jnp.log1p(jitter))[:, None, None, None]
 
@@ -131,8 +131,8 @@ def drop_edges(keys: jax.Array, edge_map: jax.Array, max_rate: float) -> jax.Arr
     Returns:
         Edge maps [B, H, W, 1].
     """
-    arguments.check("keys", keys, "B", "key")
-    arguments.check("edge_map", edge_map, "B H W 1", "float")
+    arguments.check_array("keys", keys, "B", "key")
+    arguments.check_array("edge_map", edge_map, "B H W 1", "float")
     height, width = edge_map.shape[1:3]
     cells = (-(-height // _DROPOUT_CELL), -(-width // _DROPOUT_CELL), 1)
 
@@ -157,8 +157,8 @@ def blur_edges(keys: jax.Array, edge_map: jax.Array, max_amount: float) -> jax.A
     Returns:
         Edge maps [B, H, W, 1].
     """
-    arguments.check("keys", keys, "B", "key")
-    arguments.check("edge_map", edge_map, "B H W 1", "float")
+    arguments.check_array("keys", keys, "B", "key")
+    arguments.check_array("edge_map", edge_map, "B H W 1", "float")
     amount = jax.vmap(jax.random.uniform)(keys)[:, None, None, None] * max_amount
     padded = jnp.pad(edge_map, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]

@@ -24,9 +24,9 @@ def read(image: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
         TypeError: an argument is not of a float type.
         ValueError: an argument has another rank, or `x` and `y` differ in shape.
     """
-    arguments.check("image", image, "B H W C", "float")
+    arguments.check_array("image", image, "B H W C", "float")
     for name, positions in (("x", x), ("y", y)):
-        arguments.check(name, positions, "B h w", "float")
+        arguments.check_array(name, positions, "B h w", "float")
     arguments.check_equal_shapes(x=x, y=y)
     corners, x_share, y_share = _corners(image, x, y)
     upper_left, upper_right, lower_left, lower_right = _values(image, corners)

@@ -100,7 +100,7 @@ def convolve_transposed(
         TypeError: `x` and `kernel` are not of one float type.
         ValueError: their ranks or channels do not fit.
     """
-    arguments.check("x", x, "B h w O", "float")
+    arguments.check_array("x", x, "B h w O", "float")
     _check_arguments(x, kernel, -1)
     if not forms.is_plain():
         return fast_convolution.convolve_transposed(x, kernel, stride, padding, size)
@@ -125,7 +125,7 @@ def convolve_transposed(
 def _check_arguments(x: jax.Array, kernel: jax.Array, channel_axis: int, groups: int = 1) -> None:
     """Checks that `x` has the channels that the axis of the kernel stands for, and its type."""
     for name, array in (("x", x), ("kernel", kernel)):
-        arguments.check(name, array, None, "float")
+        arguments.check_array(name, array, None, "float")
     if x.dtype != kernel.dtype:
         raise TypeError(f"found x {x.dtype} and kernel {kernel.dtype}, expected one type")
     fits = x.ndim == kernel.ndim >= 3 and x.shape[-1] == kernel.shape[channel_axis] * groups

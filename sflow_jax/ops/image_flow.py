@@ -17,6 +17,6 @@ def image_flow(first: jax.Array, second: jax.Array) -> jax.Array:
     Returns:
         float32 [B, H, W, 2], pixels from the first image to the second, x first.
     """
-    arguments.check("first", first, "B H W 3", "float")
-    arguments.check("second", second, "B H W 3", "float")
+    arguments.check_array("first", first, "B H W 3", "float")
+    arguments.check_array("second", second, "B H W 3", "float")
     return farneback(255 * to_gray(first), 255 * to_gray(second))

@@ -13,7 +13,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 def to_gray(images: jax.Array) -> jax.Array:
     """Converts RGB [B, H, W, 3] in [-1, 1] to gray [B, H, W, 1] in [0, 1]."""
-    arguments.check("images", images, "B H W 3", "float")
+    arguments.check_array("images", images, "B H W 3", "float")
     # A sum and not a product with a vector: accelerators would round a product to TF32 or bfloat16,
     # which moves pixels across the threshold.
     weights = jnp.asarray(LUMA, jnp.float32)
@@ -22,7 +22,7 @@ def to_gray(images: jax.Array) -> jax.Array:
 
 def laplacian(gray: jax.Array) -> jax.Array:
     """4-neighbor Laplacian of [B, H, W, 1], the border reflected (OpenCV's reflect-101)."""
-    arguments.check("gray", gray, "B H W 1", "float")
+    arguments.check_array("gray", gray, "B H W 1", "float")
     padded = jnp.pad(gray, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     vertical = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1]
     horizontal = padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]

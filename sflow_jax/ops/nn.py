@@ -22,7 +22,7 @@ def instance_norm(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
     Returns:
         An array of the shape and type of `x`.
     """
-    arguments.check("x", x, "B H W C", "float")
+    arguments.check_array("x", x, "B H W C", "float")
     return (_plain_norm if forms.is_plain() else _fast_norm)(x, epsilon)
 
 
@@ -67,7 +67,7 @@ _fast_norm.defvjp(_norm_forward, _norm_backward)
 
 def relu(x: jax.Array) -> jax.Array:
     """`max(x, 0)` of floats of any shape, with the gradient 0 at 0."""
-    arguments.check("x", x, None, "float")
+    arguments.check_array("x", x, None, "float")
     # Not `jnp.maximum`, whose gradient at 0 is a half.
     return jnp.where(x <= 0, jnp.zeros((), x.dtype), x) if forms.is_plain() else _fast_relu(x)
 
@@ -99,7 +99,7 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
 
     Of equal pixels the first one, row by row, gets the gradient, as in PyTorch.
     """
-    arguments.check("x", x, "B H W C", "float")
+    arguments.check_array("x", x, "B H W C", "float")
     if forms.is_plain():
         window = (1, 2, 2, 1)
         return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
@@ -119,7 +119,7 @@ def average_pool_3x3(x: jax.Array) -> jax.Array:
 
     The padding is not counted in the averages.
     """
-    arguments.check("x", x, "B H W C", "float")
+    arguments.check_array("x", x, "B H W C", "float")
     # Not `flax.linen.avg_pool`, whose counts XLA takes seconds to work out for large images.
     counts = np.multiply.outer(*(_pixels_in_windows(side) for side in x.shape[1:3]))
     padding = ((0, 0), (1, 1), (1, 1), (0, 0))
@@ -138,7 +138,7 @@ def reflect_pad(x: jax.Array, size: int) -> jax.Array:
 
     The pixels at the border are not repeated, as in `torch.nn.ReflectionPad2d`.
     """
-    arguments.check("x", x, "B H W C", "real")
+    arguments.check_array("x", x, "B H W C", "real")
     if forms.is_plain() or forms.on_cpu():
         return jnp.pad(x, ((0, 0), (size, size), (size, size), (0, 0)), mode="reflect")
     return _reflect(_reflect(x, size, 1), size, 2)
@@ -168,7 +168,7 @@ def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
     reflection padding still has a pixel to reflect after the network has divided them by it. Crop
     the network's output back with `output[:, :H, :W]`.
     """
-    arguments.check("x", x, "B H W C", "real")
+    arguments.check_array("x", x, "B H W C", "real")
     bottom, right = (max(-side % multiple, 2 * multiple - side) for side in x.shape[1:3])
     if not (bottom or right):
         return x  # the gradient of a border of no pixels costs passes over the image

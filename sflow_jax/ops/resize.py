@@ -20,7 +20,7 @@ def resize_align_corners(maps: jax.Array, height: int, width: int) -> jax.Array:
     Returns:
         [B, height, width, C].
     """
-    arguments.check("maps", maps, "B H W C", "float")
+    arguments.check_array("maps", maps, "B H W C", "float")
     return _resize_axis(_resize_axis(maps, 1, height), 2, width)
 
 
@@ -46,7 +46,7 @@ def adaptive_average_pool(maps: jax.Array, bins: int) -> jax.Array:
     Returns:
         [B, bins, bins, C].
     """
-    arguments.check("maps", maps, "B H W C", "float")
+    arguments.check_array("maps", maps, "B H W C", "float")
     rows, columns = (_window_shares(n, bins).astype(maps.dtype) for n in maps.shape[1:3])
     return jnp.einsum("ih,jw,bhwc->bijc", rows, columns, maps, precision="highest")
 

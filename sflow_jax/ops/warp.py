@@ -22,8 +22,8 @@ def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
     Returns:
         float32 [B, H, W, C] (float64 if either is), differentiable in both in reverse mode.
     """
-    arguments.check("image", image, "B H W C", "real")
-    arguments.check("flow", flow, "B H W 2", "float")
+    arguments.check_array("image", image, "B H W C", "real")
+    arguments.check_array("flow", flow, "B H W 2", "float")
     height, width = flow.shape[1:3]
     # bfloat16 would not even hold the numbers of the columns.
     dtype = jnp.promote_types(jnp.float32, jnp.promote_types(image.dtype, flow.dtype))
@@ -34,7 +34,7 @@ def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
 
 def stays_inside(flow: jax.Array) -> jax.Array:
     """Whether p + flow(p) is inside the image: bool [B, H, W, 1] for flow [B, H, W, 2]."""
-    arguments.check("flow", flow, "B H W 2", "float")
+    arguments.check_array("flow", flow, "B H W 2", "float")
     height, width = flow.shape[1:3]
     x, y = _targets(flow.astype(jnp.promote_types(jnp.float32, flow.dtype)))
     return ((x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1))[..., None]
@@ -57,8 +57,8 @@ def consistency_mask(forward: jax.Array, backward: jax.Array) -> jax.Array:
         float32 [B, H, W, 1] over frame 0: 1 where |f + b(p + f)|^2 < 0.01 (|f|^2 + |b|^2) + 0.5 and
         p + f is inside the image, else 0.
     """
-    arguments.check("forward", forward, "B H W 2", "float")
-    arguments.check("backward", backward, "B H W 2", "float")
+    arguments.check_array("forward", forward, "B H W 2", "float")
+    arguments.check_array("backward", backward, "B H W 2", "float")
     forward = forward.astype(jnp.promote_types(jnp.float32, forward.dtype))
     back = warp(backward, forward)
 

@@ -42,7 +42,7 @@ def load(role: str) -> dict[str, Any]:
         raise ValueError(f"unknown role {role!r}; expected one of {ROLES}")
     images = jax.ShapeDtypeStruct((1, STRIDE, STRIDE, 3), jnp.float32)
     shapes = variables.shapes_of(jax.eval_shape(UNet().init, jax.random.key(0), images))
-    return variables.read(FOLDER / f"streets_{role}.safetensors", shapes)
+    return variables.read_variables(FOLDER / f"streets_{role}.safetensors", shapes)
 
 
 def features(

@@ -120,7 +120,7 @@ def load(name: str, cache_dir: str | os.PathLike | None = None) -> dict[str, Any
     if message := what_is_missing(name, cache_dir):
         raise InputError(message)
     path = _file(name, cache_directory(cache_dir))
-    return variables.read(path, REGISTRY[name].conversion().shapes)
+    return variables.read_variables(path, REGISTRY[name].conversion().shapes)
 
 
 def what_is_missing(name: str, cache_dir: str | os.PathLike | None = None) -> str | None:
@@ -171,7 +171,7 @@ def convert(name: str, checkpoint: pathlib.Path, cache_dir: pathlib.Path) -> pat
     converted = conversion.convert_tensors(tensors, rules, checkpoint)
     metadata = {"source": checkpoint.name, "source_sha256": download.sha256_of(checkpoint)}
     path = _file(name, cache_dir)
-    variables.write(path, converted, metadata, np.float32)
+    variables.write_variables(path, converted, metadata, np.float32)
     return path
 
 

@@ -126,7 +126,7 @@ def score_matrix(matrix: np.ndarray) -> SegmentationScores:
     )
 
 
-def format_scores(result: SegmentationScores, class_names: Sequence[str]) -> str:
+def format_class_scores(result: SegmentationScores, class_names: Sequence[str]) -> str:
     """A table in percent: one line per class, then the summary; `-` marks absent classes."""
     lines = [("class", "IoU %"), *zip(class_names, map(_percent, result.class_iou), strict=True)]
     summary = {

@@ -44,7 +44,7 @@ def write_segmenter(
         "settings": settings,
         "scores": {size: _rounded_scores(result, class_names) for size, result in scores.items()},
     }
-    variables.write(path, network_variables, {}, _STORED_TYPE)
+    variables.write_variables(path, network_variables, {}, _STORED_TYPE)
     write_whole(path.with_suffix(".json"), json.dumps(report, indent=2) + "\n")
 
 
@@ -81,7 +81,7 @@ def read_pspnet(path: pathlib.Path) -> tuple[PSPNet, dict[str, Any], int]:
         crop = settings["crop"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{report}: {error!r}; expected the settings of a PSPNet") from error
-    return network, variables.read(path, pspnet_shapes(network)), crop
+    return network, variables.read_variables(path, pspnet_shapes(network)), crop
 
 
 def pspnet_shapes(network: PSPNet) -> variables.Shapes:

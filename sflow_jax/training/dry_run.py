@@ -10,7 +10,7 @@ from clu import parameter_overview
 
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.training.cost import matrix_limit, step_flops, time_calls
-from sflow_jax.training.loop import Run, set_up
+from sflow_jax.training.loop import Run, set_up_run
 from sflow_jax.training.state import TrainState
 
 
@@ -24,7 +24,7 @@ def describe(config: ml_collections.ConfigDict) -> str:
     Raises:
         InputError: what training would report before its first step.
     """
-    run = set_up(config)
+    run = set_up_run(config)
     state = run.describe_state()
     parts = [
         *(_describe_params(name, params) for name, params in state.params.items()),

@@ -36,7 +36,7 @@ def check_source(config: ml_collections.ConfigDict) -> None:
     sees_dned = config.generator.edges == "dned"
     same_fields = (*_SAME_FIELDS, _DNED_EDGES) if sees_dned else _SAME_FIELDS
     differences = configuration.differences(
-        configuration.load(workdir),
+        configuration.load_config(workdir),
         config,
         lambda field: field in same_fields or field.partition(".")[0] in _SAME_SECTIONS,
     )

@@ -60,7 +60,7 @@ class Run:
         return describe_state(self.method, self.config, self.schedule)
 
 
-def set_up(config: ml_collections.ConfigDict, is_resumed: bool = False) -> Run:
+def set_up_run(config: ml_collections.ConfigDict, is_resumed: bool = False) -> Run:
     """Checks the config, loads frozen weights, then prepares the data: the cheap failures first.
 
     Args:
@@ -106,7 +106,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
         TrainingError: a loss became non-finite; the last checkpoint is from before that.
     """
     configuration.check_resumable(config, workdir)
-    run = set_up(config, is_resumed=has_checkpoint(workdir))
+    run = set_up_run(config, is_resumed=has_checkpoint(workdir))
     _start_workdir(workdir, run)
     num_devices = jax.local_device_count()
     iterator = train_iterator(

@@ -9,8 +9,13 @@ from sflow_jax.data.labels import VOID
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation import downstream as downstream_lib
 from sflow_jax.evaluation import evaluation as evaluation_lib
-from sflow_jax.evaluation.downstream import Downstream, format_table, run, write_results
-from sflow_jax.evaluation.evaluation import Choice, set_up
+from sflow_jax.evaluation.downstream import (
+    Downstream,
+    format_downstream,
+    train_and_score,
+    write_results,
+)
+from sflow_jax.evaluation.evaluation import Choice, set_up_evaluation
 from sflow_jax.segmentation.unet import UNet
 from tests.as_bytes import to_uint8
 from tests.fast_jit import fast_jit
@@ -25,7 +30,7 @@ def set_up_run(folder, **options):
     model = restore_fast(folder / "run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation_lib, "restore_model", lambda *_: model)
-        return set_up(folder / "run", choice=Choice(metrics=()))
+        return set_up_evaluation(folder / "run", choice=Choice(metrics=()))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +60,7 @@ def trainings(monkeypatch):
 def test_every_set_is_trained_on_its_own_frames_with_the_same_labels(
     evaluation, trainings, tmp_path
 ):
-    record = run(Downstream(evaluation, tmp_path, num_steps=4, num_seeds=2))
+    record = train_and_score(Downstream(evaluation, tmp_path, num_steps=4, num_seeds=2))
     example = evaluation.dataset.source("train")[0]
     model = evaluation.model
     generated = to_uint8(model.translate(example["label"], example["cg"])["image"])[0]
@@ -80,9 +85,9 @@ def test_an_interrupted_comparison_goes_on_with_the_next_training(
         downstream_lib, "_score", lambda *a: 1 / 0 if len(trainings) == 4 else score(*a)
     )
     with pytest.raises(ZeroDivisionError):
-        run(comparison)
+        train_and_score(comparison)
     monkeypatch.setattr(downstream_lib, "_score", score)
-    record = run(comparison)
+    record = train_and_score(comparison)
     assert len(trainings) == 9  # the fourth once more
     found = [scores["mean_iou"] for row in record["scores"].values() for scores in row]
     assert found == [call / 100 for call in (1, 2, 3, 5, 6, 7, 8, 9)]
@@ -95,7 +100,7 @@ def test_an_interrupted_comparison_goes_on_with_the_next_training(
 
     other = Downstream(evaluation, tmp_path, num_steps=2, num_seeds=2)
     with pytest.raises(InputError, match="scores of another comparison"):
-        run(other)
+        train_and_score(other)
 
 
 def test_the_scores_are_of_real_frames_of_the_scoring_split(evaluation):
@@ -113,7 +118,7 @@ def test_the_scores_are_of_real_frames_of_the_scoring_split(evaluation):
 
 def test_without_cg_frames_there_is_no_such_row(trainings, tmp_path):
     comparison = Downstream(set_up_run(tmp_path, with_cg=False), tmp_path / "out", 1, 1)
-    record = run(comparison)
+    record = train_and_score(comparison)
     assert list(record["scores"]) == [SETS[0], *SETS[2:]]
     assert "This dataset has no CG frames." in write_results(comparison, record)
 
@@ -121,12 +126,12 @@ def test_without_cg_frames_there_is_no_such_row(trainings, tmp_path):
 def test_the_training_split_cannot_score(evaluation, tmp_path):
     on_train = downstream_lib.dataclasses.replace(evaluation, split="train")
     with pytest.raises(InputError, match="expected frames no training sees"):
-        run(Downstream(on_train, tmp_path, 1, 1))
+        train_and_score(Downstream(on_train, tmp_path, 1, 1))
 
 
 def test_the_table_shows_mean_and_range():
     scores = [{"mean_iou": value, "pixel_accuracy": 0.5, "pixel_accuracy_with_void": 0.25}
               for value in (0.1, 0.4)]  # fmt: skip
-    lines = format_table({"scores": {"real frames": scores}}).splitlines()
+    lines = format_downstream({"scores": {"real frames": scores}}).splitlines()
     ranges = ["25.0 (10.0-40.0)", "50.0 (50.0-50.0)", "25.0 (25.0-25.0)"]
     assert [cell.strip() for cell in lines[1].split("  ") if cell] == ["real frames", *ranges]

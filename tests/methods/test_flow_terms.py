@@ -9,7 +9,7 @@ import pytest
 
 from configs import streets_video
 from sflow_jax import losses
-from sflow_jax.methods.flow_terms import flow_terms, visible_mask, warping_error
+from sflow_jax.methods.flow_terms import flow_terms, pair_warping_error, visible_mask
 from sflow_jax.methods.sflow import Scene
 from sflow_jax.ops import image_flow as flow_operator
 from sflow_jax.ops.optical_flow import farneback
@@ -177,7 +177,7 @@ def test_a_flicker_of_the_generated_frames_is_their_warping_error():
     fake = np.stack([first, first + 0.2], 1).reshape(4, 32, 40, 3)
     still = jnp.zeros((2, 32, 40, 2))
     visible = jnp.ones((2, 32, 40, 1))
-    np.testing.assert_allclose(warping_error(fake, still, visible), 0.1**2, rtol=1e-4)
+    np.testing.assert_allclose(pair_warping_error(fake, still, visible), 0.1**2, rtol=1e-4)
 
 
 def test_the_real_frames_have_no_flow_loss():

@@ -126,7 +126,7 @@ def test_label_equal_to_the_number_of_classes_is_not_taken_for_void():
 
 def test_table_lists_classes_and_marks_absent_ones():
     matrix = scores.confusion_matrix(TRUE, PREDICTED, 4)
-    table = scores.format_scores(scores.score_matrix(matrix), ["road", "car", "sky", "bus"])
+    table = scores.format_class_scores(scores.score_matrix(matrix), ["road", "car", "sky", "bus"])
     rows = [line.rsplit(None, 1) for line in table.splitlines()]
     assert ["road", "40.00"] in rows
     assert ["bus", "-"] in rows

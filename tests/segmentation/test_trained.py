@@ -21,7 +21,7 @@ def written(tmp_path):
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
     structure = zeros(NETWORK.clone(training=True).init, keys, np.zeros((2, 9, 9, 3), np.float32))
     path, network_variables = tmp_path / "own.safetensors", random_params(structure)
-    variables.write(path, network_variables, {}, np.float32)
+    variables.write_variables(path, network_variables, {}, np.float32)
     path.with_suffix(".json").write_text(json.dumps({"settings": SETTINGS}))
     return path, network_variables
 

@@ -60,7 +60,7 @@ def run(*arguments, **overrides):
 def saved_run(workdir, config):
     """The whole last checkpoint: the state as flat arrays, and the position in the data."""
     config = config.copy_and_resolve_references()
-    assembled = loop.set_up(config)
+    assembled = loop.set_up_run(config)
     iterator = train_iterator(assembled.dataset.source("train"), batch_size=1, seed=config.seed)
     empty = assembled.create_state()
     with Checkpoints(workdir, config.checkpoint) as checkpoints:

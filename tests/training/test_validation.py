@@ -32,7 +32,7 @@ def test_the_scores_are_those_of_evaluate_and_nothing_is_loaded_or_compiled_agai
     load = streets_segmenter.load
     monkeypatch.setattr(streets_segmenter, "load", lambda role: loads.append(role) or load(role))
     monkeypatch.setattr(evaluation, "batch_size_for", lambda *_: 2)
-    run = loop.set_up(evaluated(config))
+    run = loop.set_up_run(evaluated(config))
     schedule = dataclasses.replace(run.schedule, laplacian_steps=8, ramp_steps=4)
     method = dataclasses.replace(run.method, schedule=schedule)
     validation = Validation(run.dataset, method, schedule, run.config)
@@ -71,10 +71,10 @@ def test_the_scores_are_those_of_evaluate_and_nothing_is_loaded_or_compiled_agai
 
 def test_evaluations_are_every_so_many_steps_and_at_the_end(config):
     config.train.epochs = 20 * jax.device_count() / config.data.num_train
-    run = loop.set_up(evaluated(config, metrics="segmentation"))
+    run = loop.set_up_run(evaluated(config, metrics="segmentation"))
     assert [step for step in range(1, 21) if run.validation.is_due(step)] == [8, 16, 20]
     config.eval.every_steps = 0
-    assert loop.set_up(config).validation is None
+    assert loop.set_up_run(config).validation is None
 
 
 @pytest.mark.parametrize(
@@ -111,4 +111,4 @@ def test_several_processes_are_refused(config, monkeypatch):
     evaluated(config, metrics="segmentation")
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(InputError, match="found 2 processes, expected one"):
-        loop.set_up(config)
+        loop.set_up_run(config)
