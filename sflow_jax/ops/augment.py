@@ -151,14 +151,14 @@ def blur_edges(keys: jax.Array, edge_map: jax.Array, max_amount: float) -> jax.A
 
     Args:
         keys: [B].
-        edge_map: [B, H, W, 1].
+        edge_map: [B, H, W, C]; images can be blurred in the same way.
         max_amount: the share of the blurred map is drawn uniformly from [0, max_amount].
 
     Returns:
-        Edge maps [B, H, W, 1].
+        Edge maps [B, H, W, C].
     """
     arguments.check_array("keys", keys, "B", "key")
-    arguments.check_array("edge_map", edge_map, "B H W 1", "float")
+    arguments.check_array("edge_map", edge_map, "B H W C", "float")
     amount = jax.vmap(jax.random.uniform)(keys)[:, None, None, None] * max_amount
     padded = jnp.pad(edge_map, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
