@@ -21,7 +21,7 @@ from sflow_jax.data.pipeline import Source, eval_batches
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation.evaluation import Evaluation
 from sflow_jax.evaluation.report import without_nan
-from sflow_jax.files import write_whole
+from sflow_jax.files import read_json, write_whole
 from sflow_jax.inference import batch_size_for
 from sflow_jax.metrics.picture_scores import Result, Segmentation
 from sflow_jax.segmentation.batches import LabeledImages, training_batches
@@ -117,7 +117,7 @@ def _score_once(downstream: Downstream, folder: pathlib.Path, name: str, seed: i
     path = folder / f"{name.replace(' ', '_')}_{seed}.json"
     settings = downstream.settings | {"frames": name, "seed": seed}
     if path.exists():
-        record = json.loads(path.read_text())
+        record = read_json(path, "an evaluation")
         if record["settings"] != json.loads(json.dumps(settings)):
             raise InputError(
                 f"{path}: found the scores of another comparison, expected an output folder "

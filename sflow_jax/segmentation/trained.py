@@ -75,7 +75,7 @@ def read_pspnet(path: pathlib.Path) -> tuple[PSPNet, dict[str, Any], int]:
         raise InputError(f"{path}: not found; expected the weights of a PSPNet")
     report = path.with_suffix(".json")
     try:
-        settings = json.loads(report.read_text())["settings"]
+        settings = json.loads(report.read_text(encoding="utf-8"))["settings"]
         blocks = BLOCKS[settings["layers"]]
         network = PSPNet(settings["num_classes"], blocks, settings["width"])
         crop = settings["crop"]

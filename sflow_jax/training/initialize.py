@@ -7,6 +7,7 @@ import ml_collections
 from sflow_jax import configuration
 from sflow_jax.data.labels import CLASSES_FILE, ClassTable
 from sflow_jax.errors import InputError
+from sflow_jax.files import user_path
 from sflow_jax.runs.checkpoints import newest_step, restore_parts
 from sflow_jax.runs.record import RunRecord
 from sflow_jax.training.state import TrainState
@@ -97,4 +98,4 @@ def initialize(config: ml_collections.ConfigDict, state: TrainState) -> TrainSta
 
 
 def _source(config: ml_collections.ConfigDict) -> pathlib.Path | None:
-    return pathlib.Path(config.init_from).expanduser() if starts_from_run(config) else None
+    return user_path(config.init_from) if starts_from_run(config) else None
