@@ -109,8 +109,8 @@ def _check(
     iterations: int,
     poly_n: int,
 ) -> None:
-    arguments.check_array("prev", prev, "B H W 1", "float")
-    arguments.check_array("next", next, "B H W 1", "float")
+    arguments.check_array("prev", prev, "B H W 1", "real")
+    arguments.check_array("next", next, "B H W 1", "real")
     arguments.check_equal_shapes(prev=prev, next=next)
     if not prev.size:
         raise ValueError(f"prev: found {list(prev.shape)}, expected at least one pixel")
