@@ -43,6 +43,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 	$(RUN) pytest
 
 # Apache Beam replaces some packages by older versions: an environment of its own.

@@ -26,7 +26,7 @@ def use(folder: pathlib.Path) -> None:
     JAX's own setting goes first: `JAX_COMPILATION_CACHE_DIR`, or
     `JAX_ENABLE_COMPILATION_CACHE=false` for none. A folder that cannot be written is not used.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     if not os.access(nearest_existing(folder), os.W_OK):
         return

@@ -26,4 +26,5 @@ def farneback_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         float32 [H, W, 2], pixels from the first frame to the second, x first.
     """
     gray = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (first, second)]
-    return cv2.calcOpticalFlowFarneback(*gray, None, **FARNEBACK, flags=0)
+    # OpenCV's types have neither None, for a new array, nor keywords in a dictionary.
+    return cv2.calcOpticalFlowFarneback(*gray, None, **FARNEBACK, flags=0)  # type: ignore[call-overload]

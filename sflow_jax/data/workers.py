@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import cv2
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _ITEMS_PER_PROCESS = 16  # fewer are done before another process has started
 _ITEMS_AHEAD = 4  # per process: keeps it busy without piling up results that wait to be used
@@ -42,7 +43,7 @@ def map_in_processes(
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
     )
-    pending = collections.deque()
+    pending: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
     try:
         for item in items:
             pending.append(pool.submit(function, item))
@@ -64,8 +65,11 @@ def _start_worker() -> None:
     """Leaves the other cores to the others, and does not outlive the process that it works for."""
     cv2.setNumThreads(1)
 
+    parent = multiprocessing.parent_process()
+    assert parent  # this process was started by one
+
     def wait() -> None:
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

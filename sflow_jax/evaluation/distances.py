@@ -89,7 +89,7 @@ class KeptRealScore(DistanceScore):
         self._key = {
             **pictures,
             "weights": distance.extractor.fingerprint,
-            "protocol": distance.protocol,
+            "protocol": str(distance.protocol),
             "kept": str(distance.kept),
         }
         self._known = read_cached(cache_directory(), self._key)

@@ -11,7 +11,7 @@ import json
 import pathlib
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import grain.python as grain
 import jax
@@ -212,7 +212,11 @@ def _score(evaluation: Evaluation, variables: dict[str, Any]) -> Result:
     """The scores of a trained segmenter on the real frames of the scoring split."""
     table, schema = evaluation.model.class_table, evaluation.dataset.schema
     network = Segmenter(table.num_eval_classes)
-    predict = jax.jit(lambda images: network.apply(variables, to_float(images)).argmax(-1))
+
+    @jax.jit
+    def predict(images: jax.Array) -> jax.Array:
+        return cast(jax.Array, network.apply(variables, to_float(images))).argmax(-1)
+
     scored = Segmentation(lambda pictures: np.asarray(predict(pictures)), table)
     source = evaluation.dataset.source(evaluation.split)
     batch_size = min(len(source), batch_size_for(schema.height, schema.width))

@@ -138,7 +138,7 @@ class Evaluation:
             real: the distances of the row of real images; none where this is that row.
             limit: only the first so many examples will be shown to them.
         """
-        scores = [MeanL1()]
+        scores: list[Score] = [MeanL1()]
         if self.predict:
             scores.append(Segmentation(self.predict, self.model.class_table))
         if self.dataset.schema.frames == 2:

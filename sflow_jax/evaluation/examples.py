@@ -42,12 +42,12 @@ def draw_examples(evaluation: Evaluation, limit: int | None = None) -> np.ndarra
     return grid(rows, list(columns))
 
 
-def _draw_flows(real: np.ndarray, fake: np.ndarray) -> dict[str, list[np.ndarray]]:
+def _draw_flows(real: np.ndarray, fake: np.ndarray) -> dict[str, np.ndarray]:
     """Flow within the real and the generated pairs, uint8 RGB [B, 2, H, W, 3], in one scale."""
-    columns = {"real flow": [], "fake flow": []}
+    columns: dict[str, list[np.ndarray]] = {"real flow": [], "fake flow": []}
     for real_pair, fake_pair in zip(real, fake, strict=True):
         real_flow, fake_flow = farneback_flow(*real_pair), farneback_flow(*fake_pair)
         largest = largest_motion(real_flow)
         columns["real flow"].append(flow_to_rgb(real_flow, largest))
         columns["fake flow"].append(flow_to_rgb(fake_flow, largest))
-    return columns
+    return {name: np.stack(pictures) for name, pictures in columns.items()}

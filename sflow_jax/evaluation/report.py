@@ -3,13 +3,14 @@
 import json
 import math
 import pathlib
+from typing import Any
 
 import numpy as np
 
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation.evaluation import Evaluation
 from sflow_jax.evaluation.rows import CG, NO_EDGES, ORACLE
-from sflow_jax.metrics.picture_scores import Result
+from sflow_jax.metrics.picture_scores import Result, number
 from sflow_jax.pictures import write_png
 
 METRICS_FILE = "metrics.json"
@@ -54,10 +55,10 @@ def summarize(evaluation: Evaluation, results: dict[str, Result]) -> tuple[dict,
     """The model beside the oracle: as numbers for the record, and as a sentence."""
     if not evaluation.predict:
         return {}, ""
-    oracle = results[ORACLE]["mean_iou"]
+    oracle = number(results[ORACLE], "mean_iou")
     if not oracle > 0:  # nor if it is not a number
         return {}, ""
-    share = results[evaluation.model_row]["mean_iou"] / oracle
+    share = number(results[evaluation.model_row], "mean_iou") / oracle
     return (
         {"mean_iou_share_of_oracle": share},
         f"mIoU of fakes ({evaluation.model_row}) is {100 * share:.1f} % of the oracle",
@@ -80,7 +81,7 @@ def write_results(output: pathlib.Path, record: dict, report: str, examples: np.
         raise InputError(f"{output}: {error}; expected a folder with room to write") from error
 
 
-def without_nan(value: object) -> object:
+def without_nan(value: Any) -> Any:
     """JSON knows no NaN: a score that is not defined is null."""
     if isinstance(value, dict):
         return {key: without_nan(entry) for key, entry in value.items()}

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Sequence
+from typing import cast
 
 import jax
 import numpy as np
@@ -111,7 +112,7 @@ def _sliding(
     @jax.jit
     def apply(variables: dict, windows: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("float32"):  # no coarser type on GPU and TPU
-            return network.apply(variables, windows)
+            return cast(jax.Array, network.apply(variables, windows))
 
     logits = functools.partial(apply, jax.device_put(variables))
 

@@ -51,7 +51,7 @@ class FeatureExtractor:
                 of them.
         """
         self.batch_size = devices.round_up(batch_size)
-        self._variables = devices.Variables(network_variables).beside(self.batch_size)
+        self._variables: Any = devices.Variables(network_variables).beside(self.batch_size)
         self._on_host = protocol.on_host
         # Two functions: images of another size do not compile the network again.
         self._on_device = jax.jit(protocol.on_device)

@@ -86,7 +86,7 @@ class GaussianStream:
 
     def __init__(self) -> None:
         self._count = 0  # of what is folded
-        self._mean, self._scatter = None, None
+        self._mean = self._scatter = np.zeros(0)
         self._waiting: list[np.ndarray] = []
         self._num_waiting = 0
 

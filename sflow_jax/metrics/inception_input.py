@@ -37,7 +37,7 @@ class Protocol:
 
     def __call__(self, images: np.ndarray) -> jax.Array:
         """Prepares uint8 RGB images [B, H, W, 3]."""
-        return self.on_device(self.on_host(images))
+        return self.on_device(jnp.asarray(self.on_host(images)))
 
 
 def resize_bilinear(images: jax.Array, height: int, width: int) -> jax.Array:

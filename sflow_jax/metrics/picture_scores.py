@@ -14,10 +14,25 @@ from sflow_jax import hosts
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.metrics import segmentation
 
-Result = dict[str, float | dict[str, float]]
+Result = Mapping[str, float | Mapping[str, float]]
+"""Numbers by name; `class_iou` has one for each class."""
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """A segmenter: uint8 RGB [B, H, W, 3] to eval ids [B, H, W]."""
+
+
+def number(result: Result, name: str) -> float:
+    """One number of a result."""
+    value = result[name]
+    assert not isinstance(value, Mapping), name
+    return value
+
+
+def class_ious(result: Result) -> Mapping[str, float]:
+    """The IoU of each class by its name; empty where no segmenter scored."""
+    values = result.get("class_iou", {})
+    assert isinstance(values, Mapping)
+    return values
 
 
 class Score(Protocol):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from sflow_jax.metrics.fid import PROTOCOL_SUFFIXES
-from sflow_jax.metrics.picture_scores import Result
+from sflow_jax.metrics.picture_scores import Result, class_ious, number
 
 # Title, factor and decimals of the numbers that tables show.
 _COLUMNS = {
@@ -44,12 +44,12 @@ def format_table(results: Mapping[str, Result]) -> str:
     names = [name for name in _COLUMNS if name in first]
     lines = [["", *(_COLUMNS[name][0] for name in names)]]
     for row, result in results.items():
-        lines.append([row, *(_format(result[name], *_COLUMNS[name][1:]) for name in names)])
+        lines.append([row, *(_format(number(result, name), *_COLUMNS[name][1:]) for name in names)])
     text = _align(lines)
-    if "class_iou" in first:
+    if names_of_classes := list(class_ious(first)):
         lines = [["IoU %", *results]]
-        for name in first["class_iou"]:
-            cells = [_format(result["class_iou"][name], 100, 1) for result in results.values()]
+        for name in names_of_classes:
+            cells = [_format(class_ious(result)[name], 100, 1) for result in results.values()]
             lines.append([name, *cells])
         text += "\n\n" + _align(lines)
     return text

@@ -31,8 +31,8 @@ class Temporal:
     """
 
     def __init__(self) -> None:
-        self._sums = collections.Counter()
-        self._weights = collections.Counter()
+        self._sums: dict[str, float] = collections.defaultdict(float)
+        self._weights: dict[str, float] = collections.defaultdict(float)
 
     def update(self, pictures: np.ndarray, examples: Mapping[str, np.ndarray]) -> None:
         """Adds a batch; see `picture_scores.Score`."""

@@ -5,6 +5,7 @@ import http.client
 import pathlib
 import urllib.error
 import urllib.request
+from typing import IO
 
 import tqdm
 
@@ -92,7 +93,9 @@ def _open(url: str, start: int) -> http.client.HTTPResponse:
     return urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS)
 
 
-def _copy(response, file, start: int, total: int | None, name: str) -> None:
+def _copy(
+    response: http.client.HTTPResponse, file: IO[bytes], start: int, total: int | None, name: str
+) -> None:
     bar = tqdm.tqdm(
         desc=name, initial=start, total=total, unit="B", unit_scale=True, unit_divisor=1024
     )

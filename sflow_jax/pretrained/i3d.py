@@ -8,7 +8,7 @@ padding is TensorFlow's SAME: the odd pixel goes behind.
 
 import functools
 import os
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -184,7 +184,7 @@ def logits(network_variables: dict[str, Any], videos: jax.Array) -> jax.Array:
     Raises:
         InputError: there are fewer than 9 frames.
     """
-    return I3D().apply(network_variables, videos)
+    return cast(jax.Array, I3D().apply(network_variables, videos))
 
 
 @functools.cache

@@ -8,7 +8,7 @@ needed here) knows 1008 classes. Modules have the names of PyTorch's checkpoint.
 
 import functools
 import os
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -219,7 +219,8 @@ def features(network_variables: dict[str, Any], images: jax.Array, depth: int = 
     Returns:
         float32 [B, depth].
     """
-    return InceptionV3().apply(network_variables, images)[depth].mean((1, 2))
+    maps = cast(dict[int, jax.Array], InceptionV3().apply(network_variables, images))
+    return maps[depth].mean((1, 2))
 
 
 @functools.cache

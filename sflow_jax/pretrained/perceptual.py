@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 
 Params = Any
+Features = Callable[[Params, jax.Array], list[jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class PerceptualNetwork:
             compiled function cost compilation time and memory.
     """
 
-    features: Callable[[Params, jax.Array], list[jax.Array]]
+    features: Features
     params: Params
 
 
@@ -43,4 +44,4 @@ def load_perceptual_network(config: ml_collections.ConfigDict) -> PerceptualNetw
     from sflow_jax.pretrained import vgg19
 
     network = vgg19.VGG19Features(normalize=config.loss.perceptual_input, dtype=dtype)
-    return PerceptualNetwork(network.apply, vgg19.load())
+    return PerceptualNetwork(cast(Features, network.apply), vgg19.load())

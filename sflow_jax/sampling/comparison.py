@@ -59,7 +59,9 @@ def _rows(
             row += [batch.edge_image[index]] * len(_EDGE_CAPTIONS[sampling.edge_source])
             for edge_map, path in zip(edge_maps, sampling.paths(frame), strict=True):
                 row += [edges_to_rgb(edge_map[index]), images.read_color(path)]
-            yield frame, [*row, images.read_color(frame.real)] if has_real else row
+            if has_real and frame.real:
+                row.append(images.read_color(frame.real))
+            yield frame, row
 
 
 def _captions(sampling: Sampling, has_real: bool) -> list[str]:

@@ -111,7 +111,7 @@ def _barrier(
     rng: np.random.Generator, plan: Plan, x: float, z: float, length: float, tallest: float = 2.6
 ) -> list[Primitive]:
     """A wall, a fence, a hedge or nothing along the street."""
-    kind = rng.choice(["wall", "fence", "vegetation", "none"], p=[0.36, 0.4, 0.14, 0.1])
+    kind = str(rng.choice(["wall", "fence", "vegetation", "none"], p=[0.36, 0.4, 0.14, 0.1]))
     if kind == "none":
         return []
     height = rng.uniform(0.6, tallest if kind == "wall" else min(tallest, 1.7))

@@ -10,6 +10,8 @@ import functools
 
 import numpy as np
 
+from sflow_jax.data.streets.materials import Material
+
 NEAR = 0.3  # meters; nothing closer to the camera is drawn
 SKY = -1  # primitive id of a pixel that no primitive covers
 SKY_DEPTH = 1000.0  # meters; what depth maps say of the sky
@@ -75,7 +77,7 @@ class Primitive:
         down: [3], the side along r, meters; perpendicular to `right`.
         label: class id.
         instance: instance id.
-        material: what `materials.shade` knows how to color.
+        material: how `materials.shade` colors it.
         mask: uint8 [h, w], part ids over the rectangle, 0 where there is a hole; None is solid.
         velocity: [3], meters per frame.
         casts_shadow: whether its shadow is drawn on the ground.
@@ -86,7 +88,7 @@ class Primitive:
     down: np.ndarray
     label: int
     instance: int
-    material: object
+    material: Material
     mask: np.ndarray | None = None
     velocity: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(3))
     casts_shadow: bool = False

@@ -20,7 +20,7 @@ def sample_ground(rng: np.random.Generator, plan: Plan) -> list[Primitive]:
         {
             "half_width": plan.half_road,
             "parking": PARKING,
-            "dash": rng.choice([6.0, 9.0]),
+            "dash": float(rng.choice([6.0, 9.0])),
             "crossing": rng.uniform(6, 30) if rng.random() < 0.4 else 1e6,
         },
     )
@@ -45,7 +45,7 @@ def _strips(plan: Plan, side: Side, slabs: Material, grass: Material) -> list[Pr
         (sidewalk_end, sidewalk_end + _BACKYARD, "terrain", grass),
     ]
     parts = [
-        _flat(*sorted((side.sign * inner, side.sign * outer)), CURB, name, material)
+        _flat(side.sign * inner, side.sign * outer, CURB, name, material)
         for inner, outer, name, material in strips
         if outer > inner
     ]
@@ -61,6 +61,8 @@ def _strips(plan: Plan, side: Side, slabs: Material, grass: Material) -> list[Pr
 
 
 def _flat(x0: float, x1: float, height: float, name: str, material: Material) -> Primitive:
+    """The ground between two lines along the street, in any order."""
+    x0, x1 = min(x0, x1), max(x0, x1)
     return Primitive(
         corner=np.array([x0, -height, NEAREST]),
         right=np.array([x1 - x0, 0.0, 0.0]),

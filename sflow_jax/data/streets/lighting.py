@@ -85,7 +85,7 @@ class GroundShadows:
         """
         self._start = np.array([-_MAP_HALF_WIDTH, camera_z - 4.0])
         shape = (round(_MAP_LENGTH / _MAP_CELL), round(2 * _MAP_HALF_WIDTH / _MAP_CELL))
-        self._shade = np.zeros(shape, np.uint8)
+        self._shade: np.ndarray = np.zeros(shape, np.uint8)
         drop = np.array([[1, 0], [-light.to_sun[0], -light.to_sun[2]] / light.to_sun[1], [0, 1]])
         for primitive in primitives:
             corner = primitive.corner_at(frame)

@@ -53,7 +53,7 @@ class Plan:
 
 def sample_plan(rng: np.random.Generator) -> Plan:
     """Draws a street from an avenue with trees and lawns to a narrow one of stone."""
-    greenery = rng.choice([0.1, 0.4, 0.8])
+    greenery = float(rng.choice([0.1, 0.4, 0.8]))
     return Plan(
         half_road=rng.uniform(4.6, 7.5),
         greenery=greenery,

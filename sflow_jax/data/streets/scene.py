@@ -97,7 +97,7 @@ def _furniture(rng: np.random.Generator, plan: Plan, side: Side) -> list[Primiti
     parts, curb = [], side.sign * (plan.half_road + 0.5)
     z = rng.uniform(3, 14)
     while z < 100:
-        carries = rng.choice(["lamp", "traffic sign", "traffic light"], p=[0.4, 0.35, 0.25])
+        carries = str(rng.choice(["lamp", "traffic sign", "traffic light"], p=[0.4, 0.35, 0.25]))
         parts += objects.pole(rng, curb, z, CURB, carries)
         z += rng.uniform(9, 24)
     z = rng.uniform(5, 20)

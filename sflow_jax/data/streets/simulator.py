@@ -68,6 +68,7 @@ def render_frames(
     scene = sample_scene(seed)
     views = (_view(scene, frame, height, width) for frame in range(num_frames))
     for frame, (view, following) in enumerate(itertools.pairwise(itertools.chain(views, [None]))):
+        assert view  # only the last one that follows is None
         image, cg = _pictures(scene, frame, height, width)
         arrays = {
             "image": image,
