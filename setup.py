@@ -23,7 +23,7 @@ setup(
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
     packages=find_packages(include=["sflow_jax", "sflow_jax.*"]),
-    package_data={"sflow_jax.pretrained": ["*.safetensors", "*.json"]},
+    package_data={"sflow_jax": ["py.typed"], "sflow_jax.pretrained": ["*.safetensors", "*.json"]},
     install_requires=[
         "absl-py",
         "array_record",
@@ -52,6 +52,8 @@ setup(
         "beam": ["apache-beam"],  # installed as constraints-beam.txt says
         "convert": ["torch"],  # only to convert PyTorch checkpoints
         "gpu": ["jax[cuda12]"],
+        # For the live comparisons of tests/parity. Each torchvision fits one torch alone.
+        "parity": ["torch==2.14.*", "torchvision==0.29.*"],
         "tpu": ["jax[tpu]"],
     },
 )

@@ -27,7 +27,7 @@ def use(folder: pathlib.Path) -> None:
     `JAX_ENABLE_COMPILATION_CACHE=false` for none. A folder that cannot be written is not used,
     and a note says so.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
     parent = nearest_existing(folder)
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
