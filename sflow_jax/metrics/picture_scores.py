@@ -33,20 +33,6 @@ def class_ious(result: Result) -> Mapping[str, float]:
     return values
 
 
-def number(result: Result, name: str) -> float:
-    """One number of a result."""
-    value = result[name]
-    assert not isinstance(value, Mapping), name
-    return value
-
-
-def class_ious(result: Result) -> Mapping[str, float]:
-    """The IoU of each class by its name; empty where no segmenter scored."""
-    values = result.get("class_iou", {})
-    assert isinstance(values, Mapping)
-    return values
-
-
 class Score(Protocol):
     """One kind of score for one row."""
 
