@@ -6,6 +6,7 @@ The options themselves are in `options.py`.
 import difflib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ml_collections import config_dict
 
@@ -158,8 +159,8 @@ def differences(
     ]
 
 
-def _flatten(config: Mapping[str, object]) -> dict[str, object]:
-    values: dict[str, object] = {}
+def _flatten(config: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for section, options in config.items():
         if isinstance(options, dict):
             values |= {f"{section}.{field}": value for field, value in options.items()}

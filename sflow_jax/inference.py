@@ -95,7 +95,9 @@ class TrainedModel:
         share = self.method.controls(step)["share"]
         return dataclasses.replace(self, params=params, step=step, dned_share=share)
 
-    def _run(self, function: Callable, label: np.ndarray, edge_image: np.ndarray, *controls: Any):
+    def _run(
+        self, function: Callable, label: np.ndarray, edge_image: np.ndarray, *controls: Any
+    ) -> Any:
         params = self._variables.matching(len(label))
         return function(params, *sharding.spread((label, edge_image)), *controls)
 

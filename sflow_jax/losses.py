@@ -5,7 +5,9 @@ the loss of the whole batch. A discriminator's output is a list over scales of l
 the last of which is the score (`models/discriminator.py`).
 """
 
-from collections.abc import Sequence
+import functools
+import operator
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +28,11 @@ DiscriminatorOutput = Sequence[Sequence[jax.Array]]
 def l1(a: jax.Array, b: jax.Array) -> jax.Array:
     """Mean absolute difference, in float32 whatever the features were computed in."""
     return jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).mean()
+
+
+def total(terms: Iterable[jax.Array]) -> jax.Array:
+    """Sum of one or more terms, an array: Python's `sum` would begin with a number."""
+    return functools.reduce(operator.add, terms)
 
 
 def _score_loss(scores: jax.Array, is_real: bool, form: str) -> jax.Array:
@@ -53,8 +60,8 @@ def adversarial_discriminator(
     Returns:
         The loss on the real pairs and the loss on the fake pairs, each halved as in pix2pixHD.
     """
-    real_loss = sum(_score_loss(features[-1], True, form) for features in real)
-    fake_loss = sum(_score_loss(features[-1], False, form) for features in fake)
+    real_loss = total(_score_loss(features[-1], True, form) for features in real)
+    fake_loss = total(_score_loss(features[-1], False, form) for features in fake)
     return 0.5 * real_loss, 0.5 * fake_loss
 
 
@@ -64,8 +71,8 @@ def adversarial_generator(fake: DiscriminatorOutput, form: str = "lsgan") -> jax
     For `bce` this is the non-saturating `-log D(s, G(s, e))`; for `hinge` it is `-D(s, G(s, e))`.
     """
     if form == "hinge":
-        return sum(-features[-1].astype(jnp.float32).mean() for features in fake)
-    return sum(_score_loss(features[-1], True, form) for features in fake)
+        return total(-features[-1].astype(jnp.float32).mean() for features in fake)
+    return total(_score_loss(features[-1], True, form) for features in fake)
 
 
 def discriminator_accuracy(
@@ -75,7 +82,7 @@ def discriminator_accuracy(
     boundary = 0.5 if form == "lsgan" else 0.0
     right = [(features[-1] > boundary).mean() for features in real]
     right += [(features[-1] <= boundary).mean() for features in fake]
-    return sum(right) / len(right)
+    return total(right) / len(right)
 
 
 def feature_matching(
@@ -95,13 +102,14 @@ def feature_matching(
     """
     if weighting not in FEATURE_WEIGHTINGS:
         raise ValueError(f"unknown weighting {weighting!r}; expected one of {FEATURE_WEIGHTINGS}")
-    total = 0.0
+    distances = []
     for real_features, fake_features in zip(real, fake, strict=True):
         num_layers = len(real_features) - 1  # the last one is the score, not a feature
         weight = 1.0 if weighting == "paper" else 4 / num_layers / len(real)
         for i in range(num_layers):
-            total += weight * l1(fake_features[i], jax.lax.stop_gradient(real_features[i]))
-    return total
+            distance = l1(fake_features[i], jax.lax.stop_gradient(real_features[i]))
+            distances.append(weight * distance)
+    return total(distances)
 
 
 def perceptual(
@@ -120,7 +128,7 @@ def perceptual(
         A scalar.
     """
     slices = zip(PERCEPTUAL_WEIGHTS[weights], real_features, fake_features, strict=True)
-    return sum(weight * l1(fake, jax.lax.stop_gradient(real)) for weight, real, fake in slices)
+    return total(weight * l1(fake, jax.lax.stop_gradient(real)) for weight, real, fake in slices)
 
 
 def edge_bce(
@@ -142,14 +150,13 @@ def edge_bce(
         A scalar.
     """
     weights = (1.0,) * len(side_outputs) if weights is None else weights
+    balance: jax.Array | float = 1.0
     if balanced:
         edge_share = target.mean((1, 2, 3), keepdims=True)
         balance = target * (1 - edge_share) + (1 - target) * edge_share
-    else:
-        balance = 1.0
     pairs = zip(weights, side_outputs, strict=True)
     bce = optax.sigmoid_binary_cross_entropy
-    return sum(a * (balance * bce(logits, target)).mean() for a, logits in pairs)
+    return total(a * (balance * bce(logits, target)).mean() for a, logits in pairs)
 
 
 def flow(real_flow: jax.Array, fake_flow: jax.Array, mask: jax.Array | None = None) -> jax.Array:

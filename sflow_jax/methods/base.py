@@ -42,6 +42,11 @@ class Judged:
     fake: jax.Array
 
 
+def apply(network: nn.Module, params: Params, *inputs: jax.Array) -> Any:
+    """What a network gives; `Module.apply` could also give variables that it has changed."""
+    return network.apply(params, *inputs)
+
+
 class Method(abc.ABC, Generic[SceneT, GeneratedT]):
     """A generator with its conditions, its discriminators and its losses, without parameters.
 
@@ -148,7 +153,12 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
 
     @abc.abstractmethod
     def translate(
-        self, params: Params, label: jax.Array, edge_image: jax.Array, **controls: Any
+        self,
+        params: Params,
+        label: jax.Array,
+        edge_image: jax.Array,
+        *controls: Any,
+        **named_controls: Any,
     ) -> dict[str, jax.Array]:
         """Translates frames as in use.
 
@@ -156,7 +166,8 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
             params: of the generator's player.
             label: uint8 [B, H, W, 1], class ids.
             edge_image: uint8 RGB [B, H, W, 3], the CG or real frame that guides the generator.
-            **controls: what a user may vary; the method's own.
+            *controls: what a user may vary; the method's own.
+            **named_controls: likewise, by name.
 
         Returns:
             `image`, float32 [B, H, W, 3] in [-1, 1]; `picture`, the same in uint8 (a quarter of

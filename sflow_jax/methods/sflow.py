@@ -15,7 +15,7 @@ import ml_collections
 
 from sflow_jax import losses
 from sflow_jax.losses import DiscriminatorOutput
-from sflow_jax.methods.base import Batch, Judged, Method, Params, Scalars
+from sflow_jax.methods.base import Batch, Judged, Method, Params, Scalars, apply
 from sflow_jax.methods.flow_terms import flow_terms
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
 from sflow_jax.models.discriminator import MultiScaleDiscriminator
@@ -180,7 +180,8 @@ class SFlow(Method[Scene, Generated]):
         frozen_params: Params,
     ) -> tuple[Scalars, Scalars]:
         """Eq. 7, `L_GAN + l1 L_FM + l3 L_DNED + l2 L_percep`, and for pairs eq. 9, `+ L_flow`."""
-        weights, measures = self.config.loss, {}
+        weights = self.config.loss
+        measures: Scalars = {}
         terms = {
             "generator/adversarial": losses.adversarial_generator(fake_scores, weights.adversarial),
             "generator/feature_matching": weights.feature_matching_weight
@@ -299,7 +300,7 @@ class SFlow(Method[Scene, Generated]):
         share: float | jax.Array,
     ) -> Generated:
         """Draws the edges e and generates G(s, e)."""
-        side_outputs = self.dned.apply(params["dned"], dned_input)
+        side_outputs = apply(self.dned, params["dned"], dned_input)
         edge_map = laplacian
         if self.config.generator.edges == "dned":
             drawn = combine(side_outputs, weights)
@@ -307,5 +308,5 @@ class SFlow(Method[Scene, Generated]):
                 drawn = jax.lax.stop_gradient(drawn)
             edge_map = share * drawn + (1 - share) * laplacian
         inputs = (label_map, edge_map) if self._generator_sees_edges else (label_map,)
-        image = self.generator.apply(params["generator"], *inputs)
+        image = apply(self.generator, params["generator"], *inputs)
         return Generated(image, side_outputs, edge_map, share)

@@ -65,7 +65,7 @@ class DNED(nn.Module):
         return [*side_outputs, fusion]
 
 
-def _resize_bilinear(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+def _resize_bilinear(x: jax.Array, size: Sequence[int]) -> jax.Array:
     shape = (x.shape[0], *size, x.shape[-1])
     return jax.image.resize(x, shape, "bilinear", antialias=False)
 

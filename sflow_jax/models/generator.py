@@ -5,6 +5,7 @@ GANs" (2018), and `GlobalGenerator` and `LocalEnhancer` in NVIDIA/pix2pixHD mode
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -204,7 +205,7 @@ def _prepare(
     return jax.tree.map(lambda x: pad_to_multiple(x.astype(dtype), multiple), inputs)
 
 
-def _finish(x: jax.Array, size: tuple[int, int]) -> jax.Array:
+def _finish(x: jax.Array, size: Sequence[int]) -> jax.Array:
     """Takes the last layer's result to RGB in [-1, 1], and crops what was padded."""
     height, width = size
     return jnp.tanh(x.astype(jnp.float32))[:, :height, :width]

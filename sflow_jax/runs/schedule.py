@@ -51,7 +51,7 @@ class Schedule:
             num_steps=min(decay_steps, train.max_steps) if train.max_steps else decay_steps,
         )
 
-    def dned_share(self, step: jax.Array) -> jax.Array:
+    def dned_share(self, step: int | jax.Array) -> jax.Array:
         """Share of DNED's edges in the generator's edge map: 0 in stage A, 1 in stage B."""
         if not self.ramp_steps:
             return jnp.asarray(step >= self.laplacian_steps, jnp.float32)

@@ -47,7 +47,9 @@ def _describe_step(run: Run, state: TrainState) -> str:
         state, run.method.frozen_params, batch
     )
     step = lowered.compile()
-    memory = step.memory_analysis()
+    memory, costs = step.memory_analysis(), lowered.cost_analysis()
+    assert memory is not None
+    assert costs is not None
     total = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     data, options = run.config.data, run.config.train
     height, width = run.dataset.schema.height, run.dataset.schema.width
@@ -55,7 +57,7 @@ def _describe_step(run: Run, state: TrainState) -> str:
     shares = ", ".join(f"{name} {count / 1e9:,.1f}" for name, count in by_hand.items())
     num_images = options.batch_size * data.frames
     # Of what is compiled, XLA counts nothing on a GPU: convolutions are calls of a library there.
-    by_xla = lowered.cost_analysis()["flops"] / num_images
+    by_xla = costs["flops"] / num_images
     examples = f"{options.batch_size}{' pairs of' if data.frames == 2 else ' x'}"
     return (
         f"one step on one device, {examples} {width}x{height}, {options.compute_dtype}\n"

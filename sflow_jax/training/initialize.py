@@ -1,5 +1,6 @@
 """Starts a run from the networks of another: the video stage from the image stage."""
 
+import dataclasses
 import pathlib
 
 import ml_collections
@@ -94,7 +95,7 @@ def initialize(config: ml_collections.ConfigDict, state: TrainState) -> TrainSta
         return state
     parts, step = restore_parts(workdir, {name: getattr(state, name) for name in _NETWORKS})
     print(f"starting from step {step} of {workdir}")
-    return state.replace(**parts)
+    return dataclasses.replace(state, **parts)
 
 
 def _source(config: ml_collections.ConfigDict) -> pathlib.Path | None:

@@ -1,5 +1,7 @@
 """Pictures that show how far a run is: labels, the method's maps, fake, real and flow."""
 
+from collections.abc import Iterable
+
 import jax
 import ml_collections
 import numpy as np
@@ -33,7 +35,7 @@ class Preview:
         self._label = np.stack([example["label"] for example in examples])
         self._real = np.stack([example["image"] for example in examples])
         self._edge_image = np.stack([example.get("cg", example["image"]) for example in examples])
-        self._flow = [example.get("flow") for example in examples]
+        self._flow = [example["flow"] for example in examples if "flow" in example]
         self._class_table = dataset.class_table
         self._method = method
         self._translate = jax.jit(method.translate)
@@ -56,7 +58,7 @@ class Preview:
         return jax.device_get(self._translate(state.ema_params, label, edge_image, **controls))
 
     def _draw_preview(self, outputs: dict[str, np.ndarray]) -> np.ndarray:
-        columns = {
+        columns: dict[str, Iterable[np.ndarray]] = {
             "label": self._class_table.colorize(self._label[:, 0, ..., 0]),
             "edges of": self._edge_image[:, 0],
         }

@@ -10,7 +10,7 @@ from jax.experimental.layout import Layout, with_layout_constraint
 
 from sflow_jax import losses
 from sflow_jax.losses import DiscriminatorOutput
-from sflow_jax.methods.base import Batch, Judged, Method, Params, Scalars
+from sflow_jax.methods.base import Batch, Judged, Method, Params, Scalars, apply
 from sflow_jax.ops import augment
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.sharding import AXIS
@@ -53,16 +53,15 @@ def make_train_step(
         def discriminate(
             params: Params, judged: Judged
         ) -> tuple[DiscriminatorOutput, DiscriminatorOutput]:
-            apply = method.discriminator.apply
-            real = apply(params, judged.condition, judged.real)
-            return real, apply(params, judged.condition, judged.fake)
+            real = apply(method.discriminator, params, judged.condition, judged.real)
+            return real, apply(method.discriminator, params, judged.condition, judged.fake)
 
         def generator_loss(params: Params) -> tuple[jax.Array, tuple[Judged, Scalars]]:
             generated = method.generate(params, scene, state.step)
             judged = method.judged(scene, generated)
             scores = discriminate(state.discriminator_params, judged)
             terms, measures = method.terms(scene, generated, *scores, frozen_params)
-            total = sum(terms.values())
+            total = losses.total(terms.values())
             measures |= {"generator/total": total, "l1": losses.l1(judged.fake, judged.real)}
             return total, (judged, terms | measures)
 

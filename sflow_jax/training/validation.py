@@ -1,6 +1,7 @@
 """Scores of the averaged generator on the validation split while it is trained."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import jax
 import ml_collections
@@ -17,7 +18,7 @@ from sflow_jax.evaluation.evaluation import (
 from sflow_jax.evaluation.rows import ORACLE
 from sflow_jax.inference import create_model
 from sflow_jax.methods.base import Method
-from sflow_jax.metrics.picture_scores import Result
+from sflow_jax.metrics.picture_scores import Result, Score
 from sflow_jax.prepare import PreparedDataset
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.state import TrainState
@@ -99,7 +100,7 @@ class Validation:
         params = sharding.on_first_device(state.ema_params)
         evaluation = self._evaluation.of(self._evaluation.model.at_step(step, params))
         row = evaluation.create_scores(self._real)
-        scores = {evaluation.model_row: row}
+        scores: dict[str, Sequence[Score]] = {evaluation.model_row: row}
         if not self._has_seen_real:
             scores[ORACLE] = self._real
         update(evaluation, scores, self._options.num_examples)
@@ -108,8 +109,8 @@ class Validation:
 
 
 def _flatten(result: Result) -> dict[str, float]:
-    numbers = {}
+    numbers: dict[str, float] = {}
     for name, value in result.items():
-        parts = value.items() if isinstance(value, dict) else [("", value)]
+        parts = value.items() if isinstance(value, Mapping) else [("", value)]
         numbers |= {f"{name}/{part}".rstrip("/"): number for part, number in parts}
     return {name: number for name, number in numbers.items() if math.isfinite(number)}
