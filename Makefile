@@ -43,6 +43,7 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(RUN) mypy
 	@# A worker takes up to 4 GiB. One without work takes half of what another has left.
 	$(RUN) pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 

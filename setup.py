@@ -23,7 +23,10 @@ setup(
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
     packages=find_packages(include=["sflow_jax", "sflow_jax.*"]),
-    package_data={"sflow_jax.pretrained": ["*.safetensors", "*.json"]},
+    package_data={
+        "sflow_jax": ["py.typed"],
+        "sflow_jax.pretrained": ["*.safetensors", "*.json"],
+    },
     install_requires=[
         "absl-py",
         "array_record",

@@ -27,7 +27,8 @@ def use(folder: pathlib.Path) -> None:
     `JAX_ENABLE_COMPILATION_CACHE=false` for none. A folder that cannot be written is not used,
     and a note says so.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    # JAX does not declare the types of its options.
+    if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
         return
     parent = nearest_existing(folder)
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
