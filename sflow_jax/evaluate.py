@@ -47,10 +47,18 @@ from sflow_jax.metrics.score_table import format_table
 from sflow_jax.pretrained import i3d
 from sflow_jax.pretrained.weights import cache_directory
 
-RUN_ONLY = ("workdir", "dataset", "split", "step", "limit", "metrics", "segmenter", "multi_scale")
 _DOWNSTREAM_ONLY = ("num_steps", "num_seeds")
 _NOT_DOWNSTREAM = ("limit", "metrics", "segmenter", "multi_scale")
-RUN_ONLY += ("downstream", *_DOWNSTREAM_ONLY)  # the flags that folders do not go with
+# The flags that folders do not go with.
+RUN_ONLY = (
+    "workdir",
+    "dataset",
+    "split",
+    "step",
+    *_NOT_DOWNSTREAM,
+    "downstream",
+    *_DOWNSTREAM_ONLY,
+)
 FOLDERS_ONLY = ("videos", "clip_frames")
 _NUM_STEPS, _NUM_SEEDS = 1500, 3
 

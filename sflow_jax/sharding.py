@@ -67,7 +67,7 @@ def describe_on_first_device(shapes: PyTree) -> PyTree:
     )
 
 
-def spread(batch: PyTree) -> PyTree:
+def spread(batch: Any) -> Any:
     """Puts arrays [B, ...] on the local devices in equal shares, if B allows it.
 
     A function that `jax.jit` compiled then runs on all of them, each on its share. Its other

@@ -8,7 +8,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO
+from typing import IO
 
 import cv2
 import imageio_ffmpeg
@@ -44,16 +44,16 @@ def encode(path: pathlib.Path, frames: Iterable[np.ndarray], num_frames: int, fp
         ValueError: the frames differ in size.
     """
     part = path.with_name(path.name + ".part")
-    frames = iter(tqdm.tqdm(
+    shown = iter(tqdm.tqdm(
         frames, desc=f"encoding {path.name}", total=num_frames, unit="frame", delay=_SHORTEST_BAR
     ))  # fmt: skip
-    first = next(frames)
+    first = next(shown)
     height, width = _even(first).shape[:2]
-    frames = _of_one_size(itertools.chain([first], frames))
+    checked = _of_one_size(itertools.chain([first], shown))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile() as log:
-            _run(_command(part, height, width, fps), map(_even, frames), log)
+            _run(_command(part, height, width, fps), map(_even, checked), log)
         part.replace(path)
     except OSError as error:
         raise InputError(
@@ -102,6 +102,7 @@ def decode(path: pathlib.Path) -> Iterator[np.ndarray]:
                 "-",
             ]  # fmt: skip
             with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as process:
+                assert process.stdout is not None  # it is a pipe
                 try:
                     while (frame := _read_ppm(process.stdout)) is not None:
                         yield frame
@@ -113,7 +114,7 @@ def decode(path: pathlib.Path) -> Iterator[np.ndarray]:
         raise InputError(f"{path}: {error}; expected a whole video that ffmpeg knows") from error
 
 
-def _read_ppm(stream: BinaryIO) -> np.ndarray | None:
+def _read_ppm(stream: IO[bytes]) -> np.ndarray | None:
     """The next picture of a stream in PPM format; None if the stream ends before or within it."""
     if stream.readline() != b"P6\n":
         return None
@@ -142,11 +143,12 @@ def _command(path: pathlib.Path, height: int, width: int, fps: float) -> list[st
     ]  # fmt: skip
 
 
-def _run(command: Sequence[str], frames: Iterable[np.ndarray], log: BinaryIO) -> None:
+def _run(command: Sequence[str], frames: Iterable[np.ndarray], log: IO[bytes]) -> None:
     """Pipes frames through ffmpeg; an OSError says in one line why it failed."""
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log
     ) as process:
+        assert process.stdin is not None  # it is a pipe
         try:
             for frame in frames:
                 process.stdin.write(frame.tobytes())
@@ -161,7 +163,7 @@ def _run(command: Sequence[str], frames: Iterable[np.ndarray], log: BinaryIO) ->
     _check_end(process.returncode, log)
 
 
-def _check_end(status: int, log: BinaryIO) -> None:
+def _check_end(status: int, log: IO[bytes]) -> None:
     """Raises an OSError with the first line of ffmpeg's log, if it failed."""
     if status:
         log.seek(0)

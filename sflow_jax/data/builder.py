@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -24,11 +24,12 @@ FILE_FORMAT = "array_record"
 _EXAMPLES_PER_SHARD = 256  # a full disk is noticed where a shard ends
 
 
-class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
+# tensorflow-datasets has no types: its keyword is unknown to the type checker.
+class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):  # type: ignore[call-arg]
     """Writes the examples of one schema, in their own order.
 
-    A subclass says how many examples each split has and how they are made. It is declared with
-    `skip_registration=True`, so it may have the name of a dataset in tensorflow-datasets.
+    A subclass says how many examples each split has and how they are made. It is not registered, so
+    it may have the name of a dataset in tensorflow-datasets.
 
     `tfds.core.GeneratorBasedBuilder` would keep a split in memory until it is complete, spill it
     through TensorFlow if it exceeds 1 GB, and shuffle it. Here examples go straight to disk: of any
@@ -38,6 +39,9 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
 
     VERSION = tfds.core.Version("1.0.0")
     code_path = None  # the folder of checksums of downloads; there are no downloads
+
+    def __init_subclass__(cls, skip_registration: bool = True) -> None:
+        super().__init_subclass__(skip_registration=skip_registration)
 
     def __init__(
         self,
@@ -118,7 +122,9 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
             disable_shuffling=True,
         )
 
-    def _create_builder_config(self, builder_config, version) -> tfds.core.BuilderConfig:
+    def _create_builder_config(
+        self, builder_config: tfds.core.BuilderConfig, version: Any
+    ) -> tfds.core.BuilderConfig:
         return builder_config  # without a warning that it is not predefined
 
     def _log_download_bytes(self) -> None:
@@ -127,7 +133,9 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
     def _log_download_done(self) -> None:
         """Prints nothing, because nothing was downloaded."""
 
-    def _download_and_prepare(self, dl_manager, download_config) -> None:
+    def _download_and_prepare(
+        self, dl_manager: Any, download_config: tfds.download.DownloadConfig
+    ) -> None:
         shards = {split: self._shards(split) for split in self.split_sizes}
         every_shard = list(itertools.chain.from_iterable(shards.values()))
         if download_config.beam_options is None:
@@ -156,7 +164,7 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):
             for shard in shards:
                 write_shard(shard, itertools.islice(examples, len(shard.items)))
 
-    def _all_examples(self) -> Iterator[dict]:
+    def _all_examples(self) -> Generator[dict, None, None]:
         description = f"Preparing {self.name} {size_name(self.schema)}"
         total = sum(self.split_sizes.values())
         with tqdm.tqdm(total=total, desc=description, unit=" examples") as progress:

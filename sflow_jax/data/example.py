@@ -3,6 +3,7 @@
 import dataclasses
 import io
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -86,7 +87,7 @@ def encode_arrays(example: Mapping[str, np.ndarray | str], schema: Schema) -> di
     Raises:
         ValueError: an array's shape or type is not the schema's.
     """
-    record = {"name": example["name"]}
+    record: dict[str, Any] = {"name": example["name"]}
     for key in schema.keys:
         array = np.asarray(example[key])
         if array.shape != schema.shape(key):
@@ -110,7 +111,7 @@ def decode_arrays(record: Mapping, schema: Schema) -> dict[str, np.ndarray | str
     Returns:
         The arrays of `Schema`, and `name`.
     """
-    example = {
+    example: dict[str, np.ndarray | str] = {
         key: np.asarray(record[key], _dtype(key)).reshape(schema.shape(key)) for key in schema.keys
     }
     return example | {"name": record["name"].decode()}

@@ -14,7 +14,7 @@ from sflow_jax.errors import InputError
 from sflow_jax.files import require_folder
 
 
-class FrameFilesBuilder(builder.ExampleBuilder, skip_registration=True):
+class FrameFilesBuilder(builder.ExampleBuilder):
     """Prepares examples from PNG files.
 
     Images are resized to the training size, even if that changes the aspect ratio, and never
@@ -118,7 +118,7 @@ def match(
     Raises:
         InputError: a frame lacks the file of a key.
     """
-    names = {name: key for key in reversed(paths) for name in paths[key]}
+    names = {name: key for key in reversed(list(paths)) for name in paths[key]}
     for key, name in itertools.product(paths, sorted(names)):
         if name not in paths[key]:
             partner = paths[names[name]][name]

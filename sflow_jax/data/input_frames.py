@@ -165,7 +165,7 @@ def find_clips(frames: Iterable[InputFrame]) -> list[Clip]:
         InputError: a name has no number at its end, or the frames of a folder are not consecutive
             or differ in size.
     """
-    folders = {}
+    folders: dict[str, dict[str, InputFrame]] = {}
     for frame in frames:
         name = os.path.dirname(frame.name) or "."
         folders.setdefault(name, {})[frame.name] = frame

@@ -134,8 +134,11 @@ def _read(path: pathlib.Path) -> str:
 
 
 def _parse(content: object, origin: str) -> ClassTable:
-    is_table = isinstance(content, dict) and isinstance(content.get("classes"), list)
-    if not is_table or not isinstance(content.get("name"), str):
+    if not (
+        isinstance(content, dict)
+        and isinstance(content.get("classes"), list)
+        and isinstance(content.get("name"), str)
+    ):
         raise InputError(f'{origin}: expected an object {{"name": "...", "classes": [...]}}')
     if not content["classes"]:
         raise InputError(f'{origin}: "classes" is empty, expected at least one class')

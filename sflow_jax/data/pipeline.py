@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import grain.python as grain
 import numpy as np
@@ -31,7 +31,7 @@ class TrainIterator(grain.DatasetIterator):
         self._batches = batches
         self._worker_count = worker_count
         self._next_batch = 0
-        self._stream = None
+        self._stream: Any = None  # the iterator of Grain that reads ahead, if one does
 
     def __next__(self) -> dict:
         self._assert_not_closed()

@@ -128,7 +128,7 @@ def _export_example(arrays: dict, split_directory: pathlib.Path) -> None:
 
 def _next_stem(stem: str) -> str:
     """The name of the frame after 'clip_0009': 'clip_0010'."""
-    prefix, number = re.fullmatch(r"(.*?)(\d+)", stem).groups()
+    prefix, number, _ = re.split(r"(\d+)$", stem)
     return f"{prefix}{int(number) + 1:0{len(number)}d}"
 
 

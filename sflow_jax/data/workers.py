@@ -10,7 +10,8 @@ from typing import TypeVar
 
 import cv2
 
-_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _ITEMS_PER_PROCESS = 16  # fewer would be done before another process has started
 _ITEMS_AHEAD = 4  # per process: keeps it busy without piling up results that wait to be used
@@ -42,7 +43,7 @@ def map_in_processes(
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
     )
-    pending = collections.deque()
+    pending: collections.deque[concurrent.futures.Future[_Result]] = collections.deque()
     try:
         for item in items:
             pending.append(pool.submit(function, item))
@@ -63,9 +64,11 @@ def num_cores() -> int:
 def _start_worker() -> None:
     """Uses one core, and ends with the process that the worker belongs to."""
     cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
 
     def wait() -> None:
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -2,6 +2,7 @@
 
 import math
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from sflow_jax.errors import writing_to
 from sflow_jax.evaluation.evaluation import Evaluation
 from sflow_jax.evaluation.rows import CG, NO_EDGES, ORACLE
 from sflow_jax.files import write_json, write_whole
-from sflow_jax.metrics.picture_scores import Result
+from sflow_jax.metrics.picture_scores import Result, number
 from sflow_jax.pictures import write_png
 
 SCORES_FILE = "metrics.json"
@@ -54,10 +55,10 @@ def summarize(evaluation: Evaluation, results: dict[str, Result]) -> tuple[dict,
     """Compares the model with the oracle: as numbers for the record, and as a sentence."""
     if not evaluation.predict:
         return {}, ""
-    oracle = results[ORACLE]["mean_iou"]
+    oracle = number(results[ORACLE], "mean_iou")
     if not oracle > 0:  # nor if it is not a number
         return {}, ""
-    share = results[evaluation.model_row]["mean_iou"] / oracle
+    share = number(results[evaluation.model_row], "mean_iou") / oracle
     return (
         {"mean_iou_share_of_oracle": share},
         f"mIoU of fakes ({evaluation.model_row}) is {100 * share:.1f} % of the oracle",
@@ -76,7 +77,7 @@ def write_evaluation(output: pathlib.Path, record: dict, report: str, examples: 
         write_png(output / EXAMPLES_FILE, examples)
 
 
-def without_nan(value: object) -> object:
+def without_nan(value: Any) -> Any:
     """Replaces NaN, which JSON does not have, by None: a score that is not defined is null."""
     if isinstance(value, dict):
         return {key: without_nan(entry) for key, entry in value.items()}

@@ -102,7 +102,8 @@ def _source_positions(image: jax.Array, zoom: Zoom) -> tuple[jax.Array, jax.Arra
         corner = zoom.offset[:, axis - 1] * (side - length)
         centers = (jnp.arange(side) + 0.5) / side
         positions.append(jnp.clip(corner[:, None] + centers * length[:, None] - 0.5, 0, side - 1))
-    return tuple(positions)
+    rows, columns = positions
+    return rows, columns
 
 
 def _interpolate(x: jax.Array, positions: jax.Array, axis: int) -> jax.Array:

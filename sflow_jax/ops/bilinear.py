@@ -54,7 +54,9 @@ def _values(image: jax.Array, corners: list[jax.Array]) -> list[jax.Array]:
     return [pixels.at[corner].get(mode="promise_in_bounds") for corner in corners]
 
 
-def _forward(image: jax.Array, x: jax.Array, y: jax.Array):
+def _forward(
+    image: jax.Array, x: jax.Array, y: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     return read(image, x, y), (image, x, y)
 
 

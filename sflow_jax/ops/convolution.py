@@ -59,7 +59,7 @@ def convolve(
     strides, ones = tuple(strides), (1,) * len(strides)
     if isinstance(padding, str):
         padding = jax.lax.padtype_to_pads(x.shape[1:-1], kernel.shape[:-2], strides, padding)
-    padding = tuple(map(tuple, padding))
+    padding = tuple((before, behind) for before, behind in padding)
     options = {
         "lhs_dilation": tuple(lhs_dilation or ones),
         "rhs_dilation": tuple(rhs_dilation or ones),

@@ -260,12 +260,12 @@ def _kernel_gradient_in_blocks(
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     zeros = [jnp.zeros((width * channels, len(taps) * features), dtype) for taps in phases]
     sums, _ = jax.lax.scan(add_block, zeros, jnp.arange(num_blocks))
-    gradient = [None] * height
+    gradient = {}  # of each row of the kernel
     for taps, total in zip(phases, sums, strict=True):
         total = total.reshape(width, channels, len(taps), features)
         for index, i in enumerate(taps):
             gradient[i] = total[:, :, index]
-    return jnp.stack(gradient).astype(x.dtype)
+    return jnp.stack([gradient[i] for i in range(height)]).astype(x.dtype)
 
 
 def _kernel_gradient_swapped(
@@ -276,7 +276,8 @@ def _kernel_gradient_swapped(
     The same pairs of pixels meet, at the opposite tap, and the input's channels are the features.
     """
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    full = tuple((length - 1, length - 1) for length in kernel_size)
+    height, width = kernel_size
+    full = (height - 1, height - 1), (width - 1, width - 1)
     swapped = kernel_gradient(cotangent, x, kernel_size, 1, full)
     return swapped[::-1, ::-1].swapaxes(2, 3)
 

@@ -151,7 +151,8 @@ def _reflect(x: jax.Array, size: int, axis: int) -> jax.Array:
     before = jax.lax.slice_in_dim(x, 1, size + 1, axis=axis)
     behind = jax.lax.slice_in_dim(x, length - size - 1, length - 1, axis=axis)
     parts = ((jnp.flip(before, axis), 0), (x, size), (jnp.flip(behind, axis), size + length))
-    return sum(_place(part, start, length + 2 * size, axis) for part, start in parts)
+    first, second, third = (_place(part, start, length + 2 * size, axis) for part, start in parts)
+    return first + second + third
 
 
 def _place(x: jax.Array, start: int, length: int, axis: int) -> jax.Array:

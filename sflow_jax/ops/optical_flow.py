@@ -15,6 +15,7 @@ for a polynomial.
 
 import functools
 from collections.abc import Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -97,6 +98,7 @@ def farneback(
         window = [_box(side, winsize) for side in size]
         for _ in range(iterations):
             flow = _update_flow(first, second, flow, window)
+    assert flow is not None  # there is a level at least, that of the images
     return jnp.moveaxis(flow, 0, -1)
 
 
@@ -123,7 +125,7 @@ def _check(
             raise ValueError(f"{name} must be at least {smallest[name]}, not {value}")
 
 
-def _num_levels(sides: tuple[int, int], pyr_scale: float, levels: int) -> int:
+def _num_levels(sides: Sequence[int], pyr_scale: float, levels: int) -> int:
     """How many levels on top of the images do not get too small."""
     for level in range(1, levels + 1):
         if min(sides) * pyr_scale**level < _SMALLEST_SIDE:
@@ -139,7 +141,7 @@ def _apply(operators: Sequence[csr_array], images: jax.Array) -> jax.Array:
     return flat.reshape(*images.shape[:-2], *flat.shape[-2:])
 
 
-def _correlation(kernel: np.ndarray, side: int, border: str) -> csr_array:
+def _correlation(kernel: np.ndarray, side: int, border: Literal["reflect", "edge"]) -> csr_array:
     """[side, side]: correlates with a kernel of odd length; see `np.pad` for the border."""
     read = np.pad(np.arange(side), len(kernel) // 2, mode=border)
     read = np.lib.stride_tricks.sliding_window_view(read, len(kernel))
@@ -234,7 +236,7 @@ def _update_flow(
     c_y = c_y + yy * dy + xy * dx
     c_x = c_x + xy * dy + xx * dx
 
-    border = _border_weights(*dx.shape[1:], dx.dtype)
+    border = _border_weights(dx.shape[1:], dx.dtype)
     yy, xx, xy, c_y, c_x = (value * border for value in (yy, xx, xy, c_y, c_x))
     normal_equations = [
         yy * yy + xy * xy,
@@ -257,10 +259,10 @@ def _sample(values: jax.Array, dx: jax.Array, dy: jax.Array) -> tuple[jax.Array,
     return jnp.moveaxis(bilinear.read(jnp.moveaxis(values, 0, -1), x, y), -1, 0), inside
 
 
-def _border_weights(height: int, width: int, dtype: jnp.dtype) -> jax.Array:
+def _border_weights(size: Sequence[int], dtype: jnp.dtype) -> jax.Array:
     """[H, W]: less weight near the border, where polynomials see replicated pixels."""
     sides = []
-    for length in (height, width):
+    for length in size:
         weights = np.ones(length)
         reach = min(length, len(_BORDER_WEIGHTS))
         weights[:reach] *= _BORDER_WEIGHTS[:reach]

@@ -26,7 +26,7 @@ _SEQUENCES: Layout = {
 _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 
 
-class Cityscapes(frame_files.FrameFilesBuilder, skip_registration=True):
+class Cityscapes(frame_files.FrameFilesBuilder):
     """Cityscapes with the labels of `labels.CITYSCAPES`.
 
     Single frames have instances: `leftImg8bit/SPLIT/CITY/*_leftImg8bit.png` with
@@ -102,7 +102,8 @@ def _list_splits(source: pathlib.Path, layout: Layout) -> dict[str, list[Frame]]
 
 
 def _has_both(source: pathlib.Path, folder: str, layout: Layout) -> bool:
-    present, absent = [], []
+    present: list[str] = []
+    absent: list[str] = []
     for kind in (layout[key][0] for key in ("image", "label")):
         (present if (source / kind / folder).is_dir() else absent).append(f"{kind}/{folder}")
     if present and absent:
@@ -140,7 +141,8 @@ def _list_pairs(frames: Sequence[Frame]) -> list[tuple[Frame, ...]]:
 
 
 def _list_snippets(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
-    snippets, following = [], None
+    snippets: list[list[Frame]] = []
+    following = None
     for frame in frames:
         sequence, number = _sequence_and_number(frame)
         if (sequence, number) != following:

@@ -24,7 +24,7 @@ SPLITS = ("train", "validation", "test")
 _REQUIRED = KEYS[:2]
 
 
-class Folder(frame_files.FrameFilesBuilder, skip_registration=True):
+class Folder(frame_files.FrameFilesBuilder):
     """A user's own frames, in the layout that this module describes."""
 
     def __init__(
@@ -99,7 +99,7 @@ def _check_same_keys(sequences: list[pathlib.Path]) -> None:
 def _list_examples(
     sequences: list[pathlib.Path], num_frames: int
 ) -> list[tuple[frame_files.Frame, ...]]:
-    examples = []
+    examples: list[tuple[frame_files.Frame, ...]] = []
     for sequence in sequences:
         frames = _list_frames(sequence)
         if num_frames == 2:

@@ -15,7 +15,7 @@ _SPLITS = ("train", "validation", "test")
 _SEEDS_PER_SPLIT = 1_000_000  # so that no street is in two splits
 
 
-class Streets(builder.ExampleBuilder, skip_registration=True):
+class Streets(builder.ExampleBuilder):
     """Every example is another street: one frame of it, or two consecutive ones."""
 
     def __init__(

@@ -18,7 +18,7 @@ _FOLDERS = {"image": pathlib.Path("RGB"), "annotation": pathlib.Path("GT", "LABE
 _SPLITS = ("train", "validation", "test")
 
 
-class Synthia(frame_files.FrameFilesBuilder, skip_registration=True):
+class Synthia(frame_files.FrameFilesBuilder):
     """SYNTHIA's drives with the labels of `labels.SYNTHIA` and instances.
 
     All cameras in the source are read. Each camera of a drive is one video sequence; its frames
@@ -70,7 +70,7 @@ class Synthia(frame_files.FrameFilesBuilder, skip_registration=True):
 def _list_splits(
     source: pathlib.Path, num_frames: int
 ) -> dict[str, list[tuple[frame_files.Frame, ...]]]:
-    splits = {split: [] for split in _SPLITS}
+    splits: dict[str, list[tuple[frame_files.Frame, ...]]] = {split: [] for split in _SPLITS}
     for drive in _list_drives(source):
         for camera in _list_cameras(drive):
             sequence = _list_sequence(drive, camera, num_frames)
