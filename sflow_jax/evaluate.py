@@ -148,7 +148,7 @@ def _score_run(options: flags.FlagValues) -> None:
         "split": evaluation.split,
         "num_examples": num_examples,
         "edges": evaluation.edge_key,
-        "dned_share": model.dned_share,
+        "controls": dict(model.controls),
         "seed": model.config.seed,
         "model_row": evaluation.model_row,
         "protocol": options.protocol,

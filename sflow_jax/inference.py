@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -33,7 +33,9 @@ class Translator:
         """
         self.translate = jit(method.translate)
         # The compiler drops the generator, as nobody asks for its image.
-        self.edge_map = jit(lambda *args, **kwargs: method.translate(*args, **kwargs)["edge_map"])
+        self.edge_map = jit(
+            lambda *args, **kwargs: method.translate(*args, **kwargs).get("edge_map")
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +49,7 @@ class TrainedModel:
         translator: of the method.
         params: averaged, of the generator's player.
         step: of the checkpoint.
-        dned_share: share of DNED's edges in the edge maps that the generator knows at this step: 1
-            at the end of a run, 0 in its first stage.
+        controls: the arguments of `Method.translate` with which it works as trained at this step.
         dataset: folder of the prepared dataset that it was trained on.
     """
 
@@ -58,20 +59,11 @@ class TrainedModel:
     translator: Translator
     params: Params
     step: int
-    dned_share: float
+    controls: Mapping[str, Any]
     dataset: str
 
-    @property
-    def sees_dned(self) -> bool:
-        """Whether DNED's edges reach the generator, so that ensemble weights make a difference."""
-        return self.config.generator.edges == "dned" and self.dned_share > 0
-
     def translate(
-        self,
-        label: np.ndarray,
-        edge_image: np.ndarray,
-        weights: np.ndarray | None = None,
-        share: float | None = None,
+        self, label: np.ndarray, edge_image: np.ndarray, **changes: Any
     ) -> dict[str, jax.Array]:
         """Translates a batch as `Method.translate` does; returns before the devices are done.
 
@@ -80,26 +72,32 @@ class TrainedModel:
         Args:
             label: uint8 [B, H, W, 1], class ids.
             edge_image: uint8 RGB [B, H, W, 3] whose edges guide the generator.
-            weights: ensemble weights [6]; those of training by default.
-            share: of DNED's edges; that of the checkpoint by default.
+            **changes: what is to differ from `controls`; S-Flow GAN takes the ensemble weights
+                `weights`, [6], and the `share` of DNED's edges.
         """
-        share = self.dned_share if share is None else share
-        return self._run(self.translator.translate, label, edge_image, weights, share)
+        return self._run(self.translator.translate, label, edge_image, changes)
 
-    def edge_map(self, label: np.ndarray, edge_image: np.ndarray, weights: np.ndarray) -> jax.Array:
-        """What `translate` gives as `edge_map`, without the generator's work."""
-        return self._run(self.translator.edge_map, label, edge_image, weights, self.dned_share)
+    def edge_map(
+        self, label: np.ndarray, edge_image: np.ndarray, **changes: Any
+    ) -> jax.Array | None:
+        """What `translate` gives as `edge_map`, if it does, without the generator's work."""
+        return self._run(self.translator.edge_map, label, edge_image, changes)
 
     def at_step(self, step: int, params: Params) -> "TrainedModel":
         """The same run later on; what is compiled for one is compiled for both."""
-        share = self.method.controls(step)["share"]
-        return dataclasses.replace(self, params=params, step=step, dned_share=share)
+        controls = self.method.controls(step)
+        return dataclasses.replace(self, params=params, step=step, controls=controls)
 
     def _run(
-        self, function: Callable, label: np.ndarray, edge_image: np.ndarray, *controls: Any
+        self,
+        function: Callable,
+        label: np.ndarray,
+        edge_image: np.ndarray,
+        changes: Mapping[str, Any],
     ) -> Any:
         params = self._variables.matching(len(label))
-        return function(params, *sharding.spread((label, edge_image)), *controls)
+        frames = sharding.spread((label, edge_image))
+        return function(params, *frames, **{**self.controls, **changes})
 
     @functools.cached_property
     def _variables(self) -> sharding.Variables:
@@ -110,7 +108,7 @@ def create_model(
     config: ml_collections.ConfigDict, class_table: ClassTable, method: Method, dataset: str
 ) -> TrainedModel:
     """A model of a run that has no parameters yet; `TrainedModel.at_step` has some."""
-    return TrainedModel(config, class_table, method, Translator(method), {}, 0, 0.0, dataset)
+    return TrainedModel(config, class_table, method, Translator(method), {}, 0, {}, dataset)
 
 
 def restore_model(workdir: pathlib.Path, step: int | None = None) -> TrainedModel:

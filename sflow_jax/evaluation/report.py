@@ -8,7 +8,7 @@ import numpy as np
 
 from sflow_jax.errors import writing_to
 from sflow_jax.evaluation.evaluation import Evaluation
-from sflow_jax.evaluation.rows import CG, NO_EDGES, ORACLE
+from sflow_jax.evaluation.rows import CG, ORACLE
 from sflow_jax.files import write_json, write_whole
 from sflow_jax.metrics.picture_scores import Result, number
 from sflow_jax.pictures import write_png
@@ -31,14 +31,10 @@ def describe_evaluation(evaluation: Evaluation, num_examples: int) -> list[str]:
         lines.append("Edges come from the CG frames, as in use.")
     else:
         lines.append(
-            "Edges come from the real images themselves: except for the row "
-            f"{NO_EDGES!r}, not comparable with methods that see labels only."
+            "Edges come from the real images themselves: except for rows without edges, not "
+            "comparable with methods that see labels only."
         )
-    if model.config.generator.edges == "dned" and model.dned_share < 1:
-        lines.append(
-            "The run has not reached its last stage: the generator's edges are "
-            f"{100 * model.dned_share:.0f} % DNED's and otherwise Laplacian."
-        )
+    lines += model.method.notes(model.controls)
     if len(evaluation.rows.keys() - {ORACLE, CG}) > 1:
         lines.append("All generated rows are the same generator, given other edges.")
     if evaluation.segmenter:

@@ -28,6 +28,10 @@ def create_method(
         schedule: the run in steps.
         perceptual_network: the frozen network of eq. 6; only training needs one.
     """
+    return method_class(config).from_config(config, num_classes, schedule, perceptual_network)
+
+
+def method_class(config: ml_collections.ConfigDict) -> "type[Method]":
+    """Imports the method that `config.method` names."""
     module, _, name = METHODS[config.method].partition(":")
-    method: type[Method] = getattr(importlib.import_module(module), name)
-    return method.from_config(config, num_classes, schedule, perceptual_network)
+    return getattr(importlib.import_module(module), name)

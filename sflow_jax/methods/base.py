@@ -5,6 +5,7 @@ rules are the functions below. A method's own equations are in its own file.
 """
 
 import abc
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
@@ -45,6 +46,20 @@ class Judged:
 def apply(network: nn.Module, params: Params, *inputs: jax.Array) -> Any:
     """What a network gives; `Module.apply` could also give variables that it has changed."""
     return network.apply(params, *inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """One way to use a trained generator: a row of a score table.
+
+    Attributes:
+        controls: arguments of `Method.translate`.
+        sees_edge_image: whether it is given the CG or real frame; otherwise an image of one color,
+            which has no edges.
+    """
+
+    controls: Mapping[str, Any]
+    sees_edge_image: bool = True
 
 
 class Method(abc.ABC, Generic[SceneT, GeneratedT]):
@@ -184,3 +199,53 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
         Returns:
             Maps [B, H, W, 1] in [0, 1] by their captions.
         """
+
+    def usages(self, controls: Mapping[str, Any]) -> dict[str, Usage]:
+        """What an evaluation compares, by the names of rows, the model's own first.
+
+        Args:
+            controls: from `controls`.
+        """
+        return {"generated": Usage(controls)}
+
+    def variants(self, num_variants: int, seed: int | None) -> list[dict[str, Any]]:
+        """Arguments of `translate` that make versions of one scene, the same for all frames.
+
+        Args:
+            num_variants: how many; more of them do not change the first ones.
+            seed: of the draws; None for the one version that is not drawn.
+        """
+        return [{}] * num_variants
+
+    def why_no_variants(self, controls: Mapping[str, Any]) -> str:
+        """Why versions of a scene would not differ; empty where they do."""
+        return "this method makes one version of each frame"
+
+    def notes(self, controls: Mapping[str, Any]) -> list[str]:
+        """What a reader of scores has to know about a generator with these controls."""
+        return []
+
+    def describe_stages(self) -> list[str]:
+        """The stages of a run, a line each."""
+        return []
+
+    @classmethod
+    def options_of_networks(cls, config: ml_collections.ConfigDict) -> tuple[str, ...]:
+        """Options, or whole sections of them, that decide what the networks mean.
+
+        A run that starts from another one has to share them with it.
+        """
+        return ("generator", "discriminator")
+
+    @classmethod
+    def why_not_ready(
+        cls, config: ml_collections.ConfigDict, source: Schedule, source_step: int
+    ) -> str:
+        """Why a run of `config` cannot start from the networks of another; empty where it can.
+
+        Args:
+            config: of the new run.
+            source: the schedule of the run that it would start from.
+            source_step: of its newest checkpoint.
+        """
+        return ""

@@ -1,6 +1,6 @@
 """Shows results next to their input: label, edge frame, edges into G, result, real image."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -21,11 +21,9 @@ def draw_grid(sampling: Sampling) -> np.ndarray:
         uint8 RGB; all pictures have the first frame's size, or less.
     """
     frames = sampling.frames[:_GRID_ROWS]
-    has_real = _has_real(sampling, frames)
-    rows = {frame: row for frame, row in _rows(sampling, frames, has_real)}
-    return grid(
-        [_shrink(rows[frame], frames[0].size) for frame in frames], _captions(sampling, has_real)
-    )
+    drawn = dict(_rows(sampling, frames))
+    rows = [drawn[frame] for frame in frames]
+    return grid([_shrink(row, frames[0].size) for row in rows], list(rows[0]))
 
 
 def draw_frames(sampling: Sampling, frames: Sequence[InputFrame]) -> Iterator[np.ndarray]:
@@ -34,10 +32,8 @@ def draw_frames(sampling: Sampling, frames: Sequence[InputFrame]) -> Iterator[np
     Yields:
         uint8 RGB, all of one size.
     """
-    has_real = _has_real(sampling, frames)
-    captions = _captions(sampling, has_real)
-    for frame, row in _rows(sampling, frames, has_real):
-        yield grid([_shrink(row, frame.size)], captions)
+    for frame, row in _rows(sampling, frames):
+        yield grid([_shrink(row, frame.size)], list(row))
 
 
 def _has_real(sampling: Sampling, frames: Sequence[InputFrame]) -> bool:
@@ -46,37 +42,32 @@ def _has_real(sampling: Sampling, frames: Sequence[InputFrame]) -> bool:
 
 
 def _rows(
-    sampling: Sampling, frames: Sequence[InputFrame], has_real: bool
-) -> Iterator[tuple[InputFrame, list[np.ndarray]]]:
-    model = sampling.model
+    sampling: Sampling, frames: Sequence[InputFrame]
+) -> Iterator[tuple[InputFrame, dict[str, np.ndarray]]]:
+    """The pictures of each frame by their captions."""
+    model, has_real = sampling.model, _has_real(sampling, frames)
+    names = [f" {k:02d}" for k in range(len(sampling.variants))]
+    edges, generated = "edges{}", "variant{}"
+    if len(names) == 1:
+        edges, generated = "edges into G", "generated"
     for batch in input_frames.read_batches(frames, sampling.batch_sizes, model.class_table):
         edge_maps = [
-            np.asarray(model.edge_map(batch.label, batch.edge_image, weights))
-            for weights in sampling.weights
+            model.edge_map(batch.label, batch.edge_image, **controls)
+            for controls in sampling.variants
         ]
         for index, frame in enumerate(batch.frames):
-            row = [model.class_table.colorize(batch.label[index, ..., 0])]
-            row += [batch.edge_image[index]] * len(_EDGE_CAPTIONS[sampling.edge_source])
-            for edge_map, path in zip(edge_maps, sampling.paths(frame), strict=True):
-                row += [edges_to_rgb(edge_map[index]), images.read_color(path)]
+            row = {"label": model.class_table.colorize(batch.label[index, ..., 0])}
+            row |= dict.fromkeys(_EDGE_CAPTIONS[sampling.edge_source], batch.edge_image[index])
+            for name, edge_map, path in zip(names, edge_maps, sampling.paths(frame), strict=True):
+                if edge_map is not None:
+                    row[edges.format(name)] = edges_to_rgb(np.asarray(edge_map[index]))
+                row[generated.format(name)] = images.read_color(path)
             if has_real and frame.real:
-                row.append(images.read_color(frame.real))
+                row["real"] = images.read_color(frame.real)
             yield frame, row
 
 
-def _captions(sampling: Sampling, has_real: bool) -> list[str]:
-    num_variants = len(sampling.weights)
-    captions = ["label", *_EDGE_CAPTIONS[sampling.edge_source]]
-    if num_variants == 1:
-        captions += ["edges into G", "generated"]
-    else:
-        captions += [
-            f"{kind} {k:02d}" for k in range(num_variants) for kind in ("edges", "variant")
-        ]
-    return [*captions, "real"] if has_real else captions
-
-
-def _shrink(row: Sequence[np.ndarray], size: tuple[int, int]) -> list[np.ndarray]:
+def _shrink(row: Mapping[str, np.ndarray], size: tuple[int, int]) -> list[np.ndarray]:
     scale = min(1, _WIDTH / size[1])
     height, width = (max(1, round(side * scale)) for side in size)
-    return [images.resize_color(picture, height, width) for picture in row]
+    return [images.resize_color(picture, height, width) for picture in row.values()]

@@ -5,8 +5,8 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import jax
 import numpy as np
 
 from sflow_jax.data import input_frames
@@ -14,7 +14,6 @@ from sflow_jax.data.datasets import SMALLEST_SIDE
 from sflow_jax.data.input_frames import Clip, InputFrame
 from sflow_jax.errors import InputError
 from sflow_jax.inference import TrainedModel, batch_size_for, restore_model
-from sflow_jax.models.dned import NUM_SIDE_OUTPUTS, sample_ensemble_weights
 from sflow_jax.sampling import record
 
 GRID_FILE = "grid.png"
@@ -64,7 +63,8 @@ class Sampling:
         settings: those that the user chose.
         model: the restored run.
         edge_source: the source of edges: 'cg', 'image' or 'none'.
-        weights: ensemble weights of every variant, float32 [K, 6]; the same for all frames.
+        variants: the controls of every variant, as `Method.variants` draws them; the same for all
+            frames.
         results: all frames, in the order of translation, each with the path of its result in the
             folder of a variant.
         clips: the same frames as clips, for videos.
@@ -73,7 +73,7 @@ class Sampling:
     settings: Settings
     model: TrainedModel
     edge_source: str
-    weights: np.ndarray
+    variants: Sequence[Mapping[str, Any]]
     results: Mapping[InputFrame, pathlib.PurePath]
     clips: Sequence[Clip]
 
@@ -92,7 +92,7 @@ class Sampling:
     @property
     def folders(self) -> list[pathlib.Path]:
         """The folder of the results of each variant."""
-        output, num_variants = self.settings.output, len(self.weights)
+        output, num_variants = self.settings.output, len(self.variants)
         if num_variants == 1:
             return [output]
         return [output / f"variant_{k:02d}" for k in range(num_variants)]
@@ -130,7 +130,7 @@ def plan(settings: Settings) -> Sampling:
         settings=settings,
         model=model,
         edge_source=edge_source,
-        weights=draw_weights(settings.num_variants, seed, model.config.loss.side_weights),
+        variants=model.method.variants(settings.num_variants, seed),
         results=_clip_results(clips) if clips else _image_results(frames[: settings.limit]),
         clips=clips,
     )
@@ -144,23 +144,6 @@ def plan(settings: Settings) -> Sampling:
     return sampling
 
 
-def draw_weights(
-    num_variants: int, seed: int | None, side_weights: Sequence[float] = (1.0,) * NUM_SIDE_OUTPUTS
-) -> np.ndarray:
-    """Ensemble weights of every variant, float32 [K, 6], each row of sum 1.
-
-    They are those of training (`side_weights`) without a seed; otherwise Dirichlet draws, each a
-    function of the seed and the variant's number alone, so that more variants never change the
-    first ones.
-    """
-    if seed is None:
-        weights = np.asarray(side_weights, np.float32)
-        return np.tile(weights / weights.sum(), (num_variants, 1))
-    key = jax.random.key(seed)
-    draws = [sample_ensemble_weights(jax.random.fold_in(key, k)) for k in range(num_variants)]
-    return np.stack(draws)
-
-
 def _restore(settings: Settings, edge_source: str) -> TrainedModel:
     """Restores the run and checks that its variants would differ."""
     model = restore_model(settings.workdir, settings.step)
@@ -169,15 +152,14 @@ def _restore(settings: Settings, edge_source: str) -> TrainedModel:
         if num_variants > 1:
             raise InputError(
                 f"--num_variants: found {num_variants}, expected 1 with --edges none: variants "
-                "differ in the edges that DNED draws"
+                "differ in the edges that the generator sees"
             )
-        # Not through DNED, which draws some edges even if its input has none.
-        return dataclasses.replace(model, dned_share=0.0)
-    if num_variants > 1 and not model.sees_dned:
+        usages = model.method.usages(model.controls).values()
+        edgeless = next((usage for usage in usages if not usage.sees_edge_image), None)
+        return dataclasses.replace(model, controls=edgeless.controls) if edgeless else model
+    if num_variants > 1 and (reason := model.method.why_no_variants(model.controls)):
         raise InputError(
-            f"--num_variants: found {num_variants}, expected 1: variants come from DNED, and the "
-            f"generator of step {model.step} has not seen its edges (generator.edges = "
-            f"{model.config.generator.edges!r}, share of DNED {model.dned_share:g})"
+            f"--num_variants: found {num_variants}, expected 1 at step {model.step}: {reason}"
         )
     return model
 
@@ -191,8 +173,11 @@ def _describe(sampling: Sampling, seed: int | None) -> dict:
         "input": str(settings.input.absolute()),
         "edges": sampling.edge_source,
         "seed": seed,
-        "ensemble_weights": sampling.weights.tolist(),
-        "dned_share": model.dned_share,
+        "variants": [
+            {name: np.asarray(value).tolist() for name, value in variant.items()}
+            for variant in sampling.variants
+        ],
+        "controls": dict(model.controls),
         "config": model.config.to_dict(),
     }
     if settings.video:

@@ -23,12 +23,10 @@ def check_output(output: pathlib.Path, record: dict) -> None:
         if holds_something(output):
             raise InputError(f"{output}: found no {RECORD_FILE}, expected a new or empty folder")
         return
-    before = read_json(path, "sampling")
-    if "config" in before:
-        before |= {"config": configuration.upgrade(before["config"], path).to_dict()}
+    before = _upgrade(read_json(path, "sampling"), path)
     before, now = (json.loads(json.dumps(values)) for values in (before, record))
     changes = [
-        f"another {key}"
+        f"other {key}"
         if isinstance(now.get(key, before.get(key)), list | dict)
         else f"{key} {before.get(key)}, not {now.get(key)}"
         for key in {**now, **before}
@@ -39,6 +37,17 @@ def check_output(output: pathlib.Path, record: dict) -> None:
             f"{path}: found results of {'; '.join(changes)}; "
             "expected the same settings, or another --output"
         )
+
+
+def _upgrade(record: dict, path: pathlib.Path) -> dict:
+    """The record as this version would have written it."""
+    if "config" in record:
+        record |= {"config": configuration.upgrade(record["config"], path).to_dict()}
+    if "ensemble_weights" in record:
+        weights = record.pop("ensemble_weights")
+        record["variants"] = [{"weights": numbers} for numbers in weights]
+        record["controls"] = {"share": record.pop("dned_share", 1.0)}
+    return record
 
 
 def save_record(output: pathlib.Path, record: dict) -> None:

@@ -39,8 +39,8 @@ def translate_missing(sampling: Sampling) -> None:
         # Results are fetched one step late: the device computes while files are read and written.
         waiting = None
         for batch in input_frames.read_batches(missing, sampling.batch_sizes, model.class_table):
-            for variant, weights in enumerate(sampling.weights):
-                pictures = model.translate(batch.label, batch.edge_image, weights)["picture"]
+            for variant, controls in enumerate(sampling.variants):
+                pictures = model.translate(batch.label, batch.edge_image, **controls)["picture"]
                 if waiting:
                     _write(pool, sampling, *waiting, bar)
                 waiting = batch.frames, variant, pictures
@@ -59,5 +59,5 @@ def _write(
     paths = [sampling.paths(frame)[variant] for frame in frames]
     # Compressing a picture takes longer than translating it on a GPU.
     list(pool.map(write_png, paths, np.asarray(pictures)))
-    if variant == len(sampling.weights) - 1:
+    if variant == len(sampling.variants) - 1:
         bar.update(len(frames))

@@ -106,13 +106,13 @@ def _describe_speed(run: Run, step: jax.stages.Compiled, batch: dict, flops: int
 
 def _describe_schedule(run: Run) -> str:
     schedule = run.schedule
+    stages = "".join(f"  {line}\n" for line in run.method.describe_stages())
     splits = ", ".join(f"{count} {split}" for split, count in run.dataset.num_examples.items())
     return (
         f"data: {run.dataset.directory}\n  examples: {splits}\n"
         f"schedule: {jax.device_count()} {jax.devices()[0].platform} device(s), "
         f"{schedule.steps_per_epoch} steps per epoch\n"
-        f"  Laplacian edges to step {schedule.laplacian_steps}, "
-        f"DNED edges from step {schedule.laplacian_steps + schedule.ramp_steps}\n"
+        f"{stages}"
         f"  learning rate constant to step {schedule.constant_steps}, "
         f"0 at step {schedule.decay_steps}\n"
         f"  {schedule.num_steps} steps"

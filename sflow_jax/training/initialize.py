@@ -9,15 +9,13 @@ from sflow_jax import configuration
 from sflow_jax.data.labels import CLASSES_FILE, ClassTable
 from sflow_jax.errors import InputError
 from sflow_jax.files import user_path
+from sflow_jax.methods import method_class
 from sflow_jax.runs.checkpoints import newest_step, restore_parts
 from sflow_jax.runs.record import RunRecord
 from sflow_jax.training.state import TrainState
 
 NO_RUN = "none"
 _NETWORKS = ("params", "discriminator_params", "ema_params")
-_SAME_SECTIONS = ("edges", "generator", "discriminator")  # what decides the networks' meaning
-_SAME_FIELDS = ("dned.width", "dned.input")
-_DNED_EDGES = "loss.side_weights"  # what the edge map is, where the generator sees DNED's
 
 
 def starts_from_run(config: ml_collections.ConfigDict) -> bool:
@@ -29,18 +27,18 @@ def check_source(config: ml_collections.ConfigDict) -> None:
     """Checks that the run `config.init_from` has the networks that `config` describes.
 
     Raises:
-        InputError: there is no such run, or no checkpoint yet, or it has other networks or edges,
-            or its generator does not yet know the edges that it would be given from the first step.
+        InputError: there is no such run, or no checkpoint yet, or it is of another method or has
+            other networks, or these are not ready yet for the stage that the new run begins in.
     """
     workdir = _source(config)
     if not workdir:
         return
-    sees_dned = config.generator.edges == "dned"
-    same_fields = (*_SAME_FIELDS, _DNED_EDGES) if sees_dned else _SAME_FIELDS
+    method = method_class(config)
+    options = {"method", *method.options_of_networks(config)}
     differences = configuration.differences(
         configuration.load_config(workdir),
         config,
-        lambda field: field in same_fields or field.partition(".")[0] in _SAME_SECTIONS,
+        lambda field: field in options or field.partition(".")[0] in options,
     )
     if differences:
         raise InputError(
@@ -52,20 +50,8 @@ def check_source(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             f"config.init_from: {workdir} holds no whole checkpoint yet; expected a trained run"
         )
-    if sees_dned and not (config.train.laplacian_epochs or config.train.ramp_epochs):
-        _check_stage(workdir, step)
-
-
-def _check_stage(workdir: pathlib.Path, step: int) -> None:
-    """Checks that the generator of a run has come to see DNED's edges alone."""
-    schedule = RunRecord.load(workdir).schedule
-    share = float(schedule.dned_share(step))
-    if share < 1:
-        raise InputError(
-            f"config.init_from: {workdir} is at step {step}, where the generator's edges are "
-            f"DNED's by {share:.0%}; expected step {schedule.laplacian_steps + schedule.ramp_steps}"
-            " or later, or config.train.laplacian_epochs and ramp_epochs that lead there"
-        )
+    if reason := method.why_not_ready(config, RunRecord.load(workdir).schedule, step):
+        raise InputError(f"config.init_from: {workdir} {reason}")
 
 
 def check_classes(config: ml_collections.ConfigDict, class_table: ClassTable) -> None:

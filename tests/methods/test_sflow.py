@@ -88,3 +88,27 @@ def test_previews_show_laplacian_sides_and_what_the_generator_sees():
     np.testing.assert_array_equal(maps["edges into G"], outputs["edge_map"])
     mean = np.mean([maps[name] for name in sides], 0)
     np.testing.assert_allclose(mean, outputs["edge_map"], atol=1e-6)
+
+
+def draw_weights(num_variants, seed, **changes):
+    variants = stub_method(make_config(**changes), NUM_CLASSES, SCHEDULE).variants(
+        num_variants, seed
+    )
+    return np.stack([variant["weights"] for variant in variants])
+
+
+def test_without_a_seed_the_weights_are_those_of_training():
+    weights = draw_weights(1, None, **{"loss.side_weights": (0.0, 0.0, 0.0, 0.0, 1.0, 3.0)})
+    np.testing.assert_allclose(weights, [[0, 0, 0, 0, 0.25, 0.75]])
+
+
+def test_weights_depend_on_seed_and_variant_alone():
+    weights = draw_weights(5, seed=7)
+    np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(draw_weights(2, seed=7), weights[:2])
+    assert len({tuple(row) for row in [*weights, *draw_weights(5, seed=8)]}) == 10
+    np.testing.assert_allclose(draw_weights(1, seed=None), np.full((1, 6), 1 / 6))
+    # Dirichlet(1, ..., 1): every weight has mean 1/6 and standard deviation sqrt(5 / 252).
+    many = draw_weights(500, seed=0)
+    np.testing.assert_allclose(many.mean(0), 1 / 6, atol=0.03)
+    np.testing.assert_allclose(many.std(0), np.sqrt(5 / 252), atol=0.03)

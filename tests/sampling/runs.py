@@ -29,8 +29,8 @@ def pngs(output):
 def translated(model, arrays, edge_key="cg", weights=EQUAL):
     edge_image = arrays[edge_key] if edge_key else np.zeros_like(arrays["cg"])
     # Without an edge image the generator gets no edges, not what DNED draws into a blank frame.
-    share = model.dned_share if edge_key else 0.0
-    outputs = model.translate(arrays["label"][None], edge_image[None], weights, share)
+    changes = {"weights": weights} | ({} if edge_key else {"share": 0.0})
+    outputs = model.translate(arrays["label"][None], edge_image[None], **changes)
     return to_uint8(outputs["image"])[0]
 
 

@@ -84,10 +84,10 @@ def test_one_draw_is_held_for_a_whole_clip(model, workdir, folder, tmp_path):
     sampling = run(workdir, folder, output, num_variants=2, seed=3)
     found = pngs(output)
     assert len(found) == 2 * 7
-    for variant, weights in enumerate(sampling.weights):
+    for variant, controls in enumerate(sampling.variants):
         assert len(decode(output / f"variant_{variant:02d}/a/video.mp4").frames) == 4
         for index in range(3):
-            expected = translated(model, random_frame(20 + index), weights=weights)
+            expected = translated(model, random_frame(20 + index), **controls)
             name = f"variant_{variant:02d}/deep/b/frames/{index:06d}.png"
             assert_same_picture(found[name], expected)
     name = "deep/b/frames/000000.png"

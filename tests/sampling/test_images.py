@@ -9,7 +9,7 @@ from sflow_jax.data import images
 from sflow_jax.errors import InputError
 from sflow_jax.inference import restore_model
 from sflow_jax.pictures import write_png
-from sflow_jax.sampling import comparison, job, translation
+from sflow_jax.sampling import comparison, translation
 from tests.sampling.runs import assert_same_picture, command, plan, pngs, run, translated
 from tests.tiny_run import TABLE, random_frame, tiny_config, write_frame, write_run
 
@@ -71,11 +71,6 @@ def test_variants_without_edges_are_refused(workdir, folder, tmp_path):
         run(workdir, folder, tmp_path / "out", edges="none", num_variants=2)
 
 
-def test_without_a_seed_the_weights_are_those_of_training():
-    weights = job.draw_weights(1, None, (0, 0, 0, 0, 1, 3))
-    np.testing.assert_allclose(weights, [[0, 0, 0, 0, 0.25, 0.75]])
-
-
 def test_variants_are_dirichlet_draws_held_for_all_frames(model, workdir, folder, tmp_path):
     sampling = run(workdir, folder / "a", tmp_path / "out", num_variants=3, limit=3)
     found = pngs(tmp_path / "out")
@@ -83,23 +78,11 @@ def test_variants_are_dirichlet_draws_held_for_all_frames(model, workdir, folder
     for variant in range(3):
         for index, size in ((0, SIZE), (1, ODD_SIZE)):
             expected = translated(
-                model, random_frame(index, size), weights=sampling.weights[variant]
+                model, random_frame(index, size), weights=sampling.variants[variant]["weights"]
             )
             assert_same_picture(found[f"variant_{variant:02d}/{index:02d}.png"], expected)
     difference = found["variant_00/00.png"].astype(int) - found["variant_01/00.png"]
     assert np.abs(difference).mean() > 1
-
-
-def test_weights_depend_on_seed_and_variant_alone():
-    weights = job.draw_weights(5, seed=7)
-    np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-6)
-    np.testing.assert_array_equal(job.draw_weights(2, seed=7), weights[:2])
-    assert len({tuple(row) for row in [*weights, *job.draw_weights(5, seed=8)]}) == 10
-    np.testing.assert_allclose(job.draw_weights(1, seed=None), np.full((1, 6), 1 / 6))
-    # Dirichlet(1, ..., 1): every weight has mean 1/6 and standard deviation sqrt(5 / 252).
-    many = job.draw_weights(500, seed=0)
-    np.testing.assert_allclose(many.mean(0), 1 / 6, atol=0.03)
-    np.testing.assert_allclose(many.std(0), np.sqrt(5 / 252), atol=0.03)
 
 
 def test_the_output_records_what_it_was_made_of(model, workdir, folder, tmp_path):
@@ -108,7 +91,9 @@ def test_the_output_records_what_it_was_made_of(model, workdir, folder, tmp_path
     assert record["config"] == json.loads((workdir / "config.json").read_text())
     assert (record["checkpoint_step"], record["seed"], record["edges"]) == (4, 5, "cg")
     assert record["input"] == str(folder)
-    np.testing.assert_array_equal(np.float32(record["ensemble_weights"]), sampling.weights)
+    (variant,), (recorded,) = sampling.variants, record["variants"]
+    np.testing.assert_array_equal(np.float32(recorded["weights"]), variant["weights"])
+    assert record["controls"] == {"share": 1.0}
 
 
 def test_an_interrupted_run_continues_with_the_next_missing_frame(
@@ -151,7 +136,7 @@ def test_results_of_other_settings_are_not_mixed(workdir, folder, tmp_path):
         run(workdir, folder, tmp_path / "out", limit=1, seed=3, edges="image")
     assert str(error.value) == (
         f"{tmp_path}/out/sampling.json: found results of edges cg, not image; seed None, not 3; "
-        "another ensemble_weights; expected the same settings, or another --output"
+        "other variants; expected the same settings, or another --output"
     )
     run(workdir, folder, tmp_path / "out", limit=2)  # the same frames and more
     assert len(pngs(tmp_path / "out")) == 2
@@ -195,7 +180,7 @@ def test_the_grid_has_label_edges_and_all_variants(model, workdir, folder, tmp_p
     np.testing.assert_array_equal(cell(2, 1), arrays["cg"])
     for variant in range(2):
         outputs = model.translate(
-            arrays["label"][None], arrays["cg"][None], sampling.weights[variant]
+            arrays["label"][None], arrays["cg"][None], **sampling.variants[variant]
         )
         edge_map = np.rint(np.asarray(outputs["edge_map"][0]) * 255).repeat(3, -1)
         assert_same_picture(cell(2, 2 + 2 * variant), edge_map)

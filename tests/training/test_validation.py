@@ -56,7 +56,7 @@ def test_the_scores_are_those_of_evaluate_and_nothing_is_loaded_or_compiled_agai
         params = jax.device_get(state.ema_params)
         table = run.dataset.class_table
         model = create_model(config, table, method, "").at_step(step, params)
-        assert model.dned_share == float(step > 8)
+        assert model.controls == {"share": float(step > 8)}
         choice = evaluation.Choice(ALL.split(", "))
         _, results = evaluation.score(
             evaluation.assemble(model, run.dataset, "validation", choice, 2), 2
