@@ -2,7 +2,8 @@
 
     python -m sflow_jax.main --config configs/folder.py --workdir runs/mine --config.data.source=DIR
 
-DIR holds SPLIT/SEQUENCE/{image,label,cg,instance}/*.png and classes.json; see the README.
+DIR holds SPLIT/SEQUENCE/{image,label,cg,instance}/*.png and classes.json, as docs/data.md
+describes them.
 
 At 512x256, on two CPU cores (AMD EPYC, Zen 5), a step takes 8.6 s and 2.5 GiB of memory, so this is
 for a GPU or TPU, where time, memory and the scores of a whole run are not measured yet.

@@ -5,7 +5,7 @@
 
 On two cores of an AMD EPYC (Zen 5): half a second per step of one pair, two minutes for 200 steps.
 From image runs of 1,000 steps, expect the warping error to fall from 4.0e-3 to 3.7e-3 and flicker
-from 3.8 to 3.6 %, at a mean IoU of 38 %; the README has the table. Memory is not measured yet.
+from 3.8 to 3.6 %, at a mean IoU of 38 %; docs/results.md has the table. Memory is not measured yet.
 
 The networks are those of configs/streets.py; pairs of consecutive frames replace single ones and
 the flow loss joins the image losses.
@@ -23,7 +23,7 @@ def get_config(variant: str = "demo") -> config_dict.ConfigDict:
         variant: `demo`, or `tiny` for tests, from a run of `configs/streets.py:tiny`.
     """
     config = default.video_stage(streets.get_config(variant))
-    config.flow.loss = "both"  # the steadiest in the README's table
+    config.flow.loss = "both"  # the steadiest in the table of docs/results.md
     config.optimizer.learning_rate = 1e-4  # minutes instead of days
     config.train.constant_epochs = 1.0
     config.train.epochs = 2.0

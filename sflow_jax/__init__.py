@@ -1,11 +1,19 @@
 """S-Flow GAN: photo-realistic images and flicker-free video from simulator frames, in JAX.
 
+    import pathlib
+
     import sflow_jax
 
     config = sflow_jax.default_config()
-    sflow_jax.train(config, pathlib.Path("runs/mine"))
-    model = sflow_jax.restore_model(pathlib.Path("runs/mine"))
-    pictures = model.translate(label, cg)["picture"]
+    config.data.dataset = "streets"  # the embedded simulator: nothing to download
+    config.data.height, config.data.width = 64, 128
+    config.loss.perceptual_network = "streets"
+    workdir = pathlib.Path("runs/mine")
+    sflow_jax.train(config, workdir)
+
+    model = sflow_jax.restore_model(workdir)
+    example = sflow_jax.prepare_dataset(config.data).source("test")[0]
+    picture = model.translate(example["label"], example["cg"])["picture"]
 
 What is named here is imported when it is first used, so that importing the package stays light.
 """

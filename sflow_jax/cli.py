@@ -53,7 +53,7 @@ def _parse_flags(arguments: list[str]) -> list[str]:
         raise InputError(f"--config: {error}; expected Python as in configs/") from error
     except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
         # An unknown field comes as 'Key "x" does not exist ...' from the locked config.
-        message = _one_line(str(error.args[0] if error.args else error))
+        message = _shortened(str(error.args[0] if error.args else error))
         message = configuration.explain(message, arguments)
         raise InputError(f"command line or config: {message}") from error
     if not flags.FLAGS["verbosity"].present:
@@ -63,7 +63,7 @@ def _parse_flags(arguments: list[str]) -> list[str]:
     return remaining
 
 
-def _one_line(message: str) -> str:
+def _shortened(message: str) -> str:
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     if any(line.startswith("Traceback") for line in lines):
         lines = [lines[0], lines[-1]]  # of a config file that fails: which file, and why

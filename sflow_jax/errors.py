@@ -4,6 +4,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+_LONGEST_REASON = 300  # characters of a library's message, which may list every parameter
+
 
 class InputError(ValueError):
     """A mistake in the user's input: a file, a config field or a command-line argument.
@@ -23,6 +25,24 @@ class TrainingError(RuntimeError):
 def one_line(error: Exception) -> str:
     """The message of a library's error, which may have several lines, for one of ours."""
     return " ".join(str(error).split())
+
+
+@contextlib.contextmanager
+def reading_from(place: str | os.PathLike, expected: str) -> Iterator[None]:
+    """Turns whatever a library raises for damaged files into an `InputError` that names them.
+
+    Args:
+        place: the file or folder that is read.
+        expected: what it should be, for the message.
+
+    Raises:
+        InputError: the library failed; the message begins with the library's own.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = one_line(error)[:_LONGEST_REASON]
+        raise InputError(f"{place}: found {reason}; expected {expected}") from error
 
 
 @contextlib.contextmanager

@@ -179,23 +179,30 @@ def _score_downstream(options: flags.FlagValues) -> None:
 
 
 def _define_flags() -> None:
+    _define_run_flags()
+    _define_downstream_flags()
+    _define_folder_flags()
+    flags.DEFINE_enum(
+        "protocol", fid.DEFAULT_PROTOCOL, list(PROTOCOLS), "Whose FID, KID, precision and recall."
+    )
+    flags.DEFINE_string(
+        "output", None, "Folder for the results; by default WORKDIR/scores, or scores without one."
+    )
+    flags.DEFINE_boolean(
+        "distributed",
+        False,
+        "Share the split among processes that SLURM, MPI or a TPU pod started.",
+    )
+
+
+def _define_run_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the training run.")
     flags.DEFINE_string(
         "dataset", None, "Folder of another prepared dataset; by default that of the run."
     )
     flags.DEFINE_string("split", None, "Split; by default test, or validation without one.")
-    flags.DEFINE_string("real", None, "Folder of real images, to compare with those in --fake.")
-    flags.DEFINE_string("fake", None, "Folder of generated images.")
-    flags.DEFINE_boolean("videos", None, "Compare the videos of --real and --fake, by FVD.")
-    flags.DEFINE_integer(
-        "clip_frames",
-        None,
-        f"Frames of the clips that --videos cuts, {fvd.CLIP_FRAMES} by default.",
-        lower_bound=i3d.MIN_FRAMES,
-    )
-    flags.DEFINE_enum(
-        "protocol", fid.DEFAULT_PROTOCOL, list(PROTOCOLS), "Whose FID, KID, precision and recall."
-    )
+    flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
+    flags.DEFINE_integer("limit", None, "Only the first so many examples.", lower_bound=1)
     flags.DEFINE_list(
         "metrics",
         None,
@@ -210,6 +217,9 @@ def _define_flags() -> None:
     flags.DEFINE_boolean(
         "multi_scale", None, "PSPNet sees images at semseg's six sizes: slower, a little better."
     )
+
+
+def _define_downstream_flags() -> None:
     flags.DEFINE_boolean(
         "downstream", None, "Train segmenters on real, CG and generated frames and compare them."
     )
@@ -219,16 +229,18 @@ def _define_flags() -> None:
     flags.DEFINE_integer(
         "num_seeds", None, f"--downstream trainings, {_NUM_SEEDS} by default.", lower_bound=1
     )
-    flags.DEFINE_string(
-        "output", None, "Folder for the results; by default WORKDIR/scores, or scores without one."
+
+
+def _define_folder_flags() -> None:
+    flags.DEFINE_string("real", None, "Folder of real images, to compare with those in --fake.")
+    flags.DEFINE_string("fake", None, "Folder of generated images.")
+    flags.DEFINE_boolean("videos", None, "Compare the videos of --real and --fake, by FVD.")
+    flags.DEFINE_integer(
+        "clip_frames",
+        None,
+        f"Frames of the clips that --videos cuts, {fvd.CLIP_FRAMES} by default.",
+        lower_bound=i3d.MIN_FRAMES,
     )
-    flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
-    flags.DEFINE_boolean(
-        "distributed",
-        False,
-        "Share the split among processes that SLURM, MPI or a TPU pod started.",
-    )
-    flags.DEFINE_integer("limit", None, "Only the first so many examples.", lower_bound=1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the pages name exists: links, headings, files, commands with their flags, options."""
+"""What pages and configs name exists: links, headings, files, commands with flags, options."""
 
 import pathlib
 import re
@@ -9,6 +9,7 @@ from configs import default
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 # The changelog's links have to work, but it may name what is gone.
 PAGES = [*GUIDES, ROOT / "CHANGELOG.md"]
 
@@ -72,19 +73,19 @@ def test_relative_links_lead_to_files_and_headings(page):
     assert not broken
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=name)
+@pytest.mark.parametrize("page", [*GUIDES, *CONFIGS], ids=name)
 def test_named_files_exist(page):
     text = _LINK.sub("", page.read_text(encoding="utf-8"))
     named = set(_FILE.findall(text)) - {"benchmarks/results/NAME.json"}
     assert [file for file in sorted(named) if not (ROOT / file).exists()] == []
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=name)
+@pytest.mark.parametrize("page", [*GUIDES, *CONFIGS], ids=name)
 def test_named_commands_can_be_run(page):
     assert [module for module, _ in commands(page) if not runnable(module)] == []
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=name)
+@pytest.mark.parametrize("page", [*GUIDES, *CONFIGS], ids=name)
 def test_flags_of_named_commands_exist(page):
     unknown = []
     for module, arguments in commands(page):
@@ -96,7 +97,7 @@ def test_flags_of_named_commands_exist(page):
     assert unknown == []
 
 
-@pytest.mark.parametrize("page", GUIDES, ids=name)
+@pytest.mark.parametrize("page", [*GUIDES, *CONFIGS], ids=name)
 def test_named_options_exist(page):
     text = page.read_text(encoding="utf-8")
     config = default.get_config()

@@ -5,10 +5,13 @@ import collections
 import pathlib
 import subprocess
 import sys
+import textwrap
 
 import pytest
 
 import sflow_jax
+from sflow_jax import configuration
+from sflow_jax.pretrained.perceptual import load_perceptual_network
 
 PACKAGE = pathlib.Path(sflow_jax.__file__).parent
 
@@ -85,3 +88,22 @@ def test_the_public_face_is_complete_and_the_import_light():
     code = "import sys, sflow_jax; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert not {"jax", "numpy", "tensorflow"} & set(loaded.stdout.split())
+
+
+def test_the_example_in_the_package_needs_no_download():
+    lines = sflow_jax.__doc__.splitlines()
+    example = textwrap.dedent("\n".join(line for line in lines if line.startswith("    ")))
+    set_up, is_trained, _ = example.partition("sflow_jax.train(config, workdir)")
+    assert is_trained
+    names = {}
+    exec(set_up, names)
+    config = names["config"]
+    configuration.check(config)
+    assert config.data.dataset == "streets"
+    assert load_perceptual_network(config)  # one whose weights are in the package
+    used = {
+        node.attr
+        for node in ast.walk(ast.parse(example))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "sflow_jax"
+    }
+    assert used <= set(sflow_jax.__all__)

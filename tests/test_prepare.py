@@ -159,7 +159,7 @@ def test_a_prepared_dataset_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError) as error:
         prepared.open_dataset(tmp_path / "nowhere")
     assert str(error.value) == (
-        f"{tmp_path}/nowhere: not found, expected the folder of a prepared dataset"
+        f"{tmp_path}/nowhere: not found; expected the folder of a prepared dataset"
     )
 
 

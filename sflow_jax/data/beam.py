@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sflow_jax.data.shards import Shard, write_shard
 from sflow_jax.errors import InputError, one_line
-from sflow_jax.files import write_whole
+from sflow_jax.files import write_json
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
@@ -83,7 +83,7 @@ def _write_or_report(shard: Shard) -> None:
         write_shard(shard, map(shard.make_example, shard.items))
     except (InputError, OSError) as error:
         is_input = isinstance(error, InputError)
-        write_whole(report, json.dumps({"is_input": is_input, "message": str(error)}))
+        write_json(report, {"is_input": is_input, "message": str(error)})
 
 
 @contextlib.contextmanager

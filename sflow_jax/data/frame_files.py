@@ -156,6 +156,23 @@ def consecutive(paths: Mapping[str, pathlib.Path]) -> list[str]:
     return [name for _, _, name in numbered]
 
 
+def consecutive_frames(frames: Sequence[Frame], sequence: pathlib.Path) -> list[Frame]:
+    """Orders the frames of a sequence that is to give pairs.
+
+    Args:
+        frames: in any order.
+        sequence: their folder, for messages.
+
+    Raises:
+        InputError: there is a single frame, or the frames are not consecutive.
+    """
+    by_name = {frame.name: frame for frame in frames}
+    order = consecutive({name: frame.files["image"] for name, frame in by_name.items()})
+    if len(order) < 2:
+        raise InputError(f"{sequence}: found a single frame, expected at least two")
+    return [by_name[name] for name in order]
+
+
 def check_example_size(height: int, width: int, frames: int) -> None:
     """Checks the size that a config asks for.
 

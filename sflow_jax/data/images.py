@@ -232,9 +232,9 @@ def _decode_rgb(path: pathlib.Path, flags: int) -> np.ndarray:
     try:
         image = cv2.imdecode(content, flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise InputError(f"{path}: {error}; expected a PNG that can be decoded") from error
+        raise _undecodable(path, error) from error
     if image is None:
-        raise InputError(f"{path}: damaged pixels; expected a PNG that can be decoded")
+        raise _undecodable(path, "damaged pixels")
     return image
 
 
@@ -245,7 +245,7 @@ def _read_map(path: pathlib.Path) -> np.ndarray:
         with Image.open(io.BytesIO(content)) as image:
             return np.asarray(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: {error}; expected a PNG that can be decoded") from error
+        raise _undecodable(path, error) from error
 
 
 def _check_labels(
@@ -264,6 +264,10 @@ def _check_labels(
 
 def _unreadable(path: pathlib.Path, error: OSError) -> InputError:
     return InputError(f"{path}: {error.strerror or error}; expected a PNG")
+
+
+def _undecodable(path: pathlib.Path, found: object) -> InputError:
+    return InputError(f"{path}: {found}; expected a PNG that can be decoded")
 
 
 def _truncated(path: pathlib.Path, size: int) -> InputError:

@@ -12,7 +12,7 @@ from array_record.python import array_record_module
 
 from sflow_jax.data import builder, example, folder, images, labels
 from sflow_jax.errors import InputError, writing_to
-from sflow_jax.files import require_new_folder, write_whole
+from sflow_jax.files import not_found, require_new_folder, write_whole
 
 INFO_FILE = "dataset_info.json"
 """Written last, before the folder gets its final name: a folder with it is complete."""
@@ -70,6 +70,15 @@ class PreparedDataset:
             raise InputError(f"{self.directory}: found the splits {found}, expected {split!r}")
         return ExampleSource(self.directory, split, self.schema)
 
+    def require_examples(self, split: str) -> None:
+        """Checks that a split holds examples.
+
+        Raises:
+            InputError: it is absent or empty.
+        """
+        if not self.num_examples.get(split):
+            raise InputError(f"{self.directory}: split {split!r} is empty, expected examples")
+
 
 def open_dataset(directory: pathlib.Path) -> PreparedDataset:
     """Opens a prepared dataset.
@@ -78,7 +87,7 @@ def open_dataset(directory: pathlib.Path) -> PreparedDataset:
         InputError: the folder or a file of it is missing, or damaged.
     """
     if not directory.is_dir():
-        raise InputError(f"{directory}: not found, expected the folder of a prepared dataset")
+        raise not_found(directory, "the folder of a prepared dataset")
     try:
         info = tfds.builder_from_directory(directory).info
         metadata = json.loads((directory / "metadata.json").read_text(encoding="utf-8"))

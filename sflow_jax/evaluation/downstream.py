@@ -21,7 +21,7 @@ from sflow_jax.data.pipeline import Source, eval_batches
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation.evaluation import Evaluation
 from sflow_jax.evaluation.report import without_nan
-from sflow_jax.files import read_json, write_whole
+from sflow_jax.files import read_json, write_json, write_whole
 from sflow_jax.inference import batch_size_for
 from sflow_jax.metrics.picture_scores import Result, Segmentation
 from sflow_jax.segmentation.batches import LabeledImages, training_batches
@@ -65,8 +65,7 @@ class Downstream:
         if split == _TRAIN:
             raise InputError("--downstream: found --split train, expected frames no training sees")
         for name in (_TRAIN, split):
-            if not dataset.num_examples.get(name):
-                raise InputError(f"{dataset.directory}: split {name!r} is empty, expected examples")
+            dataset.require_examples(name)
 
     @property
     def sets(self) -> list[str]:
@@ -136,7 +135,7 @@ def _score_once(downstream: Downstream, folder: pathlib.Path, name: str, seed: i
             progress=progress,
         )
         scores = without_nan(_score(downstream.evaluation, trained))
-        write_whole(path, json.dumps({"settings": settings, "scores": scores}, indent=2))
+        write_json(path, {"settings": settings, "scores": scores})
         progress.remove()
     return scores
 
@@ -248,7 +247,7 @@ def write_results(downstream: Downstream, record: dict[str, Any]) -> str:
         f"scored on {counts[settings['split']]} of {settings['split']!r}, all real; "
         f"{downstream.num_seeds} seeds: mean (range)\n{without}\n{format_downstream(record)}\n"
     )
-    write_whole(downstream.output / RESULTS_FILE, json.dumps(record, indent=2))
+    write_json(downstream.output / RESULTS_FILE, record)
     write_whole(downstream.output / TABLE_FILE, text)
     for path in (downstream.output / _FOLDER).glob("translations_*.npy"):
         path.unlink()

@@ -13,6 +13,7 @@ import numpy as np
 
 from sflow_jax import variables
 from sflow_jax.errors import InputError
+from sflow_jax.files import not_found
 
 _TORCH_LEAVES = {
     "kernel": "weight",
@@ -118,7 +119,7 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     """
     torch = import_torch()
     if not path.is_file():
-        raise InputError(f"{path}: not found; expected a PyTorch checkpoint")
+        raise not_found(path, "a PyTorch checkpoint")
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for files that it cannot or will not read

@@ -9,12 +9,13 @@ import ml_collections
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy, save_decision_policy
 
-from sflow_jax.errors import InputError, one_line
+from sflow_jax.errors import InputError, reading_from
+from sflow_jax.files import not_found
 
 CHECKPOINT_FOLDER = "checkpoints"
 State = TypeVar("State")  # a tree of arrays; in training a `TrainState`
 
-_LONGEST_REASON = 300  # characters of Orbax's messages, which may list every parameter
+_USABLE = "a whole checkpoint of the networks that config.json describes, written by this version"
 
 
 class Checkpoints:
@@ -77,10 +78,8 @@ class Checkpoints:
             state=ocp.args.StandardRestore(target),
             data=grain.checkpoint.CheckpointRestore(iterator),
         )
-        try:
+        with reading_from(self._manager.directory / str(self.latest_step), _USABLE):
             return self._manager.restore(self.latest_step, args=items)["state"]
-        except Exception as error:  # whatever Orbax and Grain raise where it is damaged
-            raise _unusable(self._manager.directory / str(self.latest_step), error) from error
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
@@ -110,7 +109,7 @@ def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -
     """
     folder = (workdir / CHECKPOINT_FOLDER).absolute()
     if not folder.is_dir():
-        raise InputError(f"{folder}: not found; expected the checkpoints of a training run")
+        raise not_found(folder, "the checkpoints of a training run")
     options = ocp.CheckpointManagerOptions(create=False)
     with ocp.CheckpointManager(folder, options=options) as manager:
         steps = manager.all_steps()
@@ -125,15 +124,6 @@ def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -
             restore_args=ocp.checkpoint_utils.construct_restore_args(target),
             partial_restore=True,
         )
-        try:
+        with reading_from(folder / str(step), _USABLE):
             restored = manager.restore(step, args=ocp.args.Composite(state=restore))
-        except Exception as error:  # whatever Orbax raises where it is damaged
-            raise _unusable(folder / str(step), error) from error
     return dict(restored["state"]), step
-
-
-def _unusable(checkpoint: pathlib.Path, error: Exception) -> InputError:
-    return InputError(
-        f"{checkpoint}: found {one_line(error)[:_LONGEST_REASON]}; expected a whole checkpoint of "
-        "the networks that config.json describes, written by this version"
-    )

@@ -31,8 +31,7 @@ def check_trainable(prepared: PreparedDataset) -> None:
         InputError: a split is empty or no class is scored.
     """
     for split in ("train", "test"):
-        if not prepared.num_examples.get(split):
-            raise InputError(f"{prepared.directory}: split {split!r} is empty, expected examples")
+        prepared.require_examples(split)
     if not prepared.class_table.num_eval_classes:
         raise InputError(f"{prepared.directory}: no class has an eval_id, expected at least one")
 

@@ -9,11 +9,9 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy, save_decision_policy
 
-from sflow_jax.errors import InputError, one_line
+from sflow_jax.errors import InputError, reading_from
 
 State = TypeVar("State")
-
-_LONGEST_REASON = 300  # characters of Orbax's messages, which may list every parameter
 
 
 class Progress:
@@ -78,13 +76,9 @@ class Progress:
 
     def _read(self, item: str, restore: ocp.args.CheckpointArgs) -> Any:
         items = ocp.args.Composite(**{item: restore})
-        try:
+        expected = "the state of a training; remove it to begin anew"
+        with reading_from(self._folder / str(self.step), expected):
             return self._manager.restore(self.step, args=items)[item]
-        except Exception as error:  # whatever Orbax raises where it is damaged
-            raise InputError(
-                f"{self._folder / str(self.step)}: found {one_line(error)[:_LONGEST_REASON]}; "
-                "expected the state of a training; remove it to begin anew"
-            ) from error
 
     def save(self, step: int, state: Any) -> None:
         """Starts to write the state after `step` steps, if it is time; copies it first."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from sflow_jax import variables
 from sflow_jax.errors import InputError
-from sflow_jax.files import write_whole
+from sflow_jax.files import not_found, write_json
 from sflow_jax.segmentation.pspnet import BLOCKS, STRIDE, PSPNet
 from sflow_jax.segmentation.scores import SegmentationScores
 
@@ -45,7 +45,7 @@ def write_segmenter(
         "scores": {size: _rounded_scores(result, class_names) for size, result in scores.items()},
     }
     variables.write_variables(path, network_variables, {}, _STORED_TYPE)
-    write_whole(path.with_suffix(".json"), json.dumps(report, indent=2) + "\n")
+    write_json(path.with_suffix(".json"), report)
 
 
 def _rounded_scores(result: SegmentationScores, class_names: Sequence[str]) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def read_pspnet(path: pathlib.Path) -> tuple[PSPNet, dict[str, Any], int]:
         InputError: one of the files is absent, damaged or of another network.
     """
     if not path.is_file():
-        raise InputError(f"{path}: not found; expected the weights of a PSPNet")
+        raise not_found(path, "the weights of a PSPNet")
     report = path.with_suffix(".json")
     try:
         settings = json.loads(report.read_text(encoding="utf-8"))["settings"]

@@ -13,7 +13,7 @@ import tqdm
 
 from sflow_jax import configuration, sharding
 from sflow_jax.data.pipeline import train_iterator
-from sflow_jax.errors import InputError, TrainingError
+from sflow_jax.errors import InputError, TrainingError, writing_to
 from sflow_jax.methods import create_method
 from sflow_jax.methods.base import Method
 from sflow_jax.prepare import PreparedDataset, prepare
@@ -246,11 +246,9 @@ def _start_workdir(workdir: pathlib.Path, run: Run) -> None:
     class_table = run.dataset.class_table
     if (workdir / RUN_FILE).exists():
         record.check_continues(workdir, class_table)
-    try:
+    with writing_to(workdir):
         record.save(workdir, class_table)
         configuration.save(run.config, workdir)
-    except OSError as error:
-        raise InputError(f"{workdir}: cannot write the working directory: {error}") from error
 
 
 @contextmanager

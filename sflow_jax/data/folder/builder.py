@@ -103,12 +103,7 @@ def _list_examples(
     for sequence in sequences:
         frames = _list_frames(sequence)
         if num_frames == 2:
-            by_name = {frame.name: frame for frame in frames}
-            order = frame_files.consecutive({f.name: f.files["image"] for f in frames})
-            frames = [by_name[name] for name in order]
-            if len(frames) < 2:
-                raise InputError(f"{sequence}: found a single frame, expected at least two")
-            examples += itertools.pairwise(frames)
+            examples += itertools.pairwise(frame_files.consecutive_frames(frames, sequence))
         else:
             examples += [(frame,) for frame in frames]
     return examples

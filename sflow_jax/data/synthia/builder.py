@@ -118,13 +118,7 @@ def _list_sequence(
     frames = frame_files.match(
         paths, lambda key, name: folders[key] / f"{name.rpartition('/')[2]}.png"
     )
-    if num_frames == 1:
-        return frames
-    by_name = {frame.name: frame for frame in frames}
-    order = frame_files.consecutive({frame.name: frame.files["image"] for frame in frames})
-    if len(order) < 2:
-        raise InputError(f"{folders['image']}: found a single frame, expected at least two")
-    return [by_name[name] for name in order]
+    return frames if num_frames == 1 else frame_files.consecutive_frames(frames, folders["image"])
 
 
 def _cut(sequence: Sequence[frame_files.Frame]) -> list[Sequence[frame_files.Frame]]:
