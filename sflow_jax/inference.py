@@ -108,7 +108,8 @@ def create_model(
     config: ml_collections.ConfigDict, class_table: ClassTable, method: Method, dataset: str
 ) -> TrainedModel:
     """A model of a run that has no parameters yet; `TrainedModel.at_step` has some."""
-    return TrainedModel(config, class_table, method, Translator(method), {}, 0, {}, dataset)
+    translator, controls = Translator(method), method.controls(0)
+    return TrainedModel(config, class_table, method, translator, {}, 0, controls, dataset)
 
 
 def restore_model(workdir: pathlib.Path, step: int | None = None) -> TrainedModel:

@@ -71,7 +71,7 @@ def test_training_knows_methods_by_their_interface_only():
     methods = {name for name in known if name.startswith("sflow_jax.methods")}
     assert methods
     others = {name for name in methods if not name.startswith("sflow_jax.methods.base.")}
-    assert others == {"sflow_jax.methods.create_method"}
+    assert others == {"sflow_jax.methods.create_method", "sflow_jax.methods.method_class"}
 
 
 def test_only_operators_choose_forms_by_the_platform():

@@ -146,11 +146,11 @@ def test_the_slowest_and_the_fastest_video_are_written(fps, workdir, folder, tmp
 
 def test_images_and_clips_are_not_mixed(workdir, folder, tmp_path):
     run(workdir, folder / "a", tmp_path / "out")
-    with pytest.raises(InputError, match=r"video True, not None; another first_frames; exp"):
+    with pytest.raises(InputError, match=r"video True, not None; other first_frames; exp"):
         runs.plan(workdir, folder / "a", tmp_path / "out")
     # Numbers count from the first frame: with another one, results would change their names.
     write_frame(folder / "a", "frame_7", random_frame(7, ODD_SIZE))
-    with pytest.raises(InputError, match="found results of another first_frames; expected the"):
+    with pytest.raises(InputError, match="found results of other first_frames; expected the"):
         plan(workdir, folder / "a", tmp_path / "out")
 
 
