@@ -57,6 +57,7 @@ def make_train_step(
             return real, apply(method.discriminator, params, judged.condition, judged.fake)
 
         def generator_loss(params: Params) -> tuple[jax.Array, tuple[Judged, Scalars]]:
+            """The min over G and DNED: eq. 7, for pairs of frames eq. 9."""
             generated = method.generate(params, scene, state.step)
             judged = method.judged(scene, generated)
             scores = discriminate(state.discriminator_params, judged)
@@ -66,6 +67,7 @@ def make_train_step(
             return total, (judged, terms | measures)
 
         def discriminator_loss(params: Params, judged: Judged) -> tuple[jax.Array, Scalars]:
+            """The max over D of eqs. 2 and 3, as a loss."""
             real, fake = discriminate(params, judged)
             on_real, on_fake = losses.adversarial_discriminator(real, fake, form)
             return on_real + on_fake, {

@@ -7,6 +7,8 @@ import pytest
 from configs import streets
 from sflow_jax.methods import create_method
 from sflow_jax.runs.schedule import Schedule
+from sflow_jax.training.step import make_train_step
+from tests.fast_jit import fast_jit
 from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
 from tests.stub_networks import stub_method
 
@@ -54,6 +56,22 @@ def test_a_translation_is_the_fake_of_a_train_step_to_the_bit(make, step, change
     np.testing.assert_array_equal(translated["edge_map"], generated.edge_map)
     np.testing.assert_array_equal(translated["side_outputs"], generated.side_outputs)
     assert np.std(generated.image) > 0.01
+
+
+def test_the_fake_of_the_train_step_is_the_translation():
+    """By what the step logs of it."""
+    config = make_config(**{"loss.perceptual_weight": 0.0})
+    method = stub_method(config, NUM_CLASSES, SCHEDULE)
+    step = 3
+    state = random_state(method, config, SCHEDULE).replace(step=np.int32(step))
+    batch = random_batch((16, 24), 2, NUM_CLASSES)
+    train_step = fast_jit(make_train_step(method, SCHEDULE, config, axis_name=None))
+    _, metrics = train_step(state, {}, batch)
+    frames = batch["label"][:, 0], batch["image"][:, 0]
+    translated = method.translate(state.params, *frames, **method.controls(step))
+    real = batch["image"][:, 0] / np.float32(127.5) - 1
+    expected = np.abs(translated["image"] - real).mean()
+    np.testing.assert_allclose(metrics["l1"], expected, rtol=1e-6)
 
 
 def test_ensemble_weights_and_share_change_the_translation():
