@@ -5,25 +5,22 @@ images in training (`generate`) and in use (`translate`).
 """
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
-import numpy as np
 
 from sflow_jax import losses
 from sflow_jax.losses import DiscriminatorOutput
-from sflow_jax.methods.base import Batch, Judged, Method, Params, Scalars, Usage, apply
+from sflow_jax.methods.base import Batch, Judged, Params, Scalars, apply
+from sflow_jax.methods.edges import dned_input, laplacian
 from sflow_jax.methods.flow_terms import flow_terms
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
+from sflow_jax.methods.sflow_usage import SFlowUsage
 from sflow_jax.models.discriminator import MultiScaleDiscriminator
-from sflow_jax.models.dned import DNED, combine, sample_ensemble_weights
+from sflow_jax.models.dned import DNED, combine
 from sflow_jax.models.generator import GlobalGenerator, LocalEnhancer
-from sflow_jax.ops import augment
-from sflow_jax.ops.laplacian import laplacian_edges, to_gray
 from sflow_jax.ops.pixels import to_float, to_uint8
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.runs.schedule import Schedule
@@ -66,7 +63,7 @@ class Generated:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # its functions are compiled, known by identity
-class SFlow(Method[Scene, Generated]):
+class SFlow(SFlowUsage[Scene, Generated]):
     """The three networks of eq. 7 and the rules by which they play.
 
     Attributes:
@@ -138,7 +135,7 @@ class SFlow(Method[Scene, Generated]):
         label_map, edge_map = images(self.num_classes), images(1)
         seen = images(self.num_classes + self.config.discriminator.sees_edges)
         return {
-            "generator": (label_map, edge_map) if self._generator_sees_edges else (label_map,),
+            "generator": (label_map, edge_map) if self.generator_sees_edges else (label_map,),
             "dned": (images(3 if self.config.dned.input == "rgb" else 1),),
             "discriminator": (seen, images(3)),
         }
@@ -148,12 +145,12 @@ class SFlow(Method[Scene, Generated]):
         num_frames = batch["image"].shape[1]
         flip_keys, corruption_keys, zoom_keys = keys_per_frame(keys, num_frames, 3)
         frames = augmented_frames(batch, flip_keys, zoom_keys, self.config)
-        edge_map = self._laplacian(frames.image)
+        edge_map = laplacian(frames.image, self.config)
         return Scene(
             jax.nn.one_hot(frames.label[..., 0], self.num_classes),
             frames.image,
             edge_map,
-            self._dned_input(frames.image, edge_map, corruption_keys),
+            dned_input(frames.image, edge_map, self.config, corruption_keys),
             frames.flow,
         )
 
@@ -211,10 +208,6 @@ class SFlow(Method[Scene, Generated]):
             "dned_share": jnp.asarray(generated.dned_share),
         }
 
-    def controls(self, step: int) -> dict[str, Any]:
-        """The share of DNED's edges that the generator knows at this step."""
-        return {"share": float(self.schedule.dned_share(step))}
-
     def translate(
         self,
         params: Params,
@@ -240,123 +233,19 @@ class SFlow(Method[Scene, Generated]):
             DNED, [B, H, W, 1] in [0, 1]) and `side_outputs` (logits [6, B, H, W, 1]).
         """
         image = to_float(edge_image)
-        laplacian = self._laplacian(image)
+        edges = laplacian(image, self.config)
         label_map = jax.nn.one_hot(label[..., 0], self.num_classes)
         weights = jnp.asarray(self.config.loss.side_weights) if weights is None else weights
         generated = self._generate(
-            params, label_map, laplacian, self._dned_input(image, laplacian), weights, share
+            params, label_map, edges, dned_input(image, edges, self.config), weights, share
         )
         return {
             "image": generated.image,
             "picture": to_uint8(generated.image),
-            "laplacian": laplacian,
+            "laplacian": edges,
             "edge_map": generated.edge_map,
             "side_outputs": jnp.stack(generated.side_outputs),
         }
-
-    def maps(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Method`: Laplacian edges, the six side outputs and what the generator sees."""
-        sides = jax.nn.sigmoid(outputs["side_outputs"])
-        names = [f"d{side}" for side in range(1, len(sides))] + ["fusion"]
-        drawn = dict(zip(names, sides, strict=True))
-        return {"Laplacian": outputs["laplacian"], **drawn, "edges into G": outputs["edge_map"]}
-
-    def usages(self, controls: Mapping[str, Any]) -> dict[str, Usage]:
-        """DNED's edges, Laplacian ones and none, as far as the generator has learned them."""
-        usages = {}
-        if self._sees_dned(controls):
-            usages["DNED edges"] = Usage(controls)
-        # The others not through DNED, which draws something even where there is no edge.
-        laplacian = {**controls, "share": 0.0}
-        if self._generator_sees_edges:
-            usages["Laplacian, no DNED"] = Usage(laplacian)
-        return usages | {"labels only, no edges": Usage(laplacian, sees_edge_image=False)}
-
-    def variants(self, num_variants: int, seed: int | None) -> list[dict[str, Any]]:
-        """Ensemble weights, float32 [6] of sum 1: those of training, or Dirichlet draws."""
-        if seed is None:
-            weights = np.asarray(self.config.loss.side_weights, np.float32)
-            return [{"weights": weights / weights.sum()}] * num_variants
-        keys = [jax.random.fold_in(jax.random.key(seed), k) for k in range(num_variants)]
-        return [{"weights": np.asarray(sample_ensemble_weights(key))} for key in keys]
-
-    def why_no_variants(self, controls: Mapping[str, Any]) -> str:
-        """See `Method`: variants differ in the edges that DNED draws."""
-        if self._sees_dned(controls):
-            return ""
-        return (
-            "variants come from DNED, and the generator has not seen its edges (generator.edges = "
-            f"{self.config.generator.edges!r}, share of DNED {controls['share']:g})"
-        )
-
-    def notes(self, controls: Mapping[str, Any]) -> list[str]:
-        """See `Method`: whether the run has come to its last stage."""
-        if self.config.generator.edges != "dned" or controls["share"] == 1:
-            return []
-        return [
-            "The run has not reached its last stage: the generator's edges are "
-            f"{100 * controls['share']:.0f} % DNED's and otherwise Laplacian."
-        ]
-
-    def describe_stages(self) -> list[str]:
-        """See `Method`: when DNED's edges take over."""
-        first, last = self.schedule.laplacian_steps, self.schedule.ramp_steps
-        return [f"Laplacian edges to step {first}, DNED edges from step {first + last}"]
-
-    @classmethod
-    def options_of_networks(cls, config: ml_collections.ConfigDict) -> tuple[str, ...]:
-        """See `Method`; the ensemble too, where the generator sees DNED's edges."""
-        ensemble = ("loss.side_weights",) if config.generator.edges == "dned" else ()
-        return ("edges", "generator", "discriminator", "dned.width", "dned.input", *ensemble)
-
-    @classmethod
-    def why_not_ready(
-        cls, config: ml_collections.ConfigDict, source: Schedule, source_step: int
-    ) -> str:
-        """See `Method`: the generator would be given edges that it has not seen alone."""
-        share = float(source.dned_share(source_step))
-        has_stages = config.train.laplacian_epochs or config.train.ramp_epochs
-        if config.generator.edges != "dned" or has_stages or share == 1:
-            return ""
-        return (
-            f"is at step {source_step}, where the generator's edges are DNED's by {share:.0%}; "
-            f"expected step {source.laplacian_steps + source.ramp_steps} or later, or "
-            "config.train.laplacian_epochs and ramp_epochs that lead there"
-        )
-
-    def _sees_dned(self, controls: Mapping[str, Any]) -> bool:
-        """Whether DNED's edges reach the generator, so that ensemble weights make a difference."""
-        return self.config.generator.edges == "dned" and controls["share"] > 0
-
-    @property
-    def _generator_sees_edges(self) -> bool:
-        return self.config.generator.edges != "none"
-
-    def _laplacian(self, image: jax.Array) -> jax.Array:
-        """E(x) of images [N, H, W, 3] in [-1, 1]."""
-        return laplacian_edges(image, self.config.edges.threshold, self.config.edges.quantile)
-
-    def _dned_input(
-        self, image: jax.Array, edge_map: jax.Array, corruption_keys: jax.Array | None = None
-    ) -> jax.Array:
-        """What DNED sees of an image: its edges, gray or RGB.
-
-        In training, edges are corrupted with a random key for each of them, so that the first side
-        output cannot just copy them.
-        """
-        kind, augmentation = self.config.dned.input, self.config.augmentation
-        if kind == "rgb":
-            return image
-        if kind == "gray":
-            return 2 * to_gray(image) - 1
-        if corruption_keys is None:
-            return edge_map
-        keys = jax.vmap(lambda key: jax.random.split(key, 3))(corruption_keys)
-        scales = augment.random_threshold_scales(keys[:, 0], augmentation.threshold_jitter)
-        edges = self.config.edges
-        corrupted = laplacian_edges(image, edges.threshold, edges.quantile, scales)
-        corrupted = augment.drop_edges(keys[:, 1], corrupted, augmentation.edge_dropout)
-        return augment.blur_edges(keys[:, 2], corrupted, augmentation.edge_blur)
 
     def _generate(
         self,
@@ -375,6 +264,6 @@ class SFlow(Method[Scene, Generated]):
             if self.config.dned.stop_gradient:
                 drawn = jax.lax.stop_gradient(drawn)
             edge_map = share * drawn + (1 - share) * laplacian
-        inputs = (label_map, edge_map) if self._generator_sees_edges else (label_map,)
+        inputs = (label_map, edge_map) if self.generator_sees_edges else (label_map,)
         image = apply(self.generator, params["generator"], *inputs)
         return Generated(image, side_outputs, edge_map, share)

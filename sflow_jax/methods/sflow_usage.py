@@ -1,0 +1,107 @@
+"""How a generator of S-Flow GAN is used, compared and described; `sflow.py` has its equations."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from sflow_jax.methods.base import GeneratedT, Method, SceneT, Usage
+from sflow_jax.models.dned import sample_ensemble_weights
+from sflow_jax.runs.schedule import Schedule
+
+
+class SFlowUsage(Method[SceneT, GeneratedT]):
+    """The controls of `SFlow.translate` and all that follows from them.
+
+    Attributes:
+        config: the whole config.
+        schedule: when DNED's edges take the place of the Laplacian's.
+    """
+
+    config: ml_collections.ConfigDict
+    schedule: Schedule
+
+    @property
+    def generator_sees_edges(self) -> bool:
+        """Whether it is conditioned on an edge map, not on labels alone."""
+        return self.config.generator.edges != "none"
+
+    def controls(self, step: int) -> dict[str, Any]:
+        """The share of DNED's edges that the generator knows at this step."""
+        return {"share": float(self.schedule.dned_share(step))}
+
+    def maps(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """See `Method`: Laplacian edges, the six side outputs and what the generator sees."""
+        sides = jax.nn.sigmoid(outputs["side_outputs"])
+        names = [f"d{side}" for side in range(1, len(sides))] + ["fusion"]
+        drawn = dict(zip(names, sides, strict=True))
+        return {"Laplacian": outputs["laplacian"], **drawn, "edges into G": outputs["edge_map"]}
+
+    def usages(self, controls: Mapping[str, Any]) -> dict[str, Usage]:
+        """DNED's edges, Laplacian ones and none, as far as the generator has learned them."""
+        usages = {}
+        if self._sees_dned(controls):
+            usages["DNED edges"] = Usage(controls)
+        # The others not through DNED, which draws something even where there is no edge.
+        laplacian = {**controls, "share": 0.0}
+        if self.generator_sees_edges:
+            usages["Laplacian, no DNED"] = Usage(laplacian)
+        return usages | {"labels only, no edges": Usage(laplacian, sees_edge_image=False)}
+
+    def variants(self, num_variants: int, seed: int | None) -> list[dict[str, Any]]:
+        """Ensemble weights, float32 [6] of sum 1: those of training, or Dirichlet draws."""
+        if seed is None:
+            weights = np.asarray(self.config.loss.side_weights, np.float32)
+            return [{"weights": weights / weights.sum()}] * num_variants
+        keys = [jax.random.fold_in(jax.random.key(seed), k) for k in range(num_variants)]
+        return [{"weights": np.asarray(sample_ensemble_weights(key))} for key in keys]
+
+    def why_no_variants(self, controls: Mapping[str, Any]) -> str:
+        """See `Method`: variants differ in the edges that DNED draws."""
+        if self._sees_dned(controls):
+            return ""
+        return (
+            "variants come from DNED, and the generator has not seen its edges (generator.edges = "
+            f"{self.config.generator.edges!r}, share of DNED {controls['share']:g})"
+        )
+
+    def notes(self, controls: Mapping[str, Any]) -> list[str]:
+        """See `Method`: whether the run has come to its last stage."""
+        if self.config.generator.edges != "dned" or controls["share"] == 1:
+            return []
+        return [
+            "The run has not reached its last stage: the generator's edges are "
+            f"{100 * controls['share']:.0f} % DNED's and otherwise Laplacian."
+        ]
+
+    def describe_stages(self) -> list[str]:
+        """See `Method`: when DNED's edges take over."""
+        first, last = self.schedule.laplacian_steps, self.schedule.ramp_steps
+        return [f"Laplacian edges to step {first}, DNED edges from step {first + last}"]
+
+    @classmethod
+    def options_of_networks(cls, config: ml_collections.ConfigDict) -> tuple[str, ...]:
+        """See `Method`; the ensemble too, where the generator sees DNED's edges."""
+        ensemble = ("loss.side_weights",) if config.generator.edges == "dned" else ()
+        return ("edges", "generator", "discriminator", "dned.width", "dned.input", *ensemble)
+
+    @classmethod
+    def why_not_ready(
+        cls, config: ml_collections.ConfigDict, source: Schedule, source_step: int
+    ) -> str:
+        """See `Method`: the generator would be given edges that it has not seen alone."""
+        share = float(source.dned_share(source_step))
+        has_stages = config.train.laplacian_epochs or config.train.ramp_epochs
+        if config.generator.edges != "dned" or has_stages or share == 1:
+            return ""
+        return (
+            f"is at step {source_step}, where the generator's edges are DNED's by {share:.0%}; "
+            f"expected step {source.laplacian_steps + source.ramp_steps} or later, or "
+            "config.train.laplacian_epochs and ramp_epochs that lead there"
+        )
+
+    def _sees_dned(self, controls: Mapping[str, Any]) -> bool:
+        """Whether DNED's edges reach the generator, so that ensemble weights make a difference."""
+        return self.config.generator.edges == "dned" and controls["share"] > 0
