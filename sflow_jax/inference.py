@@ -102,8 +102,8 @@ class TrainedModel:
         return function(params, *sharding.spread((label, edge_image)), *controls)
 
     @functools.cached_property
-    def _variables(self) -> sharding.Variables:
-        return sharding.Variables(self.params)
+    def _variables(self) -> sharding.PlacedVariables:
+        return sharding.PlacedVariables(self.params)
 
 
 def create_model(
