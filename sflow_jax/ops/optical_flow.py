@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.sparse import csr_array
 
-from sflow_jax.ops import arguments, banded, bilinear
+from sflow_jax.ops import arguments, banded, bilinear, forms
 
 _SMALLEST_SIDE = 32  # pixels; levels that would be smaller are left out
 _BORDER_WEIGHTS = (0.14, 0.14, 0.4472, 0.4472, 0.4472)  # of the pixels next to the border
@@ -30,7 +30,7 @@ _REGULARIZATION = 1e-3  # of the determinant
 
 
 @functools.partial(
-    jax.jit,
+    forms.jit,
     static_argnames=(
         "pyr_scale", "levels", "winsize", "iterations", "poly_n", "poly_sigma",
     ),
