@@ -53,7 +53,7 @@ def farneback(
     iterations.
 
     Args:
-        prev: gray images in 0..255, float [B, H, W, 1], of any size.
+        prev: gray images in 0..255, floats or whole numbers [B, H, W, 1], of any size.
         next: the following images, likewise.
         pyr_scale: size of each level of the pyramid relative to the one below, in (0, 1).
         levels: number of pyramid levels above the images themselves.
@@ -69,7 +69,7 @@ def farneback(
         in `next`, in pixels, x first.
 
     Raises:
-        TypeError: the images are not of a float type.
+        TypeError: the images are neither floats nor whole numbers.
         ValueError: the images are not gray, differ in shape or are empty; or a parameter is one
             that OpenCV refuses too, or a window of 1, with which OpenCV reads past its sums.
     """
