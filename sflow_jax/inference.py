@@ -100,8 +100,8 @@ class TrainedModel:
         return function(params, *frames, **{**self.controls, **changes})
 
     @functools.cached_property
-    def _variables(self) -> sharding.Variables:
-        return sharding.Variables(self.params)
+    def _variables(self) -> sharding.PlacedVariables:
+        return sharding.PlacedVariables(self.params)
 
 
 def create_model(

@@ -174,20 +174,20 @@ def flow(real_flow: jax.Array, fake_flow: jax.Array, mask: jax.Array | None = No
 
 
 def warping(
-    first: jax.Array, second: jax.Array, flow: jax.Array, mask: jax.Array | None = None
+    first: jax.Array, second: jax.Array, real_flow: jax.Array, mask: jax.Array | None = None
 ) -> jax.Array:
     """`|G_t - G_t+1 moved back along F(x_t, x_t+1)|_1`, the flow loss that vid2vid's users know.
 
     Args:
         first: generated frame, [B, H, W, 3] in [-1, 1].
         second: the next generated frame.
-        flow: between the real frames, [B, H, W, 2], pixels.
+        real_flow: between the real frames, [B, H, W, 2], pixels.
         mask: where the flow can be trusted, [B, H, W, 1]; everywhere by default.
 
     Returns:
         A scalar, the mean over pixels and channels.
     """
-    return _masked_l1(warp(second, flow), first, mask)
+    return _masked_l1(warp(second, real_flow), first, mask)
 
 
 def _masked_l1(a: jax.Array, b: jax.Array, mask: jax.Array | None) -> jax.Array:

@@ -71,7 +71,7 @@ def spread(batch: Any) -> Any:
     """Puts arrays [B, ...] on the local devices in equal shares, if B allows it.
 
     A function that `jax.jit` compiled then runs on all of them, each on its share. Its other
-    arguments have to be on all of them too; see `Variables`.
+    arguments have to be on all of them too; see `PlacedVariables`.
     """
     if not _is_divisible(len(jax.tree.leaves(batch)[0])):
         return batch
@@ -84,7 +84,7 @@ def round_up(batch_size: int) -> int:
     return -(-batch_size // count) * count
 
 
-class Variables:
+class PlacedVariables:
     """The variables of a network, for batches of any size."""
 
     def __init__(self, tree: Any) -> None:

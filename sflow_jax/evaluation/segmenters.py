@@ -34,7 +34,7 @@ class NamedSegmenter:
 
 def load_streets() -> NamedSegmenter:
     """The segmenter for `streets` that ships with the package."""
-    variables = sharding.Variables(streets_segmenter.load("evaluator"))
+    variables = sharding.PlacedVariables(streets_segmenter.load("evaluator"))
 
     def predict(pictures: np.ndarray) -> np.ndarray:
         images = to_float(sharding.spread(pictures))

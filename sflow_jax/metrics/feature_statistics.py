@@ -52,7 +52,7 @@ class FeatureExtractor:
                 of them.
         """
         self.batch_size = sharding.round_up(batch_size)
-        self._variables = sharding.Variables(network_variables).matching(self.batch_size)
+        self._variables = sharding.PlacedVariables(network_variables).matching(self.batch_size)
         self._on_host = protocol.on_host
         # Two functions: images of another size do not compile the network again.
         self._on_device = jax.jit(protocol.on_device)

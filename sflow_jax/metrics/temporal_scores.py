@@ -10,6 +10,7 @@ import numpy as np
 from sflow_jax import sharding
 from sflow_jax.metrics import temporal
 from sflow_jax.metrics.picture_scores import Result
+from sflow_jax.ops import forms
 from sflow_jax.ops.image_flow import image_flow
 from sflow_jax.ops.warp import consistency_mask
 
@@ -51,7 +52,7 @@ class Temporal:
 _KEYS = ("image", "flow", "exact_flow", "occlusion")
 
 
-@jax.jit
+@forms.jit
 def _means(
     pictures: jax.Array, examples: Mapping[str, jax.Array]
 ) -> dict[str, tuple[jax.Array, jax.Array]]:

@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
+from sflow_jax.ops import forms
+
 _TILE = 64  # rows of a matrix that are multiplied at once, about
 
 Operators = Sequence[Sequence[scipy.sparse.csr_array]]
@@ -31,32 +33,37 @@ def down_columns(operators: Operators, images: jax.Array) -> jax.Array:
     Returns:
         [m, B, to, W]: for each output the sum over the inputs.
     """
-    return _differentiable_product(operators, images, axis=-2)
+    return _product(operators, images, axis=-2)
 
 
 def along_rows(operators: Operators, images: jax.Array) -> jax.Array:
     """Multiplies the rows of images [n, B, H, from] likewise: [m, B, H, to]."""
-    return _differentiable_product(operators, images, axis=-1)
+    return _product(operators, images, axis=-1)
 
 
-def _differentiable_product(operators: Operators, images: jax.Array, axis: int) -> jax.Array:
+def _product(operators: Operators, images: jax.Array, axis: int) -> jax.Array:
+    return (_plain_product if forms.is_plain() else _fast_product)(operators, images, axis)
+
+
+def _fast_product(operators: Operators, images: jax.Array, axis: int) -> jax.Array:
+    """The product with a gradient that is the product with the transposed matrices."""
     transposed = [
         [operator.T.tocsr() for operator in column] for column in zip(*operators, strict=True)
     ]
 
     @jax.custom_vjp
     def product(images: jax.Array) -> jax.Array:
-        return _product(operators, images, axis)
+        return _plain_product(operators, images, axis)
 
     # Left to itself, JAX would turn the overlapping reads of the slabs into slow scattered sums.
     product.defvjp(
         lambda images: (product(images), None),
-        lambda _, gradient: (_product(transposed, gradient, axis),),
+        lambda _, gradient: (_plain_product(transposed, gradient, axis),),
     )
     return product(images)
 
 
-def _product(operators: Operators, images: jax.Array, axis: int) -> jax.Array:
+def _plain_product(operators: Operators, images: jax.Array, axis: int) -> jax.Array:
     to = operators[0][0].shape[0]
     weights, read = _tiles(operators)
     slabs = jnp.take(images, read, axis=axis, unique_indices=False, mode="clip")

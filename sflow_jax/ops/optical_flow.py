@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.sparse import csr_array
 
-from sflow_jax.ops import arguments, banded, bilinear
+from sflow_jax.ops import arguments, banded, bilinear, forms
 
 _SMALLEST_SIDE = 32  # pixels; levels that would be smaller are left out
 _BORDER_WEIGHTS = (0.14, 0.14, 0.4472, 0.4472, 0.4472)  # of the pixels next to the border
@@ -30,7 +30,7 @@ _REGULARIZATION = 1e-3  # of the determinant
 
 
 @functools.partial(
-    jax.jit,
+    forms.jit,
     static_argnames=(
         "pyr_scale", "levels", "winsize", "iterations", "poly_n", "poly_sigma",
     ),
@@ -53,7 +53,7 @@ def farneback(
     iterations.
 
     Args:
-        prev: gray images in 0..255, float [B, H, W, 1], of any size.
+        prev: gray images in 0..255, floats or whole numbers [B, H, W, 1], of any size.
         next: the following images, likewise.
         pyr_scale: size of each level of the pyramid relative to the one below, in (0, 1).
         levels: number of pyramid levels above the images themselves.
@@ -69,7 +69,7 @@ def farneback(
         in `next`, in pixels, x first.
 
     Raises:
-        TypeError: the images are not of a float type.
+        TypeError: the images are neither floats nor whole numbers.
         ValueError: the images are not gray, differ in shape or are empty; or a parameter is one
             that OpenCV refuses too, or a window of 1, with which OpenCV reads past its sums.
     """

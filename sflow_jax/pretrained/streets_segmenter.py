@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from sflow_jax import variables
+from sflow_jax.ops import forms
 from sflow_jax.segmentation.unet import STRIDE, UNet
 
 ROLES = ("features", "evaluator")
@@ -62,7 +63,7 @@ def features(
     return slices
 
 
-@jax.jit
+@forms.jit
 def predict(network_variables: dict[str, Any], images: jax.Array) -> jax.Array:
     """Labels every pixel with a class of `streets`.
 

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
-from jax.experimental.layout import Layout, with_layout_constraint
 
 from sflow_jax import losses
 from sflow_jax.losses import DiscriminatorOutput
 from sflow_jax.methods.base import Batch, Judged, Method, Params, Scalars, apply
 from sflow_jax.ops import augment
+from sflow_jax.ops.layout import in_row_major_layout
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.sharding import AXIS
 from sflow_jax.training.initialize import starts_from_run
@@ -99,7 +99,7 @@ def update_state(
     config: ml_collections.ConfigDict,
 ) -> TrainState:
     """Applies both optimizers and moves the average; gradients are those of the whole batch."""
-    grads, discriminator_grads = jax.tree.map(_as_stored, (grads, discriminator_grads))
+    grads, discriminator_grads = jax.tree.map(in_row_major_layout, (grads, discriminator_grads))
     optimizer, discriminator_optimizer = create_optimizers(config, schedule)
     updates, optimizer_state = optimizer.update(grads, state.optimizer_state)
     params = optax.apply_updates(state.params, updates)
@@ -120,15 +120,6 @@ def update_state(
         discriminator_optimizer_state=discriminator_optimizer_state,
         ema_params=optax.incremental_update(params, state.ema_params, 1 - decay),
     )
-
-
-def _as_stored(gradient: jax.Array) -> jax.Array:
-    """The gradient in the memory layout of its parameter.
-
-    A GPU's library gives kernel gradients in another one. XLA would compute the whole update in
-    that, and copy parameters, moments and average there and back.
-    """
-    return with_layout_constraint(gradient, Layout(tuple(range(gradient.ndim))))
 
 
 def _gradient_norms(grads: dict[str, Params], discriminator_grads: Params) -> Scalars:

@@ -32,7 +32,7 @@ def workdir(tmp_path_factory):
 def test_devices_share_what_they_can_divide(batch_size, used):
     assert jax.local_device_count() == NUM_DEVICES
     images = np.arange(batch_size * 6.0).reshape(batch_size, 2, 3)
-    variables = sharding.Variables({"factor": np.float32(2)})
+    variables = sharding.PlacedVariables({"factor": np.float32(2)})
     scale = jax.jit(lambda variables, images: variables["factor"] * images)
     found = scale(variables.matching(batch_size), sharding.spread(images))
     assert len(found.sharding.device_set) == used

@@ -5,13 +5,20 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 
+from configs import streets_video
+from sflow_jax.methods.flow_terms import flow_terms
 from sflow_jax.models.discriminator import MultiScaleDiscriminator
 from sflow_jax.models.dned import DNED
 from sflow_jax.models.generator import GlobalGenerator, LocalEnhancer
-from sflow_jax.ops import fast_convolution, forms, nn
+from sflow_jax.ops import banded, bilinear, fast_convolution, forms, nn
 from sflow_jax.ops.convolution import convolve, convolve_transposed
 from sflow_jax.ops.forms import plain_forms
+from sflow_jax.ops.laplacian import laplacian_edges
+from sflow_jax.ops.layout import in_row_major_layout
+from sflow_jax.ops.optical_flow import farneback
+from sflow_jax.ops.warp import warp
 from tests.fast_jit import fast_jit
 from tests.random_weights import init_random
 
@@ -35,6 +42,20 @@ def whole(*shape, seed=0):
     return np.random.RandomState(seed).randint(-2, 3, shape).astype(np.float32)
 
 
+def inside(last, seed):
+    """Positions in 0..last, between the pixels."""
+    random = np.random.RandomState(seed)
+    return random.randint(0, last, (2, 4, 5)) + random.uniform(0.1, 0.9, (2, 4, 5))
+
+
+def smooth(shift):
+    """Two gray images in 0..255 of waves, moved by `shift` pixels."""
+    y, x = np.mgrid[:24, :28]
+    waves = [np.sin((x - shift) / 3 + i) * np.cos(y / (2 + i)) for i in range(2)]
+    return np.float32(127 + 100 * np.stack(waves))[..., None]
+
+
+BAND = scipy.sparse.diags_array([1.0, -2.0, 3.0], offsets=[-1, 0, 2], shape=(90, 90)).tocsr()
 KERNEL = noise(3, 3, 3, 5, seed=1)
 OPERATORS = {
     "convolution": (lambda x, k: convolve(x, k, (1, 1), ONE), (noise(2, 6, 7, 3), KERNEL)),
@@ -69,6 +90,22 @@ OPERATORS = {
     "average pool": (nn.average_pool_3x3, (noise(2, 5, 6, 3),)),
     "reflected border": (functools.partial(nn.reflect_pad, size=2), (noise(2, 5, 6, 3),)),
     "multiple": (functools.partial(nn.pad_to_multiple, multiple=4), (noise(2, 5, 9, 3),)),
+    "bilinear interpolation": (
+        bilinear.read,
+        (noise(2, 6, 7, 3), inside(6, seed=1), inside(5, seed=2)),
+    ),
+    "warping": (warp, (noise(2, 6, 7, 3), 2 * noise(2, 6, 7, 2, seed=1))),
+    "bands down columns": (
+        functools.partial(banded.down_columns, [[BAND], [2 * BAND]]),
+        (noise(1, 2, 90, 3),),
+    ),
+    "bands along rows": (
+        functools.partial(banded.along_rows, [[BAND, BAND]]),
+        (noise(2, 2, 3, 90),),
+    ),
+    "flow": (functools.partial(farneback, iterations=1), (smooth(0), smooth(1))),
+    "edges": (laplacian_edges, (noise(2, 6, 7, 3),)),
+    "memory layout": (in_row_major_layout, (noise(3, 4, 5),)),
 }
 
 
@@ -87,7 +124,7 @@ def primitives(jaxpr):
 
 
 def is_own(name):
-    return name.startswith(("custom_", "optimization_barrier", "linear_", "scan"))
+    return name.startswith(("custom_", "optimization_", "linear_", "layout_", "scan"))
 
 
 def traced(function, *inputs):
@@ -213,3 +250,46 @@ def test_the_context_manager_has_the_last_word_and_ends(monkeypatch):
     with plain_forms(enabled=False):
         assert not forms.is_plain()
     assert forms.is_plain()
+
+
+def test_jitted_functions_follow_the_switch_at_every_call():
+    calls = []
+
+    @functools.partial(forms.jit, static_argnames="factor")
+    def scaled(x, factor=1):
+        calls.append(forms.is_plain())
+        return factor * nn.relu(x)
+
+    for plain in (False, True, False, True):
+        with plain_forms(plain):
+            assert scaled(jnp.ones(()), 3) == 3
+    assert calls == [False, True]  # traced once in each form
+
+
+def test_the_compiled_flow_follows_the_switch():
+    images = smooth(0), smooth(1)
+    farneback(*images)
+    with plain_forms():
+        assert not any(map(is_own, primitives(traced(farneback, *images).jaxpr)))
+    assert any(map(is_own, primitives(traced(farneback, *images).jaxpr)))
+
+
+def test_the_plain_flow_terms_have_only_ordinary_operations():
+    options = streets_video.get_config("tiny").flow
+    options.loss = "both"
+    options.mask = "both"
+    fake, real, real_flow = noise(4, 16, 20, 3), noise(4, 16, 20, 3, seed=1), noise(2, 16, 20, 2)
+
+    def terms(fake):
+        return flow_terms(fake, real, real_flow, options)
+
+    def gradient(fake):
+        return jax.grad(lambda fake: sum(terms(fake)[0].values()))(fake)
+
+    found = primitives(traced(terms, fake).jaxpr)
+    assert "custom_vjp_call" in found
+    assert "optimization_barrier" in primitives(traced(gradient, fake).jaxpr)
+    with plain_forms():
+        for function in (terms, gradient):
+            found = primitives(traced(function, fake).jaxpr)
+            assert not any(map(is_own, found)), found

@@ -94,7 +94,8 @@ def test_the_evaluator_shares_no_kernel_with_the_features():
 def test_labels_are_not_computed_in_a_coarser_type():
     """GPU and TPU would do so by default; no CPU shows the difference."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    lowered = streets_segmenter.predict.lower(streets_segmenter.load("evaluator"), images)
+    predict = jax.jit(streets_segmenter.predict)
+    lowered = predict.lower(streets_segmenter.load("evaluator"), images)
     lines = lowered.as_text().splitlines()
     products = [x for x in lines if "stablehlo.convolution" in x or "dot_general" in x]
     assert len(products) == 10 + 3 * 4 + 1  # encoder, decoder, classifier
