@@ -10,7 +10,8 @@ import textwrap
 import pytest
 
 import sflow_jax
-from sflow_jax import configuration
+from sflow_jax import configuration, losses
+from sflow_jax.options import OPTIONS, one_of
 from sflow_jax.pretrained.perceptual import load_perceptual_network
 
 PACKAGE = pathlib.Path(sflow_jax.__file__).parent
@@ -74,9 +75,27 @@ def test_training_knows_methods_by_their_interface_only():
     assert others == {"sflow_jax.methods.create_method", "sflow_jax.methods.method_class"}
 
 
-def test_only_operators_choose_forms_by_the_platform():
-    for path in (PACKAGE / "models").glob("*.py"):
-        assert "default_backend" not in path.read_text(encoding="utf-8")
+def test_only_these_files_know_the_platform():
+    files = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if "default_backend" in path.read_text(encoding="utf-8")
+    }
+    assert files == {"ops/forms.py", "training/state.py", "training/cost.py"}
+
+
+@pytest.mark.parametrize(
+    ("option", "choices"),
+    [
+        ("loss.adversarial", losses.ADVERSARIAL_FORMS),
+        ("loss.feature_weighting", losses.FEATURE_WEIGHTINGS),
+        ("loss.perceptual_weighting", losses.PERCEPTUAL_WEIGHTS),
+    ],
+)
+def test_the_options_have_the_choices_of_the_losses(option, choices):
+    """They list them again, so that reading a config needs no JAX."""
+    assert OPTIONS[option].rule.expected == one_of(*choices).expected
+    assert all(map(OPTIONS[option].rule.holds, choices))
 
 
 def test_the_public_face_is_complete_and_the_import_light():

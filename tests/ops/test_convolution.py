@@ -95,6 +95,23 @@ def test_constant_channels_have_no_gradient(form, case):
     assert not found[..., :3].any()
 
 
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_constant_channels_save_their_gradient(monkeypatch, platform):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    x, kernel = integers(2, 16, 16, 8), integers(3, 3, 8, 4, seed=1)
+
+    def work(num_constant):
+        def loss(x, kernel):
+            return jnp.square(convolve(x, kernel, (1, 1), ONE, num_constant=num_constant)).sum()
+
+        gradient = fast_jit(jax.grad(loss, argnums=(0, 1)))
+        return gradient.lower(x, kernel).compile().cost_analysis()["flops"]
+
+    one_convolution = 2 * 16 * 16 * 2 * 9 * 8 * 4  # as is the gradient of all channels
+    saved = work(0) - work(6)
+    assert saved > 0.6 * 6 / 8 * one_convolution
+
+
 @pytest.mark.parametrize("case", [CASES[2], CASES[3], CASES[4]])
 def test_transposed_convolution_and_gradients_are_the_plain_ones_bit_for_bit(form, case):
     height, width, kernel_size, stride, padding = case
