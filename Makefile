@@ -37,7 +37,7 @@ demo: $(VENV)/.installed
 	@echo "  $(DEMO)/samples/grid.png     test scenes: label, CG frame, edges, generated, real"
 	@echo "  $(DEMO)/variants/grid.png    four ensemble draws of the same scenes"
 	@echo "  $(DEMO)/run/pictures         how training went"
-	@echo "  $(DEMO)/scores/scores.txt    segmentation scores beside the real images'"
+	@echo "  $(DEMO)/scores/scores.txt    segmentation scores next to those of the real images"
 	@echo "  $(DEMO)/clip/comparison.mp4  a drive: label, CG frame, edges, generated, real"
 
 test: $(VENV)/.installed-test

@@ -17,7 +17,7 @@ together, and scores each on the real frames of the split. It writes downstream.
 downstream.txt; after an interruption the same command continues.
 
 With --real and --fake, two folders of PNG files, it writes FID, KID, precision and recall to
-metrics.json and scores.txt. With --videos beside them, the folders hold videos: video files, and
+metrics.json and scores.txt. With --videos too, the folders hold videos: video files, and
 folders of frames that are numbered at the end of their names, such as `sample --video` writes; it
 then writes FVD. FID needs the published weights of Inception-v3, FVD those of I3D; without them
 nothing is computed, and the command that gets them is printed.
@@ -183,7 +183,10 @@ def _define_flags() -> None:
     _define_downstream_flags()
     _define_folder_flags()
     flags.DEFINE_enum(
-        "protocol", fid.DEFAULT_PROTOCOL, list(PROTOCOLS), "Whose FID, KID, precision and recall."
+        "protocol",
+        fid.DEFAULT_PROTOCOL,
+        list(PROTOCOLS),
+        "Implementation of FID, KID, precision and recall to reproduce.",
     )
     flags.DEFINE_string(
         "output", None, "Folder for the results; by default WORKDIR/scores, or scores without one."
@@ -202,7 +205,7 @@ def _define_run_flags() -> None:
     )
     flags.DEFINE_string("split", None, "Split; by default test, or validation without one.")
     flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
-    flags.DEFINE_integer("limit", None, "Only the first so many examples.", lower_bound=1)
+    flags.DEFINE_integer("limit", None, "Score only the first N examples.", lower_bound=1)
     flags.DEFINE_list(
         "metrics",
         None,
@@ -224,7 +227,10 @@ def _define_downstream_flags() -> None:
         "downstream", None, "Train segmenters on real, CG and generated frames and compare them."
     )
     flags.DEFINE_integer(
-        "num_steps", None, f"Of each --downstream training, {_NUM_STEPS} by default.", lower_bound=1
+        "num_steps",
+        None,
+        f"Optimization steps of each --downstream training, {_NUM_STEPS} by default.",
+        lower_bound=1,
     )
     flags.DEFINE_integer(
         "num_seeds", None, f"--downstream trainings, {_NUM_SEEDS} by default.", lower_bound=1

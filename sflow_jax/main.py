@@ -1,4 +1,8 @@
-"""Trains S-Flow GAN: python -m sflow_jax.main --config configs/streets.py --workdir DIR."""
+"""Trains S-Flow GAN: python -m sflow_jax.main --config configs/streets.py --workdir DIR.
+
+--config names the experiment; --config.NAME=VALUE sets an option, such as --config.flow.loss=warp.
+`sflow_jax/options.py` lists them all.
+"""
 
 import pathlib
 

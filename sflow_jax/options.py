@@ -109,8 +109,8 @@ OPTIONS: dict[str, Option] = {
         1, one_of(1, 2), "consecutive frames per example: 1 trains images, 2 trains video"
     ),
     "data.num_train": Option(400, at_least(1), "training examples, where streets renders them"),
-    "data.num_validation": Option(50, at_least(0), "of streets as well; 0 leaves the split out"),
-    "data.num_test": Option(50, at_least(0), "of streets as well; 0 leaves the split out"),
+    "data.num_validation": Option(50, at_least(0), "examples of this split of streets; 0 for none"),
+    "data.num_test": Option(50, at_least(0), "examples of this split of streets; 0 for none"),
     "data.streets_seed": Option(0, at_least(0), "which streets to render"),
     "data.worker_count": Option(
         0,
@@ -194,7 +194,9 @@ OPTIONS: dict[str, Option] = {
         10.0, at_least(0), "weight of the warp loss, whose unit is half the range of intensities"
     ),
     "flow.mask": Option(
-        "warp", one_of("warp", "both", "none"), "which losses leave out what a frame hides"
+        "warp",
+        one_of("warp", "both", "none"),
+        "which flow losses skip pixels that are hidden in a frame",
     ),
     # Adam, and the average of the parameters.
     "optimizer.learning_rate": Option(2e-4, at_least(0), "of all networks"),
@@ -227,7 +229,10 @@ OPTIONS: dict[str, Option] = {
     ),
     "train.epochs": Option(200.0, POSITIVE, "length of the run"),
     "train.max_steps": Option(
-        0, at_least(0), "if not 0, the last step; the schedule is not squeezed", may_change=True
+        0,
+        at_least(0),
+        "if not 0, the last step; the schedule stays that of the full run",
+        may_change=True,
     ),
     # What a run writes on its way.
     "log.every_steps": Option(
@@ -239,7 +244,9 @@ OPTIONS: dict[str, Option] = {
     "eval.every_steps": Option(
         0, at_least(0), "steps between scores, which the end has too; 0 is never", may_change=True
     ),
-    "eval.num_examples": Option(50, at_least(1), "how many, from the first on", may_change=True),
+    "eval.num_examples": Option(
+        50, at_least(1), "how many of its examples, the first ones", may_change=True
+    ),
     "eval.metrics": Option(
         "",
         ANY,

@@ -89,7 +89,10 @@ def _define_flags() -> None:
     flags.DEFINE_enum("edges", "auto", sources, "Where edges come from; auto: cg, else image.")
     flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
     flags.DEFINE_integer(
-        "limit", None, "Only the first so many frames, with --video of each clip.", lower_bound=1
+        "limit",
+        None,
+        "Translate only the first N frames; with --video, of each clip.",
+        lower_bound=1,
     )
     flags.DEFINE_integer(
         "batch_size", None, "Frames at once; by default about a megapixel.", lower_bound=1

@@ -3,9 +3,11 @@
     python -m sflow_jax.train_segmenter --config configs/streets.py --output FILE --seed 0
     python -m sflow_jax.train_segmenter --config ... --output FILE --network pspnet --width 16
 
-It writes the weights as float16 safetensors and the scores beside them as JSON. The same seed gives
-the same file on the same machine. After an interruption the same command continues: until the end,
-the state of the training lies beside the output.
+It writes the weights as float16 safetensors and, next to them, the scores as JSON. The same seed
+gives the same file on the same machine. After an interruption the same command continues: until the
+end, the state of the training is next to the output.
+
+--config.NAME=VALUE sets an option of the config; `sflow_jax/options.py` lists them all.
 
 The second command trains PSPNet, for datasets without published weights; it is scored by semseg's
 test protocol, the images keeping their size.
@@ -91,7 +93,9 @@ def _define_flags() -> None:
     flags.DEFINE_integer("batch_pixels", 2**17, "Pixels per step.", lower_bound=1)
     flags.DEFINE_enum("network", "unet", ["unet", "pspnet"], "What is trained.")
     flags.DEFINE_integer("width", 64, "PSPNet's channels, 64 as published.", lower_bound=1)
-    flags.DEFINE_enum("layers", "50", [str(layers) for layers in BLOCKS], "Of PSPNet's ResNet.")
+    flags.DEFINE_enum(
+        "layers", "50", [str(layers) for layers in BLOCKS], "Number of layers of PSPNet's ResNet."
+    )
     flags.DEFINE_list("sizes", [], "WIDTHxHEIGHT,...: train on all of them; default: the config's.")
     flags.mark_flags_as_required(["config", "output"])
 

@@ -75,7 +75,7 @@ class Downstream:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides about the scores, beside the set of frames and the seed."""
+        """What decides about the scores, other than the set of frames and the seed."""
         dataset, model = self.evaluation.dataset, self.evaluation.model
         return {
             "dataset": str(dataset.directory.absolute()),

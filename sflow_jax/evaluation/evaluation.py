@@ -31,7 +31,7 @@ FID, FRECHET_STREETS, SEGMENTATION = METRICS = ("fid", "frechet_streets", "segme
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What is to be computed beside the scores that need no network.
+    """What is to be computed in addition to the scores that need no network.
 
     Attributes:
         metrics: names in `METRICS`, which are then required; by default all whose weights are
@@ -70,7 +70,7 @@ class Choice:
                 f"{option}: found {FRECHET_STREETS!r}, which is for streets, on {dataset!r} data"
             )
         if self.segmenter and not self.includes(SEGMENTATION):
-            raise InputError(f"--segmenter: expected {SEGMENTATION!r} among --metrics beside it")
+            raise InputError(f"--segmenter: expected {SEGMENTATION!r} among --metrics too")
         if self.metrics and (missing := self.missing(dataset)):
             raise InputError(missing[0])
 

@@ -18,7 +18,7 @@ def split_pairs(frames: jax.Array) -> tuple[jax.Array, jax.Array]:
 def flow_terms(
     fake: jax.Array, real: jax.Array, real_flow: jax.Array, options: ml_collections.ConfigDict
 ) -> tuple[Scalars, Scalars]:
-    """The weighted terms that eq. 9 adds to the image losses, and what is logged beside them.
+    """The weighted terms that eq. 9 adds to the image losses, and what else is logged.
 
     Args:
         fake: both generated frames of each pair, [2 B, H, W, 3] in [-1, 1].

@@ -1,6 +1,6 @@
 """Scores that are summed up batch by batch over the pictures of one row of a score table.
 
-A score sees the pictures of its row beside the examples of the same scenes, and gives named numbers
+A score sees the pictures of its row with the examples of the same scenes, and gives named numbers
 at the end; memory does not grow with the number of pictures. Several hosts each show it their own
 pictures, and all get the numbers of all.
 """

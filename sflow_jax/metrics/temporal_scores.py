@@ -1,4 +1,4 @@
-"""How steady the pairs of a row are, beside the motion of the real frames."""
+"""How steady the pairs of a row are, given the motion of the real frames."""
 
 import collections
 from collections.abc import Mapping

@@ -109,7 +109,7 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
 
     Args:
         path: a file that `torch.save` wrote from a dict of tensors, or from a dict of other things
-            beside such a `state_dict`. The prefix of `DataParallel`, `module.`, is taken off.
+            next to such a `state_dict`. The prefix of `DataParallel`, `module.`, is taken off.
 
     Returns:
         The tensors as float32 arrays, by key.

@@ -110,7 +110,7 @@ def _average_pool(x: jax.Array) -> jax.Array:
 
 
 class _Block(nn.Module):
-    """Four branches beside each other: 1x1, twice 1x1 and 3x3, pool and 1x1."""
+    """Four parallel branches: 1x1, twice 1x1 and 3x3, pool and 1x1."""
 
     channels: tuple[int, ...]
 

@@ -150,7 +150,7 @@ class _BlockD(nn.Module):
 
 
 class _BlockE(nn.Module):
-    """Mixed_7b and Mixed_7c: 3x3 split into a row and a column beside each other."""
+    """Mixed_7b and Mixed_7c: 3x3 split into a row and a column in parallel."""
 
     pool: Any
 

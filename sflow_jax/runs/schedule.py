@@ -17,7 +17,7 @@ class Schedule:
 
     Attributes:
         steps_per_epoch: steps in which every training example is seen once.
-        laplacian_steps: stage A, Laplacian edges into the generator, DNED trained beside it.
+        laplacian_steps: stage A, Laplacian edges into the generator, while DNED is trained as well.
         ramp_steps: from stage A to stage B, the two edge maps mixed.
         constant_steps: steps at the full learning rate.
         decay_steps: end of the linear decay, where the learning rate is 0.

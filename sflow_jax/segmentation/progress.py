@@ -15,7 +15,7 @@ State = TypeVar("State")
 
 
 class Progress:
-    """The newest state of a training, in a folder, beside the settings that led to it.
+    """The newest state of a training, in a folder, with the settings that led to it.
 
     A context manager that waits for writes still under way.
 

@@ -176,7 +176,7 @@ class PSPNet(nn.Module):
         return nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
 
     def _pyramid(self, x: jax.Array) -> jax.Array:
-        """The map beside what it averages to over the whole image, halves, thirds and sixths."""
+        """The map, and what it averages to over the whole image, halves, thirds and sixths."""
         levels = [x]
         for index, bins in enumerate(BINS):
             name = f"ppm.features.{index}"

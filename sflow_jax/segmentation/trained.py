@@ -1,4 +1,4 @@
-"""A trained segmenter on disk: its weights, and a JSON file of settings and scores beside them."""
+"""A trained segmenter on disk: its weights, and next to them a JSON file of settings and scores."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ def write_segmenter(
     scores: Mapping[str, SegmentationScores],
     class_names: Sequence[str],
 ) -> None:
-    """Writes weights to `path` and, beside it, settings and scores as JSON.
+    """Writes weights to `path` and, next to it, settings and scores as JSON.
 
     Args:
         path: NAME.safetensors.
@@ -63,7 +63,7 @@ def read_pspnet(path: pathlib.Path) -> tuple[PSPNet, dict[str, Any], int]:
     """Reads what `python -m sflow_jax.train_segmenter --network pspnet` wrote.
 
     Args:
-        path: the weights; the JSON of their settings and scores lies beside them.
+        path: the weights; the JSON of their settings and scores is next to them.
 
     Returns:
         The network, its variables, and the side of the windows for `SlidingWindow`.

@@ -123,7 +123,7 @@ class GBuffer:
 
 
 def normals(primitives: list[Primitive], camera: Camera, frame: int) -> np.ndarray:
-    """Unit vectors [N, 3] perpendicular to primitives, towards the camera."""
+    """Unit vectors [N, 3] perpendicular to primitives, toward the camera."""
     crosses = np.cross([p.right for p in primitives], [p.down for p in primitives])
     crosses /= np.linalg.norm(crosses, axis=1, keepdims=True)
     offsets = camera.position - np.array([p.corner_at(frame) for p in primitives])

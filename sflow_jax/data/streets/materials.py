@@ -95,7 +95,7 @@ def _cloth(material: Material, surface: Surface) -> Shaded:
 
 
 def _leaves(material: Material, surface: Surface) -> Shaded:
-    """Clumps and single leaves, darker towards the bottom."""
+    """Clumps and single leaves, darker toward the bottom."""
     clumps = _texture(material, surface, 0.7, 0.45) + _texture(material, surface, 0.22, 0.4, 1)
     light = 1.15 - 0.45 * surface.r / surface.size[1]
     return _parts(material, surface), np.clip(light * (1 + clumps), 0.15, 2)
