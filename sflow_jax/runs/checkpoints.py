@@ -9,6 +9,7 @@ import ml_collections
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy, save_decision_policy
 
+from sflow_jax import sharding
 from sflow_jax.errors import InputError, reading_from
 from sflow_jax.files import not_found
 
@@ -55,7 +56,8 @@ class Checkpoints:
         if step == self.latest_step:
             return
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), data=grain.checkpoint.CheckpointSave(iterator)
+            state=ocp.args.StandardSave(jax.tree.map(_placed_for_orbax, state)),
+            data=grain.checkpoint.CheckpointSave(iterator),
         )
         self._manager.save(step, args=items, force=True)
 
@@ -127,3 +129,13 @@ def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -
         with reading_from(folder / str(step), _USABLE):
             restored = manager.restore(step, args=ocp.args.Composite(state=restore))
     return dict(restored["state"]), step
+
+
+def _placed_for_orbax(leaf: Any) -> Any:
+    """The same array in a placement that Orbax can describe.
+
+    Before JAX 0.8 `pmap` returned arrays in one of its own, for each of which Orbax logs a warning.
+    """
+    placement = getattr(leaf, "sharding", None)
+    is_pmaps = type(placement).__name__ == "PmapSharding"
+    return sharding.on_first_device(leaf) if is_pmaps else leaf
