@@ -17,6 +17,18 @@ PROJECT_ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Of a machine on which no result may depend: no UTF-8, a far time zone, a home not to be written.
 UNUSUAL_ENVIRONMENT = {"LC_ALL": "C", "TZ": "Pacific/Chatham", "HOME": "/dev/null/home"}
 
+# Whole trainings, and networks of full size.
+LONGEST = ("test_loop.py", "test_parallel.py", "test_real_sequence.py", "test_evaluate_networks.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: of several workers none is then left alone with one at the end.
+
+    Workers take from the end of what another has left; what comes first stays together, and its
+    fixtures are made once.
+    """
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:

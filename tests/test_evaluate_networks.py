@@ -19,7 +19,7 @@ from sflow_jax.evaluation import segmenters
 from sflow_jax.evaluation.evaluation import Choice, score, set_up_evaluation
 from sflow_jax.evaluation.report import describe_evaluation
 from sflow_jax.evaluation.rows import ORACLE
-from sflow_jax.metrics import fid
+from sflow_jax.metrics import fid, inception_input
 from sflow_jax.metrics.feature_statistics import FeatureExtractor, collect
 from sflow_jax.metrics.score_table import format_table
 from sflow_jax.pretrained import inception_v3, semseg, weights
@@ -66,6 +66,7 @@ def write_pspnet(folder, num_classes=TABLE.num_eval_classes):
 
 
 def test_fid_is_that_of_all_pictures_of_each_row(workdir, cache, monkeypatch):
+    monkeypatch.setattr(inception_input, "INPUT_SIDE", 75)  # the smallest; the true one takes long
     write_random(cache / "inception_v3.safetensors", inception_v3.conversion().shapes)
     choice = Choice(["fid"], "torch-fidelity")
     evaluation = set_up_evaluation(workdir, choice=choice, limit=NUM_IMAGES)

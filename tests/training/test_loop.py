@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 import jax
@@ -30,11 +29,15 @@ from tests.fast_jit import FAST_FLAGS
 
 TINY = ("--config", "configs/streets.py:tiny")
 ENVIRONMENT = os.environ | {
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=1",
-    # The runs compile the same step: once is enough.
-    "JAX_COMPILATION_CACHE_DIR": tempfile.mkdtemp(prefix="sflow-compiled-"),
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count=1 {FAST_FLAGS}",
     "TF_CPP_MIN_LOG_LEVEL": "3",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_once(tmp_path_factory):
+    """The runs compile the same step."""
+    ENVIRONMENT["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled"))
 
 
 def start(*arguments, **overrides):
@@ -254,8 +257,6 @@ def video_run(uninterrupted, data_dir, tmp_path_factory):
     options = {"data.data_dir": data_dir, "init_from": image_run, "log.images_every_steps": 2}
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENVIRONMENT, "JAX_LOG_COMPILES", "1")
-        # The video step with its optical flow compiles in half the time.
-        patch.setitem(ENVIRONMENT, "XLA_FLAGS", f"{ENVIRONMENT['XLA_FLAGS']} {FAST_FLAGS}")
         first = run(*arguments, **options, **{"train.max_steps": 2})
         shutil.rmtree(image_run)
         second = run(*arguments, **options, **{"train.max_steps": 4})
