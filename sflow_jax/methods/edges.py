@@ -7,7 +7,7 @@ from sflow_jax.ops import augment
 from sflow_jax.ops.laplacian import laplacian_edges, to_gray
 
 
-def laplacian(image: jax.Array, config: ml_collections.ConfigDict) -> jax.Array:
+def clean_edges(image: jax.Array, config: ml_collections.ConfigDict) -> jax.Array:
     """E(x), the clean Laplacian edges in {0, 1}, [N, H, W, 1].
 
     Args:

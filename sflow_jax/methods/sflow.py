@@ -14,7 +14,7 @@ import ml_collections
 from sflow_jax import losses
 from sflow_jax.losses import DiscriminatorOutput
 from sflow_jax.methods.base import Batch, Judged, Params, Scalars, apply
-from sflow_jax.methods.edges import dned_input, laplacian
+from sflow_jax.methods.edges import clean_edges, dned_input
 from sflow_jax.methods.flow_terms import flow_terms
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
 from sflow_jax.methods.sflow_usage import SFlowUsage
@@ -145,7 +145,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
         num_frames = batch["image"].shape[1]
         flip_keys, corruption_keys, zoom_keys = keys_per_frame(keys, num_frames, 3)
         frames = augmented_frames(batch, flip_keys, zoom_keys, self.config)
-        edge_map = laplacian(frames.image, self.config)
+        edge_map = clean_edges(frames.image, self.config)
         return Scene(
             jax.nn.one_hot(frames.label[..., 0], self.num_classes),
             frames.image,
@@ -233,7 +233,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
             DNED, [B, H, W, 1] in [0, 1]) and `side_outputs` (logits [6, B, H, W, 1]).
         """
         image = to_float(edge_image)
-        edges = laplacian(image, self.config)
+        edges = clean_edges(image, self.config)
         label_map = jax.nn.one_hot(label[..., 0], self.num_classes)
         weights = jnp.asarray(self.config.loss.side_weights) if weights is None else weights
         generated = self._generate(
