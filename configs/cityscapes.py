@@ -6,8 +6,9 @@
 DIR holds `leftImg8bit` and `gtFine` as the dataset's own archives unpack. VGG19's weights are
 needed once: python -m sflow_jax.pretrained.weights get vgg19.
 
-On two CPU cores (AMD EPYC, Zen 5) a step takes 8.6 s and 2.5 GiB of memory, so this is for a GPU or
-TPU, where time, memory and the scores of a whole run are not measured yet.
+On two cores of an AMD EPYC (Zen 4), a step of these networks took 8.6 s, and XLA planned 2.5 GiB
+(docs/performance.md). This is for a GPU or TPU; time, memory and scores of a whole run have not
+been measured.
 
 On a GPU or TPU add --config.train.compute_dtype=bfloat16: parameters and norms stay float32.
 768x384 trains without another change: --config.data.width=768 --config.data.height=384.

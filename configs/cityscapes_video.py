@@ -7,8 +7,9 @@ DIR holds `leftImg8bit_sequence` as the dataset's own archive unpacks, and in `l
 label maps that a segmentation network predicted for its frames, since only one frame in thirty is
 annotated: `label_sequence/SPLIT/CITY/CITY_SEQUENCE_FRAME_labelIds.png`.
 
-On two CPU cores (AMD EPYC, Zen 5) a step of one pair takes 18.6 s and 3.9 GiB of memory, so this is
-for a GPU or TPU, where time, memory and the scores of a whole run are not measured yet.
+On two cores of an AMD EPYC (Zen 4), a step of one pair took 18.6 s, and XLA planned 3.9 GiB
+(docs/performance.md). This is for a GPU or TPU; time, memory and scores of a whole run have not
+been measured.
 """
 
 from ml_collections import config_dict

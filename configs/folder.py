@@ -5,8 +5,9 @@
 DIR holds SPLIT/SEQUENCE/{image,label,cg,instance}/*.png and classes.json, as docs/data.md
 describes them.
 
-At 512x256, on two CPU cores (AMD EPYC, Zen 5), a step takes 8.6 s and 2.5 GiB of memory, so this is
-for a GPU or TPU, where time, memory and the scores of a whole run are not measured yet.
+At 512x256, on two cores of an AMD EPYC (Zen 4), a step of these networks took 8.6 s, and XLA
+planned 2.5 GiB (docs/performance.md), measured with Cityscapes' label map, not on this dataset.
+This is for a GPU or TPU; time, memory and scores of a whole run have not been measured.
 """
 
 from ml_collections import config_dict

@@ -3,7 +3,7 @@
     python -m sflow_jax.main --config configs/streets.py --workdir runs/streets
 
 On two cores of an AMD EPYC (Zen 5): half a minute to render the dataset, five minutes for 2,000
-steps, 2.2 GiB of memory. Expect a mean IoU of the generated test scenes of about 41 %, by the
+steps, 2.2 GiB of memory. Expect a mean IoU of the generated test scenes of 39 to 42 %, by the
 shipped segmenter that has 47 % on the real ones (python -m sflow_jax.evaluate --workdir ...).
 
 The networks are narrow so that two CPU cores can bear them; the perceptual loss uses the features

@@ -6,8 +6,9 @@
 DIR holds folders `SYNTHIA-SEQS-NN-CONDITION` as the archives unpack, or is one of them. Their
 frames of 1280x760 are resized to 512x256.
 
-On two CPU cores (AMD EPYC, Zen 5) a step takes 8.6 s and 2.5 GiB of memory, so this is for a GPU or
-TPU, where time, memory and the scores of a whole run are not measured yet.
+On two cores of an AMD EPYC (Zen 4), a step of these networks took 8.6 s, and XLA planned 2.5 GiB
+(docs/performance.md), measured with Cityscapes' label map, not on this dataset. This is for a GPU
+or TPU; time, memory and scores of a whole run have not been measured.
 """
 
 from ml_collections import config_dict

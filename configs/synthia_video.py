@@ -5,8 +5,9 @@
 
 Training data as for configs/synthia.py, in pairs of consecutive frames of one camera.
 
-On two CPU cores (AMD EPYC, Zen 5) a step of one pair takes 18.6 s and 3.9 GiB of memory, so this is
-for a GPU or TPU, where time, memory and the scores of a whole run are not measured yet.
+On two cores of an AMD EPYC (Zen 4), a step of one pair took 18.6 s, and XLA planned 3.9 GiB
+(docs/performance.md), measured with Cityscapes' label map, not on this dataset. This is for a GPU
+or TPU; time, memory and scores of a whole run have not been measured.
 """
 
 from ml_collections import config_dict
