@@ -172,7 +172,8 @@ def _optimize(
                 checkpoints.save(step, state, iterator)
             if stop:
                 bar.close()
-                print(f"stopped by signal {stop[0]} after step {step}; the same command resumes")
+                name = signal.Signals(stop[0]).name
+                print(f"stopped by {name} after step {step}; the same command resumes")
                 break
     return state
 
