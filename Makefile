@@ -47,7 +47,7 @@ test: $(VENV)/.installed-test
 	@# A worker takes up to 4 GiB. One without work takes half of what another has left.
 	$(RUN) pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
-# Apache Beam replaces some packages by older versions: an environment of its own.
+# Apache Beam replaces some packages with older versions: an environment of its own.
 test-beam: $(BEAM_VENV)/.installed-beam
 	$(BEAM_VENV)/bin/python -m pytest tests/data/test_beam.py
 

@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 setup(
     name="sflow-jax",
     version="0.1.0",
-    description="S-Flow GAN: photo-realistic images and video from simulator frames, in JAX",
+    description="S-Flow GAN: photorealistic images and video from simulator frames, in JAX",
     long_description=pathlib.Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

@@ -1,4 +1,4 @@
-"""S-Flow GAN: photo-realistic images and flicker-free video from simulator frames, in JAX.
+"""S-Flow GAN: photorealistic images and flicker-free video from simulator frames, in JAX.
 
     import pathlib
 

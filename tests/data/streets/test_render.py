@@ -46,7 +46,7 @@ def test_flow_is_the_motion_of_things_and_of_the_camera():
     assert sorted(set(columns)) == [80, 81, 82, 83]
     assert len(rows) == 4 * 32
 
-    drive = dataclasses.replace(STILL, speed=1.0)  # towards the wall
+    drive = dataclasses.replace(STILL, speed=1.0)  # toward the wall
     flow, _, primitive = _flow(_scene([wall], drive))
     camera = Camera(STILL.start, 0.0, 128, 64)
     rows, columns = np.nonzero(primitive == 0)
