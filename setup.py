@@ -30,6 +30,7 @@ setup(
         "clu",
         "flax>=0.11.2",
         "grain",
+        "h5py",  # reads weights that Keras saved
         "imageio-ffmpeg",  # brings an ffmpeg that encodes H.264
         "jax>=0.7.2",
         "ml-collections",

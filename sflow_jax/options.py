@@ -132,6 +132,9 @@ OPTIONS: dict[str, Option] = {
     "dned.width": Option(64, at_least(1), "channels of the first stage; 64 as in HED"),
     "dned.input": Option("edges", one_of("edges", "gray", "rgb"), "what it sees of the image"),
     "dned.balanced": Option(True, BOOLEAN, "class-balanced BCE, as in HED; False is plain BCE"),
+    "dned.ensemble_draws": Option(
+        0.0, SHARE, "share of the examples that draw other ensemble weights in training as well"
+    ),
     "dned.stop_gradient": Option(
         False, BOOLEAN, "True stops the gradient from the generator into DNED"
     ),
@@ -143,6 +146,11 @@ OPTIONS: dict[str, Option] = {
     "generator.num_downsamplings": Option(3, at_least(1), "halvings before the residual blocks"),
     "generator.num_blocks": Option(9, at_least(0), "residual blocks"),
     "generator.num_local_blocks": Option(3, at_least(0), "residual blocks of the local enhancer"),
+    "generator.upsampling": Option(
+        "transposed",
+        one_of("transposed", "resize"),
+        "how it doubles sides: as pix2pixHD does, or without a checkerboard",
+    ),
     "generator.remat": Option(
         False,
         BOOLEAN,
@@ -171,7 +179,9 @@ OPTIONS: dict[str, Option] = {
         10.0, at_least(0), "lambda_2 of eq. 7; at 0 no network is needed"
     ),
     "loss.perceptual_network": Option(
-        "vgg19", one_of("vgg19", "streets"), "streets is the segmenter in this package"
+        "vgg19",
+        one_of("vgg19", "hed_vgg16", "streets"),
+        "eq. 6 has vgg19; hed_vgg16's weights pip can get; streets is the package's segmenter",
     ),
     "loss.perceptual_weighting": Option(
         "pix2pixhd", one_of("pix2pixhd", "uniform"), "of the slices: 1/32 ... 1, or 1/P (eq. 6)"
@@ -207,6 +217,9 @@ OPTIONS: dict[str, Option] = {
     "augmentation.flip": Option(True, BOOLEAN, "mirror half of the examples"),
     "augmentation.zoom": Option(
         0.0, at_least(0), "crop at random and resize, by a factor of up to 1 + zoom"
+    ),
+    "augmentation.cg_edges": Option(
+        0.0, SHARE, "share of the examples whose edges DNED sees in the CG frame, and has to mend"
     ),
     "augmentation.threshold_jitter": Option(
         1.0, at_least(0), "multiply or divide the edge threshold by up to 1 + jitter"

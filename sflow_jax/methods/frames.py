@@ -20,11 +20,13 @@ class Frames:
         label: class ids, uint8 [N, H, W, 1].
         flow: from the first frame of each pair to its second, float32 [B, H, W, 2], pixels, x
             first; None for single frames.
+        cg: the simulator's images, like `image`; None where they are not asked for.
     """
 
     image: jax.Array
     label: jax.Array
     flow: jax.Array | None = None
+    cg: jax.Array | None = None
 
 
 def keys_per_frame(keys: jax.Array, num_frames: int, num_uses: int) -> list[jax.Array]:
@@ -44,24 +46,31 @@ def augmented_frames(
     """Unpacks, zooms and mirrors stored frames.
 
     Args:
-        batch: `image` uint8 [B, T, H, W, 3], `label` uint8 [B, T, H, W, 1] and, for T = 2, `flow`
-            [B, H, W, 2].
+        batch: `image` uint8 [B, T, H, W, 3], `label` uint8 [B, T, H, W, 1], for T = 2 `flow`
+            [B, H, W, 2] and, if it is wanted, `cg` like `image`.
         flip_keys: from `keys_per_frame`.
         zoom_keys: likewise.
         config: the whole config.
     """
     num_frames = batch["image"].shape[1]
-    image = to_float(batch["image"].reshape(-1, *batch["image"].shape[2:]))
-    label = batch["label"].reshape(-1, *batch["label"].shape[2:])
+    pictures = {key: to_float(_as_frames(batch[key])) for key in ("image", "cg") if key in batch}
+    label = _as_frames(batch["label"])
     flow = batch["flow"].astype(jnp.float32) if num_frames == 2 else None
     if config.augmentation.zoom:
         zoom = augment.random_zooms(zoom_keys, config.augmentation.zoom)
-        image, label = augment.zoom_image(image, zoom), augment.zoom_labels(label, zoom)
+        pictures = {key: augment.zoom_image(x, zoom) for key, x in pictures.items()}
+        label = augment.zoom_labels(label, zoom)
         if flow is not None:
             flow = augment.zoom_flow(flow, jax.tree.map(lambda x: x[::num_frames], zoom))
     if config.augmentation.flip:
         flips = augment.random_flips(flip_keys)
-        image, label = (augment.flip_horizontally(x, flips) for x in (image, label))
+        pictures = {key: augment.flip_horizontally(x, flips) for key, x in pictures.items()}
+        label = augment.flip_horizontally(label, flips)
         if flow is not None:
             flow = augment.flip_flow(flow, flips[::num_frames])
-    return Frames(image, label, flow)
+    return Frames(label=label, flow=flow, **pictures)
+
+
+def _as_frames(x: jax.Array) -> jax.Array:
+    """[B, T, H, W, C] to [B * T, H, W, C]."""
+    return x.reshape(-1, *x.shape[2:])

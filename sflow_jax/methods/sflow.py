@@ -19,8 +19,9 @@ from sflow_jax.methods.flow_terms import flow_terms
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
 from sflow_jax.methods.sflow_usage import SFlowUsage
 from sflow_jax.models.discriminator import MultiScaleDiscriminator
-from sflow_jax.models.dned import DNED, combine
+from sflow_jax.models.dned import DNED, combine, sample_ensemble_weights
 from sflow_jax.models.generator import GlobalGenerator, LocalEnhancer
+from sflow_jax.ops import augment
 from sflow_jax.ops.pixels import to_float, to_uint8
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.runs.schedule import Schedule
@@ -35,6 +36,7 @@ class Scene:
         image: x, the real image in [-1, 1], [N, H, W, 3].
         edge_map: E(x), the clean Laplacian edges in {0, 1}, [N, H, W, 1].
         dned_input: what DNED sees, corrupted where it is an edge map, [N, H, W, 1 or 3].
+        ensemble_weights: a_i of the edges that the generator sees, [N, 6].
         flow: F(x_t, x_t+1), float32 [B, H, W, 2], pixels, x first; None for single frames.
     """
 
@@ -42,6 +44,7 @@ class Scene:
     image: jax.Array
     edge_map: jax.Array
     dned_input: jax.Array
+    ensemble_weights: jax.Array
     flow: jax.Array | None = None
 
 
@@ -99,6 +102,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
             "width": generator.width,
             "num_downsamplings": generator.num_downsamplings,
             "num_blocks": generator.num_blocks,
+            "upsampling": generator.upsampling,
             "dtype": dtype,
             "remat": generator.remat,
         }
@@ -124,7 +128,9 @@ class SFlow(SFlowUsage[Scene, Generated]):
     @property
     def batch_keys(self) -> tuple[str, ...]:
         """Of single frames, or of pairs with the flow between them."""
-        return ("image", "label", "flow") if self.config.data.frames == 2 else ("image", "label")
+        flow = ("flow",) if self.config.data.frames == 2 else ()
+        cg = ("cg",) if self.config.augmentation.cg_edges else ()
+        return ("image", "label", *flow, *cg)
 
     def example_inputs(self, size: tuple[int, int]) -> dict[str, tuple[jax.ShapeDtypeStruct, ...]]:
         """See `Method`."""
@@ -143,23 +149,32 @@ class SFlow(SFlowUsage[Scene, Generated]):
     def scene(self, batch: Batch, keys: jax.Array) -> Scene:
         """See `Method`; both frames of a pair change in the same way."""
         num_frames = batch["image"].shape[1]
-        flip_keys, corruption_keys, zoom_keys = keys_per_frame(keys, num_frames, 3)
+        keys_of = keys_per_frame(keys, num_frames, 5)
+        flip_keys, corruption_keys, zoom_keys, cg_keys, ensemble_keys = keys_of
         frames = augmented_frames(batch, flip_keys, zoom_keys, self.config)
         edge_map = clean_edges(frames.image, self.config)
+        guide = frames.image
+        if frames.cg is not None:
+            share = self.config.augmentation.cg_edges
+            guide = augment.mix_examples(cg_keys, guide, frames.cg, share)
         return Scene(
             jax.nn.one_hot(frames.label[..., 0], self.num_classes),
             frames.image,
             edge_map,
-            dned_input(frames.image, edge_map, self.config, corruption_keys),
+            dned_input(guide, clean_edges(guide, self.config), self.config, corruption_keys),
+            self._draw_ensemble_weights(ensemble_keys),
             frames.flow,
         )
 
     def generate(self, params: Params, scene: Scene, step: jax.Array) -> Generated:
-        """See `Method`; a_i are those of training."""
-        weights = jnp.asarray(self.config.loss.side_weights)
-        share = self.schedule.dned_share(step)
+        """See `Method`."""
         return self._generate(
-            params, scene.label_map, scene.edge_map, scene.dned_input, weights, share
+            params,
+            scene.label_map,
+            scene.edge_map,
+            scene.dned_input,
+            scene.ensemble_weights,
+            self.schedule.dned_share(step),
         )
 
     def judged(self, scene: Scene, generated: Generated) -> Judged:
@@ -246,6 +261,16 @@ class SFlow(SFlowUsage[Scene, Generated]):
             "edge_map": generated.edge_map,
             "side_outputs": jnp.stack(generated.side_outputs),
         }
+
+    def _draw_ensemble_weights(self, keys: jax.Array) -> jax.Array:
+        """a_i of each frame, [N, 6]: those of the config, or a draw like those of variants."""
+        weights = jnp.asarray(self.config.loss.side_weights, jnp.float32)
+        weights = jnp.broadcast_to(weights, (len(keys), len(weights)))
+        if not self.config.dned.ensemble_draws:
+            return weights
+        keys = jax.vmap(jax.random.split)(keys)
+        draws = jax.vmap(sample_ensemble_weights)(keys[:, 0])
+        return augment.mix_examples(keys[:, 1], weights, draws, self.config.dned.ensemble_draws)
 
     def _generate(
         self,

@@ -17,7 +17,7 @@ from sflow_jax.ops.nn import max_pool_2x2, relu
 
 NUM_SIDE_OUTPUTS = 6  # N of eq. 4: five sides and their fusion
 
-_CONVOLUTIONS_PER_STAGE = (2, 2, 3, 3, 3)
+CONVOLUTIONS_PER_STAGE = (2, 2, 3, 3, 3)
 _WIDTH_FACTORS = (1, 2, 4, 8, 8)
 
 
@@ -45,7 +45,7 @@ class DNED(nn.Module):
         conv = functools.partial(Conv, dtype=self.dtype)
         size = x.shape[1:3]
         side_outputs = []
-        stages = zip(_CONVOLUTIONS_PER_STAGE, _WIDTH_FACTORS, strict=True)
+        stages = zip(CONVOLUTIONS_PER_STAGE, _WIDTH_FACTORS, strict=True)
         for stage, (num_convolutions, factor) in enumerate(stages, start=1):
             if stage > 1:
                 x = max_pool_2x2(x)

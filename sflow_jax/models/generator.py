@@ -14,13 +14,13 @@ import jax.numpy as jnp
 
 from sflow_jax.models.layers import (
     INITIALIZER,
+    UPSAMPLINGS,
     Conv,
     DownBlock,
     ModuleDef,
     ReflectConv,
     ResidualBlock,
     UpBlock,
-    UpsampleConv,
 )
 from sflow_jax.ops.convolution import convolve
 from sflow_jax.ops.nn import average_pool_3x3, instance_norm, pad_to_multiple, reflect_pad, relu
@@ -67,11 +67,12 @@ class Blocks(NamedTuple):
     to_image: ModuleDef
 
 
-def make_blocks(dtype: Any, remat: bool) -> Blocks:
+def make_blocks(dtype: Any, upsampling: str, remat: bool) -> Blocks:
     """Makes the parts of a generator.
 
     Args:
         dtype: type of the computation.
+        upsampling: a key of `UPSAMPLINGS`.
         remat: whether the inside of residual blocks is computed again for the gradient, not kept.
     """
     conv = functools.partial(Conv, dtype=dtype)
@@ -80,7 +81,9 @@ def make_blocks(dtype: Any, remat: bool) -> Blocks:
         stem=functools.partial(Stem, conv=conv),
         down=functools.partial(DownBlock, conv=conv),
         residual=functools.partial(residual_block, conv=conv),
-        up=functools.partial(UpBlock, upsample_conv=functools.partial(UpsampleConv, dtype=dtype)),
+        up=functools.partial(
+            UpBlock, upsample_conv=functools.partial(UPSAMPLINGS[upsampling], dtype=dtype)
+        ),
         to_image=functools.partial(ReflectConv, 3, 7, use_bias=True, conv=conv),
     )
 
@@ -125,6 +128,7 @@ class GlobalGenerator(nn.Module):
         width: channels at full resolution (ngf).
         num_downsamplings: how often height and width are halved.
         num_blocks: residual blocks at the lowest resolution.
+        upsampling: a key of `UPSAMPLINGS`; pix2pixHD's is `transposed`.
         dtype: type of the computation; parameters and norm statistics are float32 in any case.
         remat: computes the residual blocks again for the gradient, to save memory; XLA undoes that
             on a CPU.
@@ -133,6 +137,7 @@ class GlobalGenerator(nn.Module):
     width: int = 64
     num_downsamplings: int = 3
     num_blocks: int = 9
+    upsampling: str = "transposed"
     dtype: Any = jnp.float32
     remat: bool = False
 
@@ -149,7 +154,7 @@ class GlobalGenerator(nn.Module):
         """
         size, multiple = label_map.shape[1:3], 2**self.num_downsamplings
         inputs = _prepare(label_map, edge_map, self.dtype, multiple)
-        block = make_blocks(self.dtype, self.remat)
+        block = make_blocks(self.dtype, self.upsampling, self.remat)
         trunk = GlobalTrunk(
             self.width, self.num_downsamplings, self.num_blocks, block, name="trunk"
         )
@@ -167,6 +172,7 @@ class LocalEnhancer(nn.Module):
         num_downsamplings: halvings inside the global trunk.
         num_blocks: residual blocks of the global trunk.
         num_local_blocks: residual blocks of the enhancer.
+        upsampling: a key of `UPSAMPLINGS`; pix2pixHD's is `transposed`.
         dtype: type of the computation; parameters and norm statistics are float32 in any case.
         remat: computes the residual blocks again for the gradient, to save memory; XLA undoes that
             on a CPU.
@@ -176,6 +182,7 @@ class LocalEnhancer(nn.Module):
     num_downsamplings: int = 3
     num_blocks: int = 9
     num_local_blocks: int = 3
+    upsampling: str = "transposed"
     dtype: Any = jnp.float32
     remat: bool = False
 
@@ -184,7 +191,7 @@ class LocalEnhancer(nn.Module):
         """Generates images; arguments and result as for `GlobalGenerator`."""
         size, multiple = label_map.shape[1:3], 2 ** (self.num_downsamplings + 1)
         inputs = _prepare(label_map, edge_map, self.dtype, multiple)
-        block = make_blocks(self.dtype, self.remat)
+        block = make_blocks(self.dtype, self.upsampling, self.remat)
         trunk = GlobalTrunk(
             2 * self.width, self.num_downsamplings, self.num_blocks, block, name="trunk"
         )

@@ -78,6 +78,42 @@ class UpsampleConv(nn.Module):
         return convolve_transposed(x, kernel, 2, padding, size)
 
 
+class ResizeConv(nn.Module):
+    """Nearest-neighbor enlarging and a 3x3 convolution, with replicated borders and no bias.
+
+    Unlike a transposed 3x3 convolution, which has one, two or four taps for a pixel according to
+    its place, it has the same nine for all of them and paints no checkerboard of its own (Odena et
+    al., "Deconvolution and Checkerboard Artifacts", 2016). Of those nine taps at most four fall on
+    different pixels, so it is computed as a transposed convolution by four.
+
+    Attributes:
+        features: output channels.
+        dtype: type of the computation.
+    """
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, C] to [B, 2H, 2W, features]."""
+        height, width, channels = x.shape[1:]
+        kernel = self.param("kernel", INITIALIZER, (3, 3, channels, self.features))
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+        scattered = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+        shifts = [((a, 1 - a), (b, 1 - b), (0, 0), (0, 0)) for a in (0, 1) for b in (0, 1)]
+        enlarged = sum((jnp.pad(scattered, shift) for shift in shifts), jnp.zeros(()))
+        padding = ((3, 3), (3, 3))
+        return convolve_transposed(
+            x, enlarged.astype(self.dtype), 2, padding, (2 * height, 2 * width)
+        )
+
+
+UPSAMPLINGS: dict[str, ModuleDef] = {"transposed": UpsampleConv, "resize": ResizeConv}
+"""How generators double height and width, by the names in configs."""
+
+
 class ResidualBlock(nn.Module):
     """Two reflect-padded 3x3 convolutions with instance norm, added to their input.
 
@@ -117,11 +153,11 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """A transposed 3x3 convolution of stride 2 with instance norm and ReLU.
+    """A convolution that doubles height and width, with instance norm and ReLU.
 
     Attributes:
         features: output channels.
-        upsample_conv: the transposed convolution layer.
+        upsample_conv: that convolution layer.
     """
 
     features: int

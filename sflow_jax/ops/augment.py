@@ -29,6 +29,22 @@ def example_keys(key: jax.Array, batch_size: int, axis_name: str | None) -> jax.
     return jax.vmap(lambda i: jax.random.fold_in(key, first + i))(jnp.arange(batch_size))
 
 
+def mix_examples(keys: jax.Array, x: jax.Array, other: jax.Array, share: float) -> jax.Array:
+    """Takes each example from `other`, with the probability `share`, or else from `x`.
+
+    Args:
+        keys: [B].
+        x: [B, ...].
+        other: likewise.
+        share: between 0 and 1.
+    """
+    arguments.check_array("keys", keys, "B", "key")
+    if x.shape != other.shape:
+        raise ValueError(f"found x {list(x.shape)} and other {list(other.shape)}, expected equal")
+    takes_other = jax.vmap(lambda key: jax.random.bernoulli(key, share))(keys)
+    return jnp.where(takes_other.reshape(-1, *(1,) * (x.ndim - 1)), other, x)
+
+
 def random_flips(keys: jax.Array) -> jax.Array:
     """Draws which examples are mirrored: bool [B] from keys [B]."""
     arguments.check_array("keys", keys, "B", "key")

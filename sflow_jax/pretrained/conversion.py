@@ -1,4 +1,4 @@
-"""Checkpoints of PyTorch and TensorFlow to Flax variables, every key accounted for."""
+"""Checkpoints of PyTorch, Keras and TensorFlow to Flax variables, every key accounted for."""
 
 import dataclasses
 import os
@@ -12,7 +12,7 @@ import flax.traverse_util
 import numpy as np
 
 from sflow_jax import variables
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, reading_from
 from sflow_jax.files import not_found
 
 _TORCH_LEAVES = {
@@ -143,6 +143,30 @@ def import_torch() -> ModuleType:
     except ImportError as error:
         raise InputError("PyTorch is needed to read its checkpoint: pip install torch") from error
     return torch
+
+
+def read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads the weights that Keras 3 has saved (`.weights.h5`); Keras itself is not needed.
+
+    Returns:
+        The arrays by their path in the file, such as 'block1/layers/conv2d/vars/0'.
+
+    Raises:
+        InputError: the file is absent or damaged.
+    """
+    import h5py
+
+    if not path.is_file():
+        raise not_found(path, "Keras weights")
+    arrays: dict[str, np.ndarray] = {}
+
+    def keep(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[name] = item[()]
+
+    with reading_from(path, "weights that Keras saved"), h5py.File(path) as file:
+        file.visititems(keep)
+    return arrays
 
 
 def tensorflow_index(path: pathlib.Path) -> pathlib.Path | None:

@@ -12,18 +12,16 @@ import jax
 import jax.numpy as jnp
 
 from sflow_jax import variables
-from sflow_jax.models.layers import Conv
-from sflow_jax.ops.nn import max_pool_2x2, relu
 from sflow_jax.pretrained import weights
 from sflow_jax.pretrained.conversion import Conversion
+from sflow_jax.pretrained.vgg import vgg_slices
 
 NORMALIZATIONS = ("imagenet", "raw")
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# (channels, convolutions) of each stage; only the first convolution of the last one is needed.
-_STAGES = ((64, 2), (128, 2), (256, 4), (512, 4), (512, 1))
+_NUM_CONVOLUTIONS = (2, 2, 4, 4, 1)  # up to relu5_1
 
 
 class VGG19Features(nn.Module):
@@ -48,21 +46,9 @@ class VGG19Features(nn.Module):
             images: RGB [B, H, W, 3] in [-1, 1]; H and W at least 16.
 
         Returns:
-            Five arrays of the type `dtype`: [B, H, W, 64], [B, H/2, W/2, 128], [B, H/4, W/4, 256],
-            [B, H/8, W/8, 512], [B, H/16, W/16, 512], sides rounded down.
+            Five arrays, see `vgg_slices`.
         """
-        x = _normalize(images, self.normalize)
-        slices = []
-        for stage, (channels, num_convolutions) in enumerate(_STAGES, start=1):
-            if stage > 1:
-                x = max_pool_2x2(x)
-            for index in range(1, num_convolutions + 1):
-                name = f"conv{stage}_{index}"
-                x = Conv(channels, (3, 3), padding=1, dtype=self.dtype, name=name)(x)
-                x = relu(x)
-                if index == 1:
-                    slices.append(x)
-        return slices
+        return vgg_slices(_normalize(images, self.normalize), _NUM_CONVOLUTIONS, self.dtype)
 
 
 def _normalize(images: jax.Array, mode: str) -> jax.Array:
@@ -82,8 +68,8 @@ def conversion() -> Conversion:
     shapes = jax.eval_shape(VGG19Features().init, jax.random.key(0), images)
     keys = {}
     position = 0  # in torchvision's sequence of convolutions, ReLUs and pools
-    for stage, (_, num_convolutions) in enumerate(_STAGES, start=1):
-        for index in range(1, num_convolutions + 1):
+    for stage, count in enumerate(_NUM_CONVOLUTIONS, start=1):
+        for index in range(1, count + 1):
             path = f"params/conv{stage}_{index}"
             keys[f"{path}/kernel"] = f"features.{position}.weight"
             keys[f"{path}/bias"] = f"features.{position}.bias"

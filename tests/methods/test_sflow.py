@@ -74,6 +74,51 @@ def test_the_fake_of_the_train_step_is_the_translation():
     np.testing.assert_allclose(metrics["l1"], expected, rtol=1e-6)
 
 
+def scene_of(batch, num_examples, **changes):
+    method = create_method(make_config(**changes), NUM_CLASSES, SCHEDULE)
+    keys = jax.random.split(jax.random.key(1), num_examples)
+    assert set(method.batch_keys) <= set(batch)
+    return method.scene({key: batch[key] for key in method.batch_keys}, keys)
+
+
+def test_ensemble_weights_are_drawn_in_training_for_a_share_of_the_examples():
+    batch = random_batch((16, 16), 60, NUM_CLASSES)
+    side_weights = (1.0, 0.0, 0.0, 2.0, 0.0, 0.5)
+    fixed = {"loss.side_weights": side_weights}
+    weights = scene_of(batch, 60, **fixed).ensemble_weights
+    np.testing.assert_array_equal(weights, np.tile(np.float32(side_weights), (60, 1)))
+    weights = scene_of(batch, 60, **fixed, **{"dned.ensemble_draws": 0.5}).ensemble_weights
+    is_drawn = (weights != np.float32(side_weights)).any(1)
+    assert 15 < is_drawn.sum() < 45
+    drawn = np.asarray(weights)[is_drawn]
+    assert len(np.unique(drawn, axis=0)) == len(drawn)
+    np.testing.assert_allclose(drawn.sum(1), 1, atol=1e-6)
+
+
+def test_dned_learns_to_mend_the_edges_of_cg_frames():
+    batch = random_batch((16, 16), 40, NUM_CLASSES)
+    batch["cg"] = random_batch((16, 16), 40, NUM_CLASSES, seed=1)["image"]
+    real = scene_of(batch, 40)
+    np.testing.assert_array_equal(real.dned_input, real.edge_map)
+    mixed = scene_of(batch, 40, **{"augmentation.cg_edges": 0.5})
+    np.testing.assert_array_equal(mixed.edge_map, real.edge_map)  # the target stays the real one's
+    differs = (np.asarray(mixed.dned_input) != real.dned_input).any((1, 2, 3))
+    assert 10 < differs.sum() < 30
+    cg = scene_of(batch | {"image": batch["cg"]}, 40)
+    np.testing.assert_array_equal(mixed.dned_input[differs], cg.edge_map[differs])
+
+
+def test_the_frames_of_a_pair_share_ensemble_weights_and_whose_edges_dned_sees():
+    frames = {"data.frames": 2, "dned.ensemble_draws": 1.0, "augmentation.cg_edges": 0.5}
+    batch = random_batch((16, 16), 20, NUM_CLASSES, num_frames=2)
+    batch["cg"] = np.repeat(batch["image"][:, :1], 2, 1)  # a pair of equal frames
+    scene = scene_of(batch, 20, **frames)
+    first, second = scene.ensemble_weights[::2], scene.ensemble_weights[1::2]
+    np.testing.assert_array_equal(first, second)
+    sees_cg = (np.asarray(scene.dned_input) == scene.dned_input[::2].repeat(2, 0)).all((1, 2, 3))
+    assert 4 < sees_cg[1::2].sum() < 16
+
+
 def test_ensemble_weights_and_share_change_the_translation():
     config = make_config()
     method = stub_method(config, NUM_CLASSES, SCHEDULE)

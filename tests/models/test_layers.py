@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sflow_jax.models.layers import ReflectConv, UpsampleConv
+from sflow_jax.models.layers import ReflectConv, ResizeConv, UpsampleConv
 from tests.fast_jit import fast_jit
 from tests.random_weights import init_random
 
@@ -49,6 +49,40 @@ def test_upsampling_is_the_transposed_convolution_bit_for_bit(monkeypatch, size,
     for a, b in zip(found, expected, strict=True):
         assert np.abs(b).max() > 0
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+@pytest.mark.parametrize("size", [(4, 6), (5, 3), (1, 1)])
+def test_resize_conv_is_a_convolution_of_the_enlarged_image(monkeypatch, size, platform):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    x, kernel = integers(2, *size, 3), integers(3, 3, 3, 5, seed=1)
+    cotangent = integers(2, 2 * size[0], 2 * size[1], 5, seed=3)
+
+    def ours(x, kernel):
+        return ResizeConv(5).apply({"params": {"kernel": kernel}}, x)
+
+    def enlarged(x, kernel):
+        x = x.repeat(2, 1).repeat(2, 2)
+        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=numbers)
+
+    def with_gradients(function):
+        output, pullback = jax.vjp(function, x, kernel)
+        return output, *pullback(cotangent)
+
+    found = fast_jit(lambda: with_gradients(ours))()
+    expected = fast_jit(lambda: with_gradients(enlarged))()
+    for a, b in zip(found, expected, strict=True):
+        assert np.abs(b).max() > 0
+        np.testing.assert_array_equal(a, b)
+
+
+def test_resize_conv_of_a_constant_is_constant_and_a_transposed_convolution_is_not():
+    x = jnp.ones((1, 8, 8, 4))
+    for layer, is_constant in ((ResizeConv(3), True), (UpsampleConv(3), False)):
+        y = layer.apply(init_random(layer, x), x)
+        assert (np.ptp(y, (1, 2)).max() < 1e-5) == is_constant
 
 
 def test_reflect_conv_sees_the_border_mirrored_and_not_repeated():

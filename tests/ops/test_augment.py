@@ -28,6 +28,17 @@ def test_keys_do_not_depend_on_how_the_batch_is_split():
         np.testing.assert_array_equal(split.reshape(whole.shape), whole)
 
 
+def test_examples_are_mixed_at_the_rate_that_was_asked_for(keys):
+    x, other = np.zeros((500, 2, 3, 1)), np.ones((500, 2, 3, 1))
+    mixed = np.asarray(augment.mix_examples(keys, x, other, 0.3))
+    assert set(mixed.mean((1, 2, 3))) == {0.0, 1.0}
+    assert 0.25 < mixed.mean() < 0.35
+    np.testing.assert_array_equal(augment.mix_examples(keys, x, other, 0.0), x)
+    np.testing.assert_array_equal(augment.mix_examples(keys, x, other, 1.0), other)
+    with pytest.raises(ValueError, match=r"found x \[500, 2, 3, 1\] and other \[500, 2\]"):
+        augment.mix_examples(keys, x, other[:, :, 0, 0], 0.5)
+
+
 def test_flips_mirror_the_chosen_examples(keys):
     flips = augment.random_flips(keys)
     assert 0.4 < flips.mean() < 0.6

@@ -78,7 +78,7 @@ def test_registry_states_the_hash_that_the_published_name_carries():
         assert len(known.sha256_prefix) >= 8
         # A name without a hash needs the whole of it, and an address whose content cannot change.
         commit = re.search("/raw/[0-9a-f]{40}/", known.url)
-        whole = commit and len(known.sha256_prefix) == 64
+        whole = (commit or known.package) and len(known.sha256_prefix) == 64
         assert whole or known.sha256_prefix[:8] in known.file_name
 
 
