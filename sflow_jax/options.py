@@ -189,6 +189,12 @@ OPTIONS: dict[str, Option] = {
     "loss.perceptual_input": Option(
         "imagenet", one_of("imagenet", "raw"), "vgg19's: normalized, or raw as in pix2pixHD"
     ),
+    "loss.num_shifts": Option(
+        1,
+        at_least(1),
+        "pixels by which images are shifted at random before discriminators and perceptual "
+        "network see them, so that no pattern of their strides is learned; 1 shifts none",
+    ),
     "loss.dned_weight": Option(1.0, at_least(0), "lambda_3 of eq. 7"),
     "loss.side_weights": Option(
         (1.0,) * 6, SIX_WEIGHTS, "a_i of eq. 4, also the ensemble that the generator sees"

@@ -37,6 +37,7 @@ class Scene:
         edge_map: E(x), the clean Laplacian edges in {0, 1}, [N, H, W, 1].
         dned_input: what DNED sees, corrupted where it is an edge map, [N, H, W, 1 or 3].
         ensemble_weights: a_i of the edges that the generator sees, [N, 6].
+        shifts: by which the critics see all of it moved, [N, 2].
         flow: F(x_t, x_t+1), float32 [B, H, W, 2], pixels, x first; None for single frames.
     """
 
@@ -45,6 +46,7 @@ class Scene:
     edge_map: jax.Array
     dned_input: jax.Array
     ensemble_weights: jax.Array
+    shifts: jax.Array
     flow: jax.Array | None = None
 
 
@@ -149,8 +151,8 @@ class SFlow(SFlowUsage[Scene, Generated]):
     def scene(self, batch: Batch, keys: jax.Array) -> Scene:
         """See `Method`; both frames of a pair change in the same way."""
         num_frames = batch["image"].shape[1]
-        keys_of = keys_per_frame(keys, num_frames, 5)
-        flip_keys, corruption_keys, zoom_keys, cg_keys, ensemble_keys = keys_of
+        keys_of = keys_per_frame(keys, num_frames, 6)
+        flip_keys, corruption_keys, zoom_keys, cg_keys, ensemble_keys, shift_keys = keys_of
         frames = augmented_frames(batch, flip_keys, zoom_keys, self.config)
         edge_map = clean_edges(frames.image, self.config)
         guide = frames.image
@@ -163,6 +165,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
             edge_map,
             dned_input(guide, clean_edges(guide, self.config), self.config, corruption_keys),
             self._draw_ensemble_weights(ensemble_keys),
+            augment.random_shifts(shift_keys, self.config.loss.num_shifts),
             frames.flow,
         )
 
@@ -182,7 +185,10 @@ class SFlow(SFlowUsage[Scene, Generated]):
         seen = scene.label_map
         if self.config.discriminator.sees_edges:
             seen = jnp.concatenate([seen, jax.lax.stop_gradient(generated.edge_map)], -1)
-        return Judged(seen, scene.image, generated.image)
+        return jax.tree.map(
+            lambda x: augment.shift(x, scene.shifts, self.config.loss.num_shifts),
+            Judged(seen, scene.image, generated.image),
+        )
 
     def terms(
         self,
@@ -213,9 +219,10 @@ class SFlow(SFlowUsage[Scene, Generated]):
             )
             terms |= temporal_terms
         if self.perceptual_network is not None:
+            judged = self.judged(scene, generated)
             terms["generator/perceptual"] = weights.perceptual_weight * losses.perceptual(
-                self.perceptual_network.features(frozen_params, scene.image),
-                self.perceptual_network.features(frozen_params, generated.image),
+                self.perceptual_network.features(frozen_params, judged.real),
+                self.perceptual_network.features(frozen_params, judged.fake),
                 weights.perceptual_weighting,
             )
         return terms, measures | {

@@ -130,6 +130,29 @@ def _interpolate(x: jax.Array, positions: jax.Array, axis: int) -> jax.Array:
     return (1 - share) * jnp.take(x, below, axis) + share * jnp.take(x, above, axis)
 
 
+def random_shifts(keys: jax.Array, num_shifts: int) -> jax.Array:
+    """Draws rows and columns 0 ... num_shifts - 1: int32 [B, 2] from keys [B]."""
+    arguments.check_array("keys", keys, "B", "key")
+    return jax.vmap(lambda key: jax.random.randint(key, (2,), 0, num_shifts))(keys)
+
+
+def shift(x: jax.Array, shifts: jax.Array, num_shifts: int) -> jax.Array:
+    """Moves each example, and reflects it at the borders that come into view.
+
+    Args:
+        x: [B, H, W, C].
+        shifts: from `random_shifts`; (num_shifts // 2, num_shifts // 2) leaves it where it is.
+        num_shifts: how many shifts there are along each axis, fewer than H and W.
+    """
+    arguments.check_array("x", x, "B H W C", "float")
+    before = num_shifts // 2
+    margin = (before, num_shifts - 1 - before)
+    padded = jnp.pad(x, ((0, 0), margin, margin, (0, 0)), mode="reflect")
+    return jax.vmap(lambda y, start: jax.lax.dynamic_slice(y, (*start, 0), x.shape[1:]))(
+        padded, shifts
+    )
+
+
 def random_threshold_scales(keys: jax.Array, jitter: float) -> jax.Array:
     """Log-uniform factors [B, 1, 1, 1] in [1 / (1 + jitter), 1 + jitter] for the edge threshold."""
     arguments.check_array("keys", keys, "B", "key")

