@@ -208,11 +208,6 @@ def test_a_dry_run_describes_the_run_and_trains_nothing(tmp_path, data_dir):
         ((), {"loss.perceptual_network": "vgg19"}, "sflow_jax.pretrained.weights get vgg19"),
         ((), {"loss.perceptual_network": "vgg19"}, "--config.loss.perceptual_network=hed_vgg16"),
         ((), {"loss.perceptual_network": "hed_vgg16"}, "sflow_jax.pretrained.weights get hed"),
-        (
-            (),
-            {"data.dataset": "folder", "data.source": "../shared/data/camvid", "augmentation.cg_edges": 0.5},
-            "found no cg in its examples",
-        ),
         ((), {"data.dataset": "cityscapes", "data.source": "/nowhere"}, "/nowhere"),
         ((), {"eval.every_steps": 4, "eval.metrics": "fid"}, "weights get inception_v3"),
         (("surplus",), {}, "surplus"),
