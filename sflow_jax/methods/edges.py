@@ -19,7 +19,6 @@ def clean_edges(image: jax.Array, config: ml_collections.ConfigDict) -> jax.Arra
 
 def dned_input(
     image: jax.Array,
-    edge_map: jax.Array,
     config: ml_collections.ConfigDict,
     corruption_keys: jax.Array | None = None,
 ) -> jax.Array:
@@ -27,7 +26,6 @@ def dned_input(
 
     Args:
         image: [N, H, W, 3] in [-1, 1].
-        edge_map: its clean edges, [N, H, W, 1].
         config: the whole config.
         corruption_keys: [N] in training, so that edges are corrupted and the first side output
             cannot just copy them; None leaves them clean.
@@ -41,7 +39,7 @@ def dned_input(
     if kind == "gray":
         return 2 * to_gray(image) - 1
     if corruption_keys is None:
-        return edge_map
+        return clean_edges(image, config)
     keys = jax.vmap(lambda key: jax.random.split(key, 3))(corruption_keys)
     scales = augment.random_threshold_scales(keys[:, 0], augmentation.threshold_jitter)
     edges = config.edges

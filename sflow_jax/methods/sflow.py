@@ -163,7 +163,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
             jax.nn.one_hot(frames.label[..., 0], self.num_classes),
             frames.image,
             edge_map,
-            dned_input(guide, clean_edges(guide, self.config), self.config, corruption_keys),
+            dned_input(guide, self.config, corruption_keys),
             self._draw_ensemble_weights(ensemble_keys),
             augment.random_shifts(shift_keys, self.config.loss.num_shifts),
             frames.flow,
@@ -259,7 +259,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
         label_map = jax.nn.one_hot(label[..., 0], self.num_classes)
         weights = jnp.asarray(self.config.loss.side_weights) if weights is None else weights
         generated = self._generate(
-            params, label_map, edges, dned_input(image, edges, self.config), weights, share
+            params, label_map, edges, dned_input(image, self.config), weights, share
         )
         return {
             "image": generated.image,

@@ -5,6 +5,7 @@ the convolutions compute in. Where instance norm follows, they have no bias, unl
 it would be subtracted again with the mean, and its gradient is 0 but for rounding.
 """
 
+import abc
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -54,10 +55,8 @@ class ReflectConv(nn.Module):
         return conv(reflect_pad(x, self.kernel_size // 2))
 
 
-class UpsampleConv(nn.Module):
-    """Transposed convolution: kernel 3, stride 2, padding 1, output padding 1 in torch's terms.
-
-    It has no bias, as instance norm follows.
+class Upsampling(nn.Module, abc.ABC):
+    """A layer with a 3x3 kernel that doubles height and width. No bias: instance norm follows.
 
     Attributes:
         features: output channels.
@@ -70,44 +69,41 @@ class UpsampleConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, 2H, 2W, features]."""
-        height, width, channels = x.shape[1:]
-        kernel = self.param("kernel", INITIALIZER, (3, 3, channels, self.features))
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        kernel = kernel.transpose(0, 1, 3, 2)  # of the convolution that it transposes
-        size, padding = (2 * height, 2 * width), ((1, 1), (1, 1))
-        return convolve_transposed(x, kernel, 2, padding, size)
+        kernel = self.param("kernel", INITIALIZER, (3, 3, x.shape[-1], self.features))
+        size = (2 * x.shape[1], 2 * x.shape[2])
+        return self.enlarge(x.astype(self.dtype), kernel.astype(self.dtype), size)
+
+    @abc.abstractmethod
+    def enlarge(self, x: jax.Array, kernel: jax.Array, size: tuple[int, int]) -> jax.Array:
+        """Takes `x` to `size` with the kernel [3, 3, C, features], both of the type `dtype`."""
 
 
-class ResizeConv(nn.Module):
-    """Nearest-neighbor enlarging and a 3x3 convolution, with replicated borders and no bias.
+class UpsampleConv(Upsampling):
+    """Transposed convolution: kernel 3, stride 2, padding 1, output padding 1 in torch's terms."""
+
+    def enlarge(self, x: jax.Array, kernel: jax.Array, size: tuple[int, int]) -> jax.Array:
+        """See `Upsampling`."""
+        kernel = kernel.swapaxes(2, 3)  # of the convolution that it transposes
+        return convolve_transposed(x, kernel, 2, ((1, 1), (1, 1)), size)
+
+
+class ResizeConv(Upsampling):
+    """Nearest-neighbor enlarging and a 3x3 convolution, with replicated borders.
 
     Unlike a transposed 3x3 convolution, which has one, two or four taps for a pixel according to
     its place, it has the same nine for all of them and paints no checkerboard of its own (Odena et
     al., "Deconvolution and Checkerboard Artifacts", 2016). Of those nine taps at most four fall on
-    different pixels, so it is computed as a transposed convolution by four.
-
-    Attributes:
-        features: output channels.
-        dtype: type of the computation.
+    different pixels, so it is computed as a transposed 4x4 convolution.
     """
 
-    features: int
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, C] to [B, 2H, 2W, features]."""
-        height, width, channels = x.shape[1:]
-        kernel = self.param("kernel", INITIALIZER, (3, 3, channels, self.features))
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+    def enlarge(self, x: jax.Array, kernel: jax.Array, size: tuple[int, int]) -> jax.Array:
+        """See `Upsampling`."""
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-        scattered = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+        scattered = jnp.flip(kernel, (0, 1)).swapaxes(2, 3).astype(jnp.float32)
+        # Every pixel is enlarged to 2x2, each of which scatters the kernel: in sum 4x4 taps.
         shifts = [((a, 1 - a), (b, 1 - b), (0, 0), (0, 0)) for a in (0, 1) for b in (0, 1)]
-        enlarged = sum((jnp.pad(scattered, shift) for shift in shifts), jnp.zeros(()))
-        padding = ((3, 3), (3, 3))
-        return convolve_transposed(
-            x, enlarged.astype(self.dtype), 2, padding, (2 * height, 2 * width)
-        )
+        taps = jnp.stack([jnp.pad(scattered, shift) for shift in shifts]).sum(0)
+        return convolve_transposed(x, taps.astype(x.dtype), 2, ((3, 3), (3, 3)), size)
 
 
 UPSAMPLINGS: dict[str, ModuleDef] = {"transposed": UpsampleConv, "resize": ResizeConv}

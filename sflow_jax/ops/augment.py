@@ -145,6 +145,8 @@ def shift(x: jax.Array, shifts: jax.Array, num_shifts: int) -> jax.Array:
         num_shifts: how many shifts there are along each axis, fewer than H and W.
     """
     arguments.check_array("x", x, "B H W C", "float")
+    if num_shifts == 1:
+        return x
     before = num_shifts // 2
     margin = (before, num_shifts - 1 - before)
     padded = jnp.pad(x, ((0, 0), margin, margin, (0, 0)), mode="reflect")

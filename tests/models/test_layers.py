@@ -13,6 +13,20 @@ def integers(*shape, seed=0):
     return np.random.RandomState(seed).randint(-4, 5, shape).astype(np.float32)
 
 
+def assert_equal_with_gradients(ours, reference, *inputs):
+    """Bit for bit, for the gradients of a cotangent of whole numbers."""
+
+    def with_gradients(function):
+        output, pullback = jax.vjp(function, *inputs)
+        return output, *pullback(integers(*output.shape, seed=3))
+
+    found = fast_jit(lambda: with_gradients(ours))()
+    expected = fast_jit(lambda: with_gradients(reference))()
+    for a, b in zip(found, expected, strict=True):
+        assert np.abs(b).max() > 0
+        np.testing.assert_array_equal(a, b)
+
+
 def transposed_convolution(x, kernel):
     """Kernel 3, stride 2, padding 1, output padding 1: by definition a convolution's gradient."""
 
@@ -35,20 +49,11 @@ def transposed_convolution(x, kernel):
 def test_upsampling_is_the_transposed_convolution_bit_for_bit(monkeypatch, size, platform):
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
     x, kernel = integers(2, *size, 3), integers(3, 3, 3, 5, seed=1)
-    cotangent = integers(2, 2 * size[0], 2 * size[1], 5, seed=3)
 
     def ours(x, kernel):
         return UpsampleConv(5).apply({"params": {"kernel": kernel}}, x)
 
-    def with_gradients(function):
-        output, pullback = jax.vjp(function, x, kernel)
-        return output, *pullback(cotangent)
-
-    found = fast_jit(lambda: with_gradients(ours))()
-    expected = fast_jit(lambda: with_gradients(transposed_convolution))()
-    for a, b in zip(found, expected, strict=True):
-        assert np.abs(b).max() > 0
-        np.testing.assert_array_equal(a, b)
+    assert_equal_with_gradients(ours, transposed_convolution, x, kernel)
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu"])
@@ -56,7 +61,6 @@ def test_upsampling_is_the_transposed_convolution_bit_for_bit(monkeypatch, size,
 def test_resize_conv_is_a_convolution_of_the_enlarged_image(monkeypatch, size, platform):
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
     x, kernel = integers(2, *size, 3), integers(3, 3, 3, 5, seed=1)
-    cotangent = integers(2, 2 * size[0], 2 * size[1], 5, seed=3)
 
     def ours(x, kernel):
         return ResizeConv(5).apply({"params": {"kernel": kernel}}, x)
@@ -67,15 +71,7 @@ def test_resize_conv_is_a_convolution_of_the_enlarged_image(monkeypatch, size, p
         numbers = ("NHWC", "HWIO", "NHWC")
         return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=numbers)
 
-    def with_gradients(function):
-        output, pullback = jax.vjp(function, x, kernel)
-        return output, *pullback(cotangent)
-
-    found = fast_jit(lambda: with_gradients(ours))()
-    expected = fast_jit(lambda: with_gradients(enlarged))()
-    for a, b in zip(found, expected, strict=True):
-        assert np.abs(b).max() > 0
-        np.testing.assert_array_equal(a, b)
+    assert_equal_with_gradients(ours, enlarged, x, kernel)
 
 
 def test_resize_conv_of_a_constant_is_constant_and_a_transposed_convolution_is_not():

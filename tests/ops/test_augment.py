@@ -39,6 +39,19 @@ def test_examples_are_mixed_at_the_rate_that_was_asked_for(keys):
         augment.mix_examples(keys, x, other[:, :, 0, 0], 0.5)
 
 
+def test_shifts_move_each_example_and_reflect_its_borders(keys):
+    shifts = np.asarray(augment.random_shifts(keys, 4))
+    assert [set(column) for column in shifts.T] == [{0, 1, 2, 3}] * 2
+    x = np.random.RandomState(0).standard_normal((4, 6, 7, 2)).astype(np.float32)
+    chosen = np.array([[2, 2], [0, 3], [3, 0], [1, 2]])
+    found = augment.shift(x, jnp.asarray(chosen), 4)
+    for example, moved, (row, column) in zip(x, found, chosen, strict=True):
+        padded = np.pad(example, ((2, 1), (2, 1), (0, 0)), mode="reflect")
+        np.testing.assert_array_equal(moved, padded[row : row + 6, column : column + 7])
+    np.testing.assert_array_equal(found[0], x[0])
+    assert augment.shift(x, jnp.zeros((4, 2), int), 1) is x
+
+
 def test_flips_mirror_the_chosen_examples(keys):
     flips = augment.random_flips(keys)
     assert 0.4 < flips.mean() < 0.6
