@@ -128,18 +128,18 @@ class GlobalGenerator(nn.Module):
         width: channels at full resolution (ngf).
         num_downsamplings: how often height and width are halved.
         num_blocks: residual blocks at the lowest resolution.
-        upsampling: a key of `UPSAMPLINGS`; pix2pixHD's is `transposed`.
         dtype: type of the computation; parameters and norm statistics are float32 in any case.
         remat: computes the residual blocks again for the gradient, to save memory; XLA undoes that
             on a CPU.
+        upsampling: a key of `UPSAMPLINGS`; pix2pixHD's is `transposed`.
     """
 
     width: int = 64
     num_downsamplings: int = 3
     num_blocks: int = 9
-    upsampling: str = "transposed"
     dtype: Any = jnp.float32
     remat: bool = False
+    upsampling: str = "transposed"
 
     @nn.compact
     def __call__(self, label_map: jax.Array, edge_map: jax.Array | None = None) -> jax.Array:
@@ -172,19 +172,19 @@ class LocalEnhancer(nn.Module):
         num_downsamplings: halvings inside the global trunk.
         num_blocks: residual blocks of the global trunk.
         num_local_blocks: residual blocks of the enhancer.
-        upsampling: a key of `UPSAMPLINGS`; pix2pixHD's is `transposed`.
         dtype: type of the computation; parameters and norm statistics are float32 in any case.
         remat: computes the residual blocks again for the gradient, to save memory; XLA undoes that
             on a CPU.
+        upsampling: a key of `UPSAMPLINGS`; pix2pixHD's is `transposed`.
     """
 
     width: int = 32
     num_downsamplings: int = 3
     num_blocks: int = 9
     num_local_blocks: int = 3
-    upsampling: str = "transposed"
     dtype: Any = jnp.float32
     remat: bool = False
+    upsampling: str = "transposed"
 
     @nn.compact
     def __call__(self, label_map: jax.Array, edge_map: jax.Array | None = None) -> jax.Array:

