@@ -2,6 +2,7 @@
 
     python -m sflow_jax.evaluate --workdir RUN [--split SPLIT] [--metrics NAMES] [--output DIR]
     python -m sflow_jax.evaluate --workdir RUN --downstream [--num_seeds N] [--output DIR]
+        [--scenes DATASET [--class_map FILE]] [--networks unet,pspnet] [--num_steps N]
     python -m sflow_jax.evaluate --real FOLDER --fake FOLDER [--protocol NAME] [--output DIR]
     python -m sflow_jax.evaluate --real FOLDER --fake FOLDER --videos [--clip_frames N] ...
 
@@ -11,10 +12,12 @@ scored is what sampling would write to a PNG. It writes metrics.json, scores.txt
 FID, KID, precision and recall, the distance frechet_streets and a segmenter's scores are computed
 where their weights are there; the table says which are missing and how to get them.
 
-With --downstream it answers what generated frames are for: it trains a small segmenter on the real
-frames of the training split, on the CG frames, on the generated ones and on generated and real ones
-together, and scores each on the real frames of the split. It writes downstream.json and
-downstream.txt; after an interruption the same command continues.
+With --downstream it answers what generated frames are for: it trains segmenters on the simulator's
+frames (source-only), on their translations (translated), on these with the simulator's or with real
+frames, and on real frames (oracle), and scores each on the real frames of the split. The scenes are
+those of the run's training split, or with --scenes those of another prepared dataset, whose classes
+--class_map translates. It writes downstream.json, downstream.txt and downstream.png; after an
+interruption the same command continues.
 
 With --real and --fake, two folders of PNG files, it writes FID, KID, precision and recall to
 metrics.json and scores.txt. With --videos too, the folders hold videos: video files, and
@@ -28,8 +31,9 @@ import pathlib
 from absl import flags
 
 from sflow_jax import cli, compilation_cache, sharding
+from sflow_jax.data.prepared import PreparedDataset
 from sflow_jax.errors import InputError, writing_to
-from sflow_jax.evaluation import downstream, folders, image_folders, video_folders
+from sflow_jax.evaluation import downstream, folders, image_folders, scenes, video_folders
 from sflow_jax.evaluation.evaluation import METRICS, Choice, score, set_up_evaluation
 from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import (
@@ -41,13 +45,14 @@ from sflow_jax.evaluation.report import (
     write_evaluation,
 )
 from sflow_jax.evaluation.segmenters import PUBLISHED
+from sflow_jax.files import user_path
 from sflow_jax.metrics import fid, fvd
 from sflow_jax.metrics.inception_input import PROTOCOLS
 from sflow_jax.metrics.score_table import format_table
 from sflow_jax.pretrained import i3d
 from sflow_jax.pretrained.weights import cache_directory
 
-_DOWNSTREAM_ONLY = ("num_steps", "num_seeds")
+_DOWNSTREAM_ONLY = ("num_steps", "num_seeds", "scenes", "class_map", "networks")
 _NOT_DOWNSTREAM = ("limit", "metrics", "segmenter", "multi_scale")
 # The flags that folders do not go with.
 RUN_ONLY = (
@@ -171,11 +176,26 @@ def _score_downstream(options: flags.FlagValues) -> None:
     nothing = Choice(metrics=())  # the segmenters are those that it trains
     evaluation = set_up_evaluation(workdir, options.split, options.step, dataset, nothing)
     comparison = downstream.Downstream(
-        evaluation, output, options.num_steps or _NUM_STEPS, options.num_seeds or _NUM_SEEDS
+        evaluation,
+        _scenes(options, evaluation.dataset),
+        output,
+        options.num_steps or _NUM_STEPS,
+        options.num_seeds or _NUM_SEEDS,
+        options.networks or ("unet",),
     )
     with writing_to(output):
         text = downstream.write_results(comparison, downstream.train_and_score(comparison))
-    print(f"\n{text}\n{output}: {downstream.RESULTS_FILE}, {downstream.TABLE_FILE}")
+    files = downstream.RESULTS_FILE, downstream.TABLE_FILE, downstream.PICTURE_FILE
+    print(f"\n{text}\n{output}: {', '.join(files)}")
+
+
+def _scenes(options: flags.FlagValues, dataset: PreparedDataset) -> scenes.Scenes:
+    if options.scenes:
+        class_map = user_path(options.class_map) if options.class_map else None
+        return scenes.open_scenes(user_path(options.scenes), class_map, dataset)
+    if options.class_map:
+        raise InputError("command line: found --class_map, expected --scenes beside it")
+    return scenes.own_scenes(dataset)
 
 
 def _define_flags() -> None:
@@ -225,6 +245,22 @@ def _define_run_flags() -> None:
 def _define_downstream_flags() -> None:
     flags.DEFINE_boolean(
         "downstream", None, "Train segmenters on real, CG and generated frames and compare them."
+    )
+    flags.DEFINE_string(
+        "scenes",
+        None,
+        "Folder of the prepared dataset whose training scenes are translated, such as a "
+        "simulator's for a run on photographs; by default that of the run.",
+    )
+    flags.DEFINE_string(
+        "class_map",
+        None,
+        "JSON of the run's class by class of --scenes; by default classes keep their names.",
+    )
+    flags.DEFINE_list(
+        "networks",
+        None,
+        f"Which segmenters are trained, of {', '.join(downstream.NETWORKS)}; by default unet.",
     )
     flags.DEFINE_integer(
         "num_steps",

@@ -298,6 +298,7 @@ def test_a_run_or_two_folders_are_scored():
         ({"real": "a", "fake": "b", "clip_frames": 9}, "found --clip_frames, expected --videos"),
         ({"workdir": "run", "num_steps": 9}, "found --num_steps without --downstream"),
         ({"workdir": "run", "downstream": True, "limit": 9}, "found --limit beside --downstream"),
+        ({"workdir": "run", "scenes": "a"}, "found --scenes without --downstream"),
         (
             {"real": "a", "fake": "b", "videos": True, "protocol": "clean-fid"},
             "found --protocol beside --videos, expected it for images",

@@ -1,42 +1,54 @@
 """What generated frames are for: a segmenter trained on them has to work on real frames.
 
-The same network is trained with the same label maps, steps and seeds on real frames, on the
-simulator's CG frames, on the generator's translations of them and on those together with the real
-ones, and each is scored on real frames of a split that no training has seen. Labels and real frames
-of the training split are those that the generator learned from, as in the paper.
+The same networks are trained with the same steps and seeds on the simulator's own frames, on the
+generator's translations of them, on those together with the simulator's or with real frames, and on
+real frames; each is scored on real frames of a split that no training has seen. The last state of
+each training is scored, not the best.
+
+The scenes are those that the generator learned from, as in the paper, or those of another dataset:
+a simulator whose streets no camera has ever seen. Their classes are then translated by a table.
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import grain.python as grain
 import numpy as np
-import tqdm
 
 from sflow_jax.data.pipeline import Source, eval_batches
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation.evaluation import Evaluation
 from sflow_jax.evaluation.report import without_nan
+from sflow_jax.evaluation.rows import ORACLE as REAL_ROW
+from sflow_jax.evaluation.rows import make_rows
+from sflow_jax.evaluation.scenes import Frames, Scenes, find_disagreement, translate_scenes
 from sflow_jax.files import read_json, write_json, write_whole
 from sflow_jax.inference import batch_size_for
-from sflow_jax.metrics.picture_scores import Result, Segmentation
+from sflow_jax.metrics.picture_scores import Result, Segmentation, class_ious, number
+from sflow_jax.metrics.score_table import align
+from sflow_jax.pictures import grid, write_png
 from sflow_jax.segmentation.batches import LabeledImages, training_batches
-from sflow_jax.segmentation.labeling import predict_with_unet
+from sflow_jax.segmentation.experiment import fit_network, pspnet_settings
+from sflow_jax.segmentation.labeling import Predict
 from sflow_jax.segmentation.progress import Progress
-from sflow_jax.segmentation.unet import UNet
-from sflow_jax.segmentation.unet_training import class_weights, train_unet
+from sflow_jax.segmentation.unet_training import class_weights
 
-REAL, CG, GENERATED = "real frames", "CG frames", "generated frames"
-MIXED = "generated and real frames"
+SOURCE, TRANSLATED, ORACLE = "source-only", "translated", "oracle (real frames)"
+FILTERED = "translated, filtered"
+WITH_SOURCE, WITH_REAL = "translated + source", "translated + real"
+NETWORKS = {"unet": "the small network", "pspnet": "a narrow PSPNet-50"}
 _TRAIN = "train"
 _PIXELS_PER_BATCH = 2**16
+_PSPNET_LAYERS, _PSPNET_WIDTH = 50, 16
 
-RESULTS_FILE, TABLE_FILE = "downstream.json", "downstream.txt"
+RESULTS_FILE, TABLE_FILE, PICTURE_FILE = "downstream.json", "downstream.txt", "downstream.png"
 _FOLDER = "downstream"  # what an interrupted command continues from
+_NUM_SHOWN = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,77 +56,132 @@ class Downstream:
     """The trainings of one command.
 
     Attributes:
-        evaluation: the run whose generator is judged, its dataset and the split that scores.
+        evaluation: the run whose generator is judged, its dataset of real frames and the split that
+            scores.
+        scenes: what the generator translates.
         output: the folder of the results.
         num_steps: of each training.
-        num_seeds: trainings on each set of frames.
+        num_seeds: trainings of each network on each set of frames.
+        networks: keys of `NETWORKS`.
     """
 
     evaluation: Evaluation
+    scenes: Scenes
     output: pathlib.Path
     num_steps: int
     num_seeds: int
+    networks: Sequence[str] = ("unet",)
 
     def check(self) -> None:
         """Finds what makes the comparison impossible.
 
         Raises:
-            InputError: a split is absent or the scoring split is the one of training.
+            InputError: a split is absent, the scoring split is the one of training, or images are
+                too small for a network.
         """
         dataset, split = self.evaluation.dataset, self.evaluation.split
         if split == _TRAIN:
             raise InputError("--downstream: found --split train, expected frames no training sees")
         for name in (_TRAIN, split):
             dataset.require_examples(name)
+        for network in self.networks:
+            if network not in NETWORKS:
+                raise InputError(
+                    f"--networks: found {network!r}, expected names among {', '.join(NETWORKS)}"
+                )
 
     @property
     def sets(self) -> list[str]:
-        """The sets of frames that can be trained on."""
-        has_cg = self.evaluation.dataset.schema.cg
-        return [REAL, *([CG] if has_cg else []), GENERATED, MIXED]
+        """The sets of frames that can be trained on, in the order of the table."""
+        has_cg = self.scenes.dataset.schema.cg
+        names = [SOURCE, TRANSLATED, FILTERED, WITH_SOURCE, WITH_REAL, ORACLE]
+        return [name for name in names if has_cg or name not in (SOURCE, WITH_SOURCE)]
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides about the scores, other than the set of frames and the seed."""
+        """What decides about the scores, other than network, set of frames and seed."""
         dataset, model = self.evaluation.dataset, self.evaluation.model
         return {
             "dataset": str(dataset.directory.absolute()),
+            "scenes": str(self.scenes.dataset.directory.absolute()),
+            "classes": self.scenes.class_names,
             "split": self.evaluation.split,
             "checkpoint_step": model.step,
             "config": model.config.to_dict(),
             "num_steps": self.num_steps,
         }
 
+    def network_settings(self, network: str) -> dict[str, Any]:
+        """What `fit_network` and a record need to know of a network."""
+        if network != "pspnet":
+            return {}
+        size = {"": self.evaluation.dataset}
+        return pspnet_settings(size, _PIXELS_PER_BATCH, _PSPNET_LAYERS, _PSPNET_WIDTH)
+
+    @property
+    def folder(self) -> pathlib.Path:
+        """Where an interrupted command leaves what it has."""
+        return self.output / _FOLDER
+
+    @functools.cached_property
+    def translated(self) -> Frames:
+        """The scenes as the generator draws them."""
+        model = self.evaluation.model
+        rows = make_rows(model, has_cg=self.scenes.dataset.schema.cg)
+        draw = next(draw for name, draw in rows.items() if name != REAL_ROW)
+        path = self.folder / f"translations_{model.step}.npy"
+        pictures = translate_scenes(self.scenes, draw, path)
+        return Frames(self.scenes.source, lambda index, example: pictures[index])
+
+    def disagreement(self, network: str, predict: Predict | None) -> np.ndarray:
+        """Where the translations do not look like their labels to a segmenter of real frames."""
+        path = self.folder / f"disagreement_{network}_{self.evaluation.model.step}.npy"
+        if predict is None:
+            return np.load(path, mmap_mode="r")
+        table = self.evaluation.model.class_table
+        return find_disagreement(self.translated, table, predict, path)
+
 
 def train_and_score(downstream: Downstream) -> dict[str, Any]:
     """Trains and scores all segmenters; an interrupted call is continued by the next one.
 
     Returns:
-        `settings`, `num_examples` of both splits and, by set of frames, the scores of every seed.
+        `settings`, `num_examples` of both splits and of the scenes, `scores` of every seed by
+        network and set of frames, and `gap_closed` of every seed by network.
 
     Raises:
         InputError: the data cannot be used, or the folder holds another comparison.
     """
     downstream.check()
-    folder = downstream.output / _FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    scores = {
-        name: [_score_once(downstream, folder, name, seed) for seed in range(downstream.num_seeds)]
-        for name in downstream.sets
-    }
+    downstream.folder.mkdir(parents=True, exist_ok=True)
+    scores = {network: _score_network(downstream, network) for network in downstream.networks}
     num_examples = downstream.evaluation.dataset.num_examples
     splits = (_TRAIN, downstream.evaluation.split)
     return {
         "settings": downstream.settings,
         "num_examples": {split: num_examples[split] for split in splits},
+        "num_scenes": len(downstream.scenes.source),
         "scores": scores,
+        "gap_closed": {network: gap_closed(results) for network, results in scores.items()},
     }
 
 
-def _score_once(downstream: Downstream, folder: pathlib.Path, name: str, seed: int) -> Result:
+def _score_network(downstream: Downstream, network: str) -> dict[str, list[Result]]:
+    # Real frames first: the segmenter of the first seed is what filters translations.
+    names = sorted(downstream.sets, key=lambda name: name != ORACLE)
+    seeds = range(downstream.num_seeds)
+    scores = {
+        name: [_score_once(downstream, network, name, seed) for seed in seeds] for name in names
+    }
+    return {name: scores[name] for name in downstream.sets}
+
+
+def _score_once(downstream: Downstream, network: str, name: str, seed: int) -> Result:
     """One training and its scores, or the scores that an earlier call has left."""
-    path = folder / f"{name.replace(' ', '_')}_{seed}.json"
-    settings = downstream.settings | {"frames": name, "seed": seed}
+    file_name = "".join(c if c.isalnum() else "_" for c in f"{network} {name} {seed}")
+    path = downstream.folder / f"{file_name}.json"
+    settings = downstream.settings | downstream.network_settings(network)
+    settings |= {"frames": name, "seed": seed}
     if path.exists():
         record = read_json(path, "an evaluation")
         if record["settings"] != json.loads(json.dumps(settings)):
@@ -123,88 +190,58 @@ def _score_once(downstream: Downstream, folder: pathlib.Path, name: str, seed: i
                 "without; remove it or name another --output"
             )
         return record["scores"]
-    print(f"\ntraining on {name}, seed {seed}")
-    dataset = downstream.evaluation.dataset
+    print(f"\ntraining {NETWORKS[network]} on {name}, seed {seed}")
+    table = downstream.evaluation.model.class_table
+    frames = _frames(downstream, network, name)
     with Progress(path.with_suffix(".state"), settings) as progress:
-        trained = train_unet(
-            [_batches(downstream, folder, name, seed, progress.step)],
-            dataset.class_table,
-            class_weights(dataset),
-            num_steps=downstream.num_steps,
-            seed=seed,
-            progress=progress,
+        trained, make_predict = fit_network(
+            [_batches(downstream, frames, seed, progress.step)],
+            table,
+            class_weights(table, frames),
+            settings,
+            progress,
         )
-        scores = without_nan(_score(downstream.evaluation, trained))
+        predict = make_predict(trained)
+        if name == ORACLE and seed == 0:
+            downstream.disagreement(network, predict)
+        scores = without_nan(_score(downstream.evaluation, predict))
         write_json(path, {"settings": settings, "scores": scores})
         progress.remove()
     return scores
 
 
+def _frames(downstream: Downstream, network: str, name: str) -> Source:
+    """The labeled frames of a set."""
+    real = downstream.evaluation.dataset.source(_TRAIN)
+    real_frames = Frames(real, lambda index, example: example["image"])
+    if name == ORACLE:
+        return real_frames
+    source = Frames(downstream.scenes.source, lambda index, example: example["cg"])
+    if name == SOURCE:
+        return source
+    translated = downstream.translated
+    if name == FILTERED:
+        ignored = downstream.disagreement(network, None)
+        return dataclasses.replace(translated, is_ignored=ignored)
+    if name == TRANSLATED:
+        return translated
+    others = {WITH_SOURCE: source, WITH_REAL: real_frames}
+    both = [grain.MapDataset.source(frames) for frames in (translated, others[name])]
+    return grain.MapDataset.concatenate(both)
+
+
 def _batches(
-    downstream: Downstream, folder: pathlib.Path, name: str, seed: int, first_batch: int
+    downstream: Downstream, frames: Source, seed: int, first_batch: int
 ) -> Iterator[LabeledImages]:
     """Endless batches of a set of frames."""
-    dataset = downstream.evaluation.dataset
-    schema, examples = dataset.schema, dataset.source(_TRAIN)
-    real = _Frames(examples, lambda index, example: example["image"])
-    if name == REAL:
-        source = real
-    elif name == CG:
-        source = _Frames(examples, lambda index, example: example["cg"])
-    else:
-        pictures = _translations(downstream.evaluation, folder)
-        source = _Frames(examples, lambda index, example: pictures[index])
-        if name == MIXED:
-            both = [grain.MapDataset.source(frames) for frames in (source, real)]
-            source = grain.MapDataset.concatenate(both)
-    return training_batches(source, schema, _PIXELS_PER_BATCH, seed, first_batch)
+    schema = downstream.evaluation.dataset.schema
+    return training_batches(frames, schema, _PIXELS_PER_BATCH, seed, first_batch)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Frames:
-    """A dataset's label maps with the frames that a function of index and example names."""
-
-    examples: Source
-    frames_of: Callable[[int, dict], np.ndarray]
-
-    def __len__(self) -> int:
-        return len(self.examples)
-
-    def __getitem__(self, index: int) -> dict:
-        example = self.examples[index]
-        return {
-            "image": self.frames_of(index, example),
-            "label": example["label"],
-            "name": example["name"],
-        }
-
-
-def _translations(evaluation: Evaluation, folder: pathlib.Path) -> np.ndarray:
-    """The training split as the generator sees it, uint8 [N, T, H, W, 3], made once, on disk."""
-    path = folder / f"translations_{evaluation.model.step}.npy"
-    if path.exists():
-        return np.load(path, mmap_mode="r")
-    schema, source = evaluation.dataset.schema, evaluation.dataset.source(_TRAIN)
-    unfinished = path.with_suffix(".part")
-    shape = (len(source), schema.frames, schema.height, schema.width, 3)
-    pictures = np.lib.format.open_memmap(unfinished, "w+", np.uint8, shape)
-    batch_size = min(len(source), batch_size_for(schema.height, schema.width))
-    draw = evaluation.rows[evaluation.model_row]
-    start = 0
-    with tqdm.tqdm(total=len(source), desc="translating", unit="example") as bar:
-        for batch, valid in eval_batches(source, batch_size):
-            pictures[start : start + valid] = draw(batch)[:valid]
-            start += valid
-            bar.update(valid)
-    pictures.flush()
-    unfinished.rename(path)
-    return pictures
-
-
-def _score(evaluation: Evaluation, variables: dict[str, Any]) -> Result:
+def _score(evaluation: Evaluation, predict: Predict) -> Result:
     """The scores of a trained segmenter on the real frames of the scoring split."""
-    table, schema = evaluation.model.class_table, evaluation.dataset.schema
-    scored = Segmentation(predict_with_unet(UNet(table.num_eval_classes), variables), table)
+    schema = evaluation.dataset.schema
+    scored = Segmentation(predict, evaluation.model.class_table)
     source = evaluation.dataset.source(evaluation.split)
     batch_size = min(len(source), batch_size_for(schema.height, schema.width))
     for batch, valid in eval_batches(source, batch_size):
@@ -213,42 +250,95 @@ def _score(evaluation: Evaluation, variables: dict[str, Any]) -> Result:
     return scored.result()
 
 
+def gap_closed(scores: dict[str, list[Result]]) -> list[float]:
+    """(translated - source-only) / (oracle - source-only) of the mean IoU, for every seed.
+
+    It is empty where there is no source-only row, or where an oracle is no better than that.
+    """
+    if SOURCE not in scores:
+        return []
+    names = (SOURCE, TRANSLATED, ORACLE)
+    rows = [[number(result, "mean_iou") for result in scores[name]] for name in names]
+    return [(t - s) / (o - s) for s, t, o in zip(*rows, strict=True) if o > s]
+
+
 def format_downstream(record: dict[str, Any]) -> str:
-    """A line for every set of frames: mean and range over the seeds, in percent."""
+    """For each network, a line for every set of frames, the gap closed, and the IoU by class.
+
+    All are means over the seeds, in percent, with the range of the first columns.
+    """
+    return "\n\n".join(
+        f"{NETWORKS[network]}\n{_format_network(scores, record['gap_closed'][network])}"
+        for network, scores in record["scores"].items()
+    )
+
+
+def _format_network(scores: dict[str, list[Result]], gaps: Sequence[float]) -> str:
     columns = {
         "mean_iou": "mIoU %",
         "pixel_accuracy": "accuracy % (void ignored)",
         "pixel_accuracy_with_void": "accuracy % (void counted)",
     }
     lines = [["trained on", *columns.values()]]
-    for name, scores in record["scores"].items():
-        lines.append([name, *(_spread([score[key] for score in scores]) for key in columns)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    for name, results in scores.items():
+        lines.append(
+            [name, *(_spread([number(result, key) for result in results]) for key in columns)]
+        )
+    text = align(lines)
+    if gaps:
+        text += f"\n\ngap closed by translation: {_spread(gaps, 0)} %"
+    lines = [["IoU %", *scores]]
+    for name in class_ious(scores[ORACLE][0]):
+        values = [[class_ious(result)[name] for result in results] for results in scores.values()]
+        lines.append([name, *map(_mean, values)])
+    return f"{text}\n\n{align(lines)}"
 
 
-def _spread(values: Sequence[float]) -> str:
-    mean = f"{100 * statistics.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ({100 * min(values):.1f}-{100 * max(values):.1f})"
+def _mean(values: Sequence[float | None]) -> str:
+    """In percent; an IoU that is not defined for some seed is none."""
+    defined = [value for value in values if value is not None]
+    return f"{100 * statistics.mean(defined):.1f}" if len(defined) == len(values) else "-"
+
+
+def _spread(values: Sequence[float], decimals: int = 1) -> str:
+    numbers = statistics.mean(values), min(values), max(values)
+    mean, *ends = (f"{100 * value:.{decimals}f}" for value in numbers)
+    return mean if len(values) == 1 else f"{mean} ({' to '.join(ends)})"
+
+
+def draw_scenes(downstream: Downstream) -> np.ndarray:
+    """A few scenes: label, the simulator's frame, its translation, and real frames beside them."""
+    translated, table = downstream.translated, downstream.evaluation.model.class_table
+    real = downstream.evaluation.dataset.source(_TRAIN)
+    count = min(_NUM_SHOWN, len(translated))
+    rows = []
+    for shown in range(count):
+        example = downstream.scenes.source[index := shown * len(translated) // count]
+        row = {"label": table.colorize(example["label"][0, ..., 0])}
+        row |= {"source": example["cg"][0]} if "cg" in example else {}
+        row["translated"] = translated[index]["image"][0]
+        row["a real frame"] = real[shown * len(real) // count]["image"][0]
+        rows.append(row)
+    return grid([list(row.values()) for row in rows], list(rows[0]))
 
 
 def write_results(downstream: Downstream, record: dict[str, Any]) -> str:
-    """Writes downstream.json and downstream.txt; returns the text.
+    """Writes downstream.json, downstream.txt and downstream.png; returns the text.
 
     What an interruption would have needed is deleted.
     """
     settings, counts = record["settings"], record["num_examples"]
-    without = "" if CG in record["scores"] else "\nThis dataset has no CG frames.\n"
+    without = "" if SOURCE in downstream.sets else "\nThis dataset has no CG frames.\n"
     text = (
-        f"Segmenters of {settings['num_steps']} steps, trained on {counts[_TRAIN]} examples and "
-        f"scored on {counts[settings['split']]} of {settings['split']!r}, all real; "
-        f"{downstream.num_seeds} seeds: mean (range)\n{without}\n{format_downstream(record)}\n"
+        f"Segmenters of {settings['num_steps']} steps, trained on {counts[_TRAIN]} real frames, on "
+        f"{record['num_scenes']} scenes or on both, and scored on {counts[settings['split']]} real "
+        f"frames of {settings['split']!r}; {downstream.num_seeds} seeds: mean (range)\n"
+        "Filtered: without the pixels where the network that the first seed trained on real frames "
+        f"finds another class\n{without}\n{format_downstream(record)}\n"
     )
     write_json(downstream.output / RESULTS_FILE, record)
     write_whole(downstream.output / TABLE_FILE, text)
-    for path in (downstream.output / _FOLDER).glob("translations_*.npy"):
+    write_png(downstream.output / PICTURE_FILE, draw_scenes(downstream))
+    for path in downstream.folder.glob("*.npy"):
         path.unlink()
     return text

@@ -45,13 +45,13 @@ def format_table(results: Mapping[str, Result]) -> str:
     lines = [["", *(_COLUMNS[name][0] for name in names)]]
     for row, result in results.items():
         lines.append([row, *(_format(number(result, name), *_COLUMNS[name][1:]) for name in names)])
-    text = _align(lines)
+    text = align(lines)
     if names_of_classes := list(class_ious(first)):
         lines = [["IoU %", *results]]
         for name in names_of_classes:
             cells = [_format(class_ious(result)[name], 100, 1) for result in results.values()]
             lines.append([name, *cells])
-        text += "\n\n" + _align(lines)
+        text += "\n\n" + align(lines)
     return text
 
 
@@ -59,7 +59,7 @@ def _format(value: float, factor: int, decimals: int) -> str:
     return "-" if math.isnan(value) else f"{factor * value:z.{decimals}f}"
 
 
-def _align(lines: list[list[str]]) -> str:
+def align(lines: list[list[str]]) -> str:
     """The first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(

@@ -1,14 +1,20 @@
 """One training on the images of a dataset: what is trained, with which settings, how it scores."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from sflow_jax.data.labels import ClassTable
 from sflow_jax.data.pipeline import eval_batches
 from sflow_jax.data.prepared import PreparedDataset
 from sflow_jax.errors import InputError
-from sflow_jax.segmentation.batches import batch_size_of, labeled_images, training_batches
+from sflow_jax.segmentation.batches import (
+    LabeledImages,
+    batch_size_of,
+    labeled_images,
+    training_batches,
+)
 from sflow_jax.segmentation.labeling import Predict, predict_with_pspnet, predict_with_unet
 from sflow_jax.segmentation.progress import Progress
 from sflow_jax.segmentation.pspnet import BLOCKS, PSPNet
@@ -89,11 +95,33 @@ def train_network(
         for index, dataset in enumerate(sizes.values())
     ]
     first = next(iter(sizes.values()))
-    table = first.class_table
+    weights = class_weights(first.class_table, first.source("train"))
+    return fit_network(iterators, first.class_table, weights, settings, progress)
+
+
+def fit_network(
+    iterators: Sequence[Iterator[LabeledImages]],
+    table: ClassTable,
+    weights: np.ndarray,
+    settings: dict[str, Any],
+    progress: Progress,
+) -> tuple[dict[str, Any], Callable[[dict[str, Any]], Predict]]:
+    """Trains the network that the settings name on any batches.
+
+    Args:
+        iterators: endless batches of uint8 images and label maps, used in turn.
+        table: what the ids of the label maps mean.
+        weights: of the classes in the loss of the small network, [C].
+        settings: `num_steps`, `seed` and what `pspnet_settings` adds.
+        progress: where the training continues and is saved.
+
+    Returns:
+        Its variables, and what makes of them a function that labels pictures.
+    """
     common = {"num_steps": settings["num_steps"], "seed": settings["seed"], "progress": progress}
     if "network" not in settings:
         unet = UNet(table.num_eval_classes)
-        trained = train_unet(iterators, table, class_weights(first), **common)
+        trained = train_unet(iterators, table, weights, **common)
         return trained, lambda variables: predict_with_unet(unet, variables)
     pspnet = PSPNet(settings["num_classes"], BLOCKS[settings["layers"]], settings["width"])
     window = SlidingWindow(crop=settings["crop"])

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 
 from sflow_jax.data.labels import ClassTable
-from sflow_jax.data.prepared import PreparedDataset
+from sflow_jax.data.pipeline import Source
 from sflow_jax.segmentation.batches import LabeledImages
 from sflow_jax.segmentation.fitting import Recipe, cross_entropy, fit
 from sflow_jax.segmentation.progress import Progress
@@ -55,14 +55,16 @@ def train_unet(
     return rebalance(fold_batch_norm(trained), weights)
 
 
-def class_weights(prepared: PreparedDataset) -> np.ndarray:
+def class_weights(table: ClassTable, source: Source) -> np.ndarray:
     """Weights for the loss, without which rare and thin objects are hardly learned.
 
+    Args:
+        table: what the ids of the label maps mean.
+        source: the examples that are trained on.
+
     Returns:
-        float32 [C]: 1 / sqrt(share of the class in the pixels of the training split), scaled to a
-        mean of 1 over the pixels.
+        float32 [C]: 1 / sqrt(share of the class in the pixels), scaled to a mean of 1 over them.
     """
-    table, source = prepared.class_table, prepared.source("train")
     counts = np.zeros(256)
     for index in range(0, len(source), -(-len(source) // _COUNTED_EXAMPLES)):
         counts += np.bincount(table.eval_lookup[source[index]["label"]].ravel(), minlength=256)

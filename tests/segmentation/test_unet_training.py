@@ -15,21 +15,16 @@ TABLE = ClassTable(
 )
 
 
-class FewFrames:
-    """A prepared dataset of 300 label maps: a half void, 9/20 ground, 1/20 sky; no box."""
-
-    class_table = TABLE
-
-    def source(self, split):
-        assert split == "train"
-        label_map = np.full((1, 10, 4, 1), 2, np.uint8)
-        label_map[:, :, 2:] = 5
-        label_map[:, :2, 2] = 9
-        return [{"label": label_map}] * 300
+def few_label_maps():
+    """300 label maps: a half void, 9/20 ground, 1/20 sky; no box."""
+    label_map = np.full((1, 10, 4, 1), 2, np.uint8)
+    label_map[:, :, 2:] = 5
+    label_map[:, :2, 2] = 9
+    return [{"label": label_map}] * 300
 
 
 def test_class_weights_are_the_inverse_root_of_the_share_of_scored_pixels():
-    ground, box, sky = unet_training.class_weights(FewFrames())
+    ground, box, sky = unet_training.class_weights(TABLE, few_label_maps())
     assert sky / ground == pytest.approx(np.sqrt(0.9 / 0.1), rel=1e-5)
     assert 0.9 * ground + 0.1 * sky + 1e-4 * box == pytest.approx(1, rel=1e-5)
     assert box / sky == pytest.approx(np.sqrt(0.1 / 1e-4), rel=1e-5)
