@@ -12,9 +12,10 @@ import numpy as np
 
 from sflow_jax import configuration, sharding
 from sflow_jax.data.labels import CLASSES_FILE, ClassTable
-from sflow_jax.methods import create_method
+from sflow_jax.methods import create_method, method_class
 from sflow_jax.methods.base import Method, Params
 from sflow_jax.runs.checkpoints import restore_parts
+from sflow_jax.runs.palettes import load_palettes
 from sflow_jax.runs.record import RunRecord
 
 _PIXELS_PER_BATCH = 2**20  # full-width networks then need a few GiB
@@ -125,7 +126,10 @@ def restore_model(workdir: pathlib.Path, step: int | None = None) -> TrainedMode
     config = configuration.load_config(workdir)
     class_table = ClassTable.from_json(workdir / CLASSES_FILE)
     record = RunRecord.load(workdir)
-    method = create_method(config, class_table.num_classes, record.schedule)
+    num_classes = class_table.num_classes
+    wants_palettes = method_class(config).wants_palettes(config)
+    palettes = load_palettes(workdir, num_classes) if wants_palettes else None
+    method = create_method(config, num_classes, record.schedule, palettes=palettes)
     shapes, _ = jax.eval_shape(method.init, jax.random.key(config.seed))
     parts, step = restore_parts(workdir, {"ema_params": shapes}, step)
     model = create_model(config, class_table, method, record.dataset)

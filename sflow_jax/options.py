@@ -162,6 +162,11 @@ OPTIONS: dict[str, Option] = {
         one_of("dned", "laplacian", "none"),
         "edges that it sees: DNED's, Laplacian ones (no DNED) or none (labels only)",
     ),
+    "generator.palette": Option(
+        "none",
+        one_of("none", "classes"),
+        "colors that it is told: none, as in the paper, or the mean color of every class",
+    ),
     # The discriminators.
     "discriminator.num_scales": Option(1, one_of(1, 2, 3), "how many PatchGANs"),
     "discriminator.width": Option(64, at_least(1), "channels of the first layer (ndf)"),

@@ -23,7 +23,7 @@ class Toy(Method[Frames, jax.Array]):
     perceptual_network: Any = None
 
     @classmethod
-    def from_config(cls, config, num_classes, schedule, perceptual_network=None):
+    def from_config(cls, config, num_classes, schedule, perceptual_network=None, palettes=None):
         return cls(config, num_classes, StubDiscriminator(), StubGenerator())
 
     @property

@@ -29,9 +29,10 @@ def _generated(model: TrainedModel, usage: Usage, edge_key: str) -> Draw:
     def draw(batch: dict) -> np.ndarray:
         edge_image = batch[edge_key]
         edge_image = edge_image if usage.sees_edge_image else np.zeros_like(edge_image)
+        controls = {**usage.controls, **model.method.styles(batch["name"])}
         # Every frame by itself: the generator knows nothing of its neighbors.
         frames = [
-            np.asarray(model.translate(label, image, **usage.controls)["picture"])
+            np.asarray(model.translate(label, image, **controls)["picture"])
             for label, image in zip(
                 batch["label"].swapaxes(0, 1), edge_image.swapaxes(0, 1), strict=True
             )

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import ml_collections
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from sflow_jax.methods.base import Method
     from sflow_jax.pretrained.perceptual import PerceptualNetwork
     from sflow_jax.runs.schedule import Schedule
@@ -19,6 +21,7 @@ def create_method(
     num_classes: int,
     schedule: "Schedule",
     perceptual_network: "PerceptualNetwork | None" = None,
+    palettes: "np.ndarray | None" = None,
 ) -> "Method":
     """Builds the method that `config.method` names.
 
@@ -27,8 +30,11 @@ def create_method(
         num_classes: channels of the one-hot label map, from the dataset's class table.
         schedule: the run in steps.
         perceptual_network: the frozen network of eq. 6; only training needs one.
+        palettes: the colors that a generator is told in use, [K, C, 3]; see `runs.palettes`.
     """
-    return method_class(config).from_config(config, num_classes, schedule, perceptual_network)
+    return method_class(config).from_config(
+        config, num_classes, schedule, perceptual_network, palettes
+    )
 
 
 def method_class(config: ml_collections.ConfigDict) -> "type[Method]":

@@ -6,7 +6,7 @@ rules are the functions below. A method's own equations are in its own file.
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import flax.linen as nn
@@ -14,6 +14,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from sflow_jax.losses import DiscriminatorOutput
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
@@ -85,6 +86,7 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
         num_classes: int,
         schedule: Schedule,
         perceptual_network: PerceptualNetwork | None = None,
+        palettes: np.ndarray | None = None,
     ) -> "Method[SceneT, GeneratedT]":
         """Builds the networks that a config describes.
 
@@ -93,7 +95,13 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
             num_classes: channels of the one-hot label map, from the dataset's class table.
             schedule: the run in steps.
             perceptual_network: the frozen network of the generator's loss, for training.
+            palettes: of a run whose method wants them, [K, C, 3]; see `runs.palettes`.
         """
+
+    @classmethod
+    def wants_palettes(cls, config: ml_collections.ConfigDict) -> bool:
+        """Whether a run of this config collects the colors of its training images."""
+        return False
 
     @property
     @abc.abstractmethod
@@ -199,6 +207,19 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
         Returns:
             Maps [B, H, W, 1] in [0, 1] by their captions.
         """
+
+    def styles(self, names: Sequence[str], variant: int = 0) -> dict[str, Any]:
+        """Controls that are to differ from picture to picture, but not from frame to frame.
+
+        Args:
+            names: what each picture of a batch belongs to: an example, or a clip for all frames of
+                which the controls are to be the same. Equal names get equal controls.
+            variant: another number gives other controls.
+
+        Returns:
+            Arguments of `translate` with a leading axis of B; none by default.
+        """
+        return {}
 
     def usages(self, controls: Mapping[str, Any]) -> dict[str, Usage]:
         """What an evaluation compares, by the names of rows, the model's own first.

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from sflow_jax import losses
 from sflow_jax.losses import DiscriminatorOutput
@@ -17,6 +18,7 @@ from sflow_jax.methods.base import Batch, Judged, Params, Scalars, apply
 from sflow_jax.methods.edges import clean_edges, dned_input
 from sflow_jax.methods.flow_terms import flow_terms
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
+from sflow_jax.methods.palette import class_colors, paint
 from sflow_jax.methods.sflow_usage import SFlowUsage
 from sflow_jax.models.discriminator import MultiScaleDiscriminator
 from sflow_jax.models.dned import DNED, combine, sample_ensemble_weights
@@ -39,6 +41,7 @@ class Scene:
         ensemble_weights: a_i of the edges that the generator sees, [N, 6].
         shifts: by which the critics see all of it moved, [N, 2].
         flow: F(x_t, x_t+1), float32 [B, H, W, 2], pixels, x first; None for single frames.
+        palette: the colors that the generator is told, [N, C, 3]; None where it is told none.
     """
 
     label_map: jax.Array
@@ -48,6 +51,7 @@ class Scene:
     ensemble_weights: jax.Array
     shifts: jax.Array
     flow: jax.Array | None = None
+    palette: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +83,8 @@ class SFlow(SFlowUsage[Scene, Generated]):
         dned: the edge detector; it is trained even where the generator does not see it.
         discriminator: D_k(s, x).
         perceptual_network: the frozen network of eq. 6, or None where its weight is 0.
+        palettes: the colors that the generator is told in use, [K, C, 3]; None where it is told
+            none.
     """
 
     config: ml_collections.ConfigDict
@@ -88,6 +94,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
     dned: nn.Module
     discriminator: nn.Module
     perceptual_network: PerceptualNetwork | None = None
+    palettes: np.ndarray | None = None
 
     @classmethod
     def from_config(
@@ -96,6 +103,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
         num_classes: int,
         schedule: Schedule,
         perceptual_network: PerceptualNetwork | None = None,
+        palettes: np.ndarray | None = None,
     ) -> "SFlow":
         """See `Method`."""
         dtype = jnp.dtype(config.train.compute_dtype)
@@ -120,6 +128,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
                 discriminator.num_scales, discriminator.width, discriminator.num_layers, dtype
             ),
             perceptual_network,
+            palettes,
         )
 
     @property
@@ -140,10 +149,11 @@ class SFlow(SFlowUsage[Scene, Generated]):
         def images(channels: int) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
 
-        label_map, edge_map = images(self.num_classes), images(1)
+        guide = self.generator_sees_edges + 3 * self.generator_sees_colors
+        label_map = images(self.num_classes)
         seen = images(self.num_classes + self.config.discriminator.sees_edges)
         return {
-            "generator": (label_map, edge_map) if self.generator_sees_edges else (label_map,),
+            "generator": (label_map, images(guide)) if guide else (label_map,),
             "dned": (images(3 if self.config.dned.input == "rgb" else 1),),
             "discriminator": (seen, images(3)),
         }
@@ -159,14 +169,16 @@ class SFlow(SFlowUsage[Scene, Generated]):
         if frames.cg is not None:
             share = self.config.augmentation.cg_edges
             guide = augment.mix_examples(cg_keys, guide, frames.cg, share)
+        label_map = jax.nn.one_hot(frames.label[..., 0], self.num_classes)
         return Scene(
-            jax.nn.one_hot(frames.label[..., 0], self.num_classes),
+            label_map,
             frames.image,
             edge_map,
             dned_input(guide, self.config, corruption_keys),
             self._draw_ensemble_weights(ensemble_keys),
             augment.random_shifts(shift_keys, self.config.loss.num_shifts),
             frames.flow,
+            class_colors(label_map, frames.image) if self.generator_sees_colors else None,
         )
 
     def generate(self, params: Params, scene: Scene, step: jax.Array) -> Generated:
@@ -178,6 +190,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
             scene.dned_input,
             scene.ensemble_weights,
             self.schedule.dned_share(step),
+            scene.palette,
         )
 
     def judged(self, scene: Scene, generated: Generated) -> Judged:
@@ -237,6 +250,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
         edge_image: jax.Array,
         weights: jax.Array | None = None,
         share: float | jax.Array = 1.0,
+        style: int | jax.Array = 0,
     ) -> dict[str, jax.Array]:
         """Translates frames, guided by the edges of a CG or real frame.
 
@@ -249,6 +263,8 @@ class SFlow(SFlowUsage[Scene, Generated]):
                 training (`loss.side_weights`).
             share: of DNED's edges in the generator's edge map: 1 after training, less during the
                 first stages.
+            style: which of the run's palettes the generator is told, or which for each frame, [B];
+                nothing where it is told none.
 
         Returns:
             Besides `image` and `picture`: `laplacian` and `edge_map` (the edges before and after
@@ -258,8 +274,9 @@ class SFlow(SFlowUsage[Scene, Generated]):
         edges = clean_edges(image, self.config)
         label_map = jax.nn.one_hot(label[..., 0], self.num_classes)
         weights = jnp.asarray(self.config.loss.side_weights) if weights is None else weights
+        palette = None if self.palettes is None else jnp.asarray(self.palettes)[style]
         generated = self._generate(
-            params, label_map, edges, dned_input(image, self.config), weights, share
+            params, label_map, edges, dned_input(image, self.config), weights, share, palette
         )
         return {
             "image": generated.image,
@@ -287,6 +304,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
         dned_input: jax.Array,
         weights: jax.Array,
         share: float | jax.Array,
+        palette: jax.Array | None,
     ) -> Generated:
         """Draws the edges e and generates G(s, e)."""
         side_outputs = apply(self.dned, params["dned"], dned_input)
@@ -296,6 +314,9 @@ class SFlow(SFlowUsage[Scene, Generated]):
             if self.config.dned.stop_gradient:
                 drawn = jax.lax.stop_gradient(drawn)
             edge_map = share * drawn + (1 - share) * laplacian
-        inputs = (label_map, edge_map) if self.generator_sees_edges else (label_map,)
-        image = apply(self.generator, params["generator"], *inputs)
+        guides = [edge_map] if self.generator_sees_edges else []
+        if palette is not None:
+            guides.append(paint(label_map, palette))
+        guide = [jnp.concatenate(guides, -1)] if guides else []
+        image = apply(self.generator, params["generator"], label_map, *guide)
         return Generated(image, side_outputs, edge_map, share)

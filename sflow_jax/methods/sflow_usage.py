@@ -1,6 +1,7 @@
 """How a generator of S-Flow GAN is used, compared and described; `sflow.py` has its equations."""
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,10 +19,13 @@ class SFlowUsage(Method[SceneT, GeneratedT]):
     Attributes:
         config: the whole config.
         schedule: when DNED's edges take the place of the Laplacian's.
+        palettes: the colors that the generator is told in use, [K, C, 3]; None where it is told
+            none.
     """
 
     config: ml_collections.ConfigDict
     schedule: Schedule
+    palettes: np.ndarray | None
 
     @property
     def generator_sees_edges(self) -> bool:
@@ -31,6 +35,23 @@ class SFlowUsage(Method[SceneT, GeneratedT]):
     def controls(self, step: int) -> dict[str, Any]:
         """The share of DNED's edges that the generator knows at this step."""
         return {"share": float(self.schedule.dned_share(step))}
+
+    @classmethod
+    def wants_palettes(cls, config: ml_collections.ConfigDict) -> bool:
+        """See `Method`."""
+        return config.generator.palette != "none"
+
+    @property
+    def generator_sees_colors(self) -> bool:
+        """Whether it is told the mean color of each class."""
+        return self.wants_palettes(self.config)
+
+    def styles(self, names: Sequence[str], variant: int = 0) -> dict[str, Any]:
+        """See `Method`: `style`, int [B], a palette that the name and the variant decide."""
+        if self.palettes is None:
+            return {}
+        first = [zlib.crc32(name.encode()) for name in names]
+        return {"style": np.array([(start + variant) % len(self.palettes) for start in first])}
 
     def maps(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         """See `Method`: Laplacian edges, the six side outputs and what the generator sees."""

@@ -52,8 +52,12 @@ def _rows(
         edges, generated = "edges into G", "generated"
     for batch in input_frames.read_batches(frames, sampling.batch_sizes, model.class_table):
         edge_maps = [
-            model.edge_map(batch.label, batch.edge_image, **controls)
-            for controls in sampling.variants
+            model.edge_map(
+                batch.label,
+                batch.edge_image,
+                **sampling.controls(batch.frames, len(batch.label), variant),
+            )
+            for variant in range(len(sampling.variants))
         ]
         for index, frame in enumerate(batch.frames):
             row = {"label": model.class_table.colorize(batch.label[index, ..., 0])}

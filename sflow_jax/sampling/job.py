@@ -101,6 +101,24 @@ class Sampling:
         """The files of all variants of a frame."""
         return [folder / self.results[frame] for folder in self.folders]
 
+    def controls(
+        self, frames: Sequence[InputFrame], batch_size: int, variant: int
+    ) -> dict[str, Any]:
+        """The controls of a batch: those of the variant, and the look of each frame or clip.
+
+        Args:
+            frames: of the batch.
+            batch_size: B, their number or more where the batch is filled up.
+            variant: its number.
+        """
+        names = [self._clip_names.get(frame, frame.name) for frame in frames]
+        names += names[-1:] * (batch_size - len(names))
+        return {**self.variants[variant], **self.model.method.styles(names, variant)}
+
+    @functools.cached_property
+    def _clip_names(self) -> dict[InputFrame, str]:
+        return {frame: clip.name for clip in self.clips for frame in clip.frames}
+
     def is_done(self, frame: InputFrame) -> bool:
         """Whether all variants of a frame exist and none is older than the frame's own files."""
         if not all(path.is_file() for path in self.paths(frame)):

@@ -39,7 +39,8 @@ def translate_missing(sampling: Sampling) -> None:
         # Results are fetched one step late: the device computes while files are read and written.
         waiting = None
         for batch in input_frames.read_batches(missing, sampling.batch_sizes, model.class_table):
-            for variant, controls in enumerate(sampling.variants):
+            for variant in range(len(sampling.variants)):
+                controls = sampling.controls(batch.frames, len(batch.label), variant)
                 pictures = model.translate(batch.label, batch.edge_image, **controls)["picture"]
                 if waiting:
                     _write(pool, sampling, *waiting, bar)

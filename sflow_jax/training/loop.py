@@ -9,16 +9,18 @@ from contextlib import contextmanager
 
 import jax
 import ml_collections
+import numpy as np
 import tqdm
 
 from sflow_jax import configuration, sharding
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.errors import InputError, TrainingError, writing_to
-from sflow_jax.methods import create_method
+from sflow_jax.methods import create_method, method_class
 from sflow_jax.methods.base import Method
 from sflow_jax.prepare import PreparedDataset, prepare
 from sflow_jax.pretrained.perceptual import load_perceptual_network
 from sflow_jax.runs.checkpoints import Checkpoints, has_checkpoint
+from sflow_jax.runs.palettes import collect_palettes, save_palettes
 from sflow_jax.runs.record import RUN_FILE, RunRecord
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.initialize import check_classes, check_source, initialize
@@ -39,6 +41,7 @@ class Run:
         method: networks, conditions and loss terms.
         schedule: the run in steps.
         validation: scores the run at times, if `eval.every_steps` is not 0.
+        palettes: what the generator will be told in use, if it is told colors.
     """
 
     config: ml_collections.ConfigDict
@@ -46,6 +49,7 @@ class Run:
     method: Method
     schedule: Schedule
     validation: Validation | None
+    palettes: np.ndarray | None
 
     def device_step(self, axis_name: str | None = sharding.AXIS) -> TrainStep:
         """The train step of one device."""
@@ -86,14 +90,17 @@ def set_up_run(config: ml_collections.ConfigDict, is_resumed: bool = False) -> R
         config.train.batch_size * jax.device_count(),
     )
     num_classes = dataset.class_table.num_classes
-    method = create_method(config, num_classes, schedule, perceptual_network)
+    palettes = None
+    if method_class(config).wants_palettes(config):
+        palettes = collect_palettes(dataset.source("train"), num_classes, config.seed)
+    method = create_method(config, num_classes, schedule, perceptual_network, palettes)
     if missing := sorted(set(method.batch_keys) - set(dataset.schema.keys)):
         raise InputError(
             f"{dataset.directory}: found no {' and no '.join(missing)} in its examples, expected "
             "what this config trains on"
         )
     validation = Validation(dataset, method, schedule, config) if config.eval.every_steps else None
-    return Run(config, dataset, method, schedule, validation)
+    return Run(config, dataset, method, schedule, validation, palettes)
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainState:
@@ -255,6 +262,8 @@ def _start_workdir(workdir: pathlib.Path, run: Run) -> None:
     with writing_to(workdir):
         record.save(workdir, class_table)
         configuration.save(run.config, workdir)
+        if run.palettes is not None:
+            save_palettes(workdir, run.palettes)
 
 
 @contextmanager

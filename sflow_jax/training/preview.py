@@ -38,6 +38,7 @@ class Preview:
         self._flow = [example["flow"] for example in examples if "flow" in example]
         self._class_table = dataset.class_table
         self._method = method
+        self._styles = method.styles([example["name"] for example in examples])
         self._translate = jax.jit(method.translate)
 
     def draw(self, state: TrainState) -> dict[str, np.ndarray]:
@@ -53,7 +54,7 @@ class Preview:
         return pictures
 
     def _translate_frame(self, state: TrainState, t: int) -> dict[str, np.ndarray]:
-        controls = self._method.controls(int(state.step))
+        controls = self._method.controls(int(state.step)) | self._styles
         label, edge_image = self._label[:, t], self._edge_image[:, t]
         return jax.device_get(self._translate(state.ema_params, label, edge_image, **controls))
 

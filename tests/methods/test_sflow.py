@@ -1,5 +1,7 @@
 """The paper's method: one generator, used as it was trained."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -56,6 +58,38 @@ def test_a_translation_is_the_fake_of_a_train_step_to_the_bit(make, step, change
     np.testing.assert_array_equal(translated["edge_map"], generated.edge_map)
     np.testing.assert_array_equal(translated["side_outputs"], generated.side_outputs)
     assert np.std(generated.image) > 0.01
+
+
+@pytest.mark.parametrize("edges", ["dned", "none"])
+def test_a_generator_that_is_told_colors_is_used_as_it_was_trained(edges):
+    config = make_config(**{"generator.palette": "classes", "generator.edges": edges})
+    method = create_method(config, NUM_CLASSES, SCHEDULE)
+    params = random_state(method, config, SCHEDULE).params
+    batch = random_batch((16, 24), 2, NUM_CLASSES)
+    scene = method.scene(batch, jax.random.split(jax.random.key(0)))
+    generated = method.generate(params, scene, 8)
+    frames = batch["label"][:, 0], batch["image"][:, 0]
+    method = dataclasses.replace(method, palettes=np.asarray(scene.palette))
+    for style, expected in ((np.array([0, 1]), slice(None)), (1, slice(1, 2))):
+        translated = method.translate(params, *frames, style=style)
+        np.testing.assert_allclose(
+            translated["image"][expected], generated.image[expected], atol=1e-5
+        )
+    others = method.translate(params, *frames, style=np.array([1, 0]))["image"]
+    assert np.abs(others - generated.image).mean() > 1e-3
+
+
+def test_a_clip_has_one_style_and_variants_have_others():
+    config = make_config(**{"generator.palette": "classes"})
+    palettes = np.zeros((8, NUM_CLASSES, 3), np.float32)
+    method = create_method(config, NUM_CLASSES, SCHEDULE, palettes=palettes)
+    first = method.styles(["a", "b", "a", "c", "d"])["style"]
+    assert first[0] == first[2]
+    assert len(set(first)) > 1
+    assert set(first) <= set(range(8))
+    second = method.styles(["a", "b", "a", "c", "d"], variant=1)["style"]
+    assert (first != second).all()
+    assert create_method(make_config(), NUM_CLASSES, SCHEDULE).styles(["a"]) == {}
 
 
 def test_the_fake_of_the_train_step_is_the_translation():

@@ -22,7 +22,8 @@ def test_a_preview_in_the_ramp_is_the_translation_of_its_step():
     config = streets.get_test_config()
     config.edges.threshold, config.edges.quantile = EDGE_THRESHOLD, None
     examples = [
-        {key: array[None] for key, array in random_frame(seed, SIZE).items()} for seed in range(2)
+        {key: array[None] for key, array in random_frame(seed, SIZE).items()} | {"name": f"{seed}"}
+        for seed in range(2)
     ]
     dataset = types.SimpleNamespace(
         num_examples={"train": 2}, source=lambda split: examples, class_table=TABLE
