@@ -116,21 +116,56 @@ def _barrier(
         return []
     height = rng.uniform(0.6, tallest if kind == "wall" else min(tallest, 1.7))
     gray = rng.uniform(0.4, 0.75) * np.array([1.0, 0.97, 0.92])
-    seed, mask = draw_seed(rng), None
+    seed = draw_seed(rng)
     if kind == "wall":
-        material = Material("wall", np.array([gray, gray * 0.8]), seed)
-    elif kind == "fence":
-        mask = np.tile(silhouettes.fence(rng), (1, max(1, int(length))))
-        material = Material("plain", rng.choice([0.35, 1.1]) * gray[None], seed)
-    else:
-        material = Material("leaves", plan.tint[None] * rng.uniform(0.7, 1.0), seed)
+        return _along(
+            x, z, length, height, kind, Material("wall", np.array([gray, gray * 0.8]), seed)
+        )
+    if kind == "fence" and rng.random() < 0.4:  # of boards
+        boards = np.array([gray, gray * 0.8]) * np.array([0.85, 0.7, 0.55])
+        return _along(x, z, length, height, kind, Material("wall", boards, seed))
+    if kind == "fence":
+        return _bars(rng, x, z, length, height)
+    leaves = Material("leaves", plan.tint[None] * rng.uniform(0.7, 1.0), seed)
+    return _along(x, z, length, height, kind, leaves)
+
+
+def railing(rng: np.random.Generator, x: float) -> list[Primitive]:
+    """What keeps people from the road: some fences with gaps between them."""
+    parts, z = [], rng.uniform(-5, 15)
+    while z < 70:
+        length = rng.uniform(6, 20)
+        parts += _bars(rng, x, z, length, rng.uniform(0.9, 1.2))
+        z += length + rng.uniform(2, 15)
+    return parts
+
+
+def _bars(
+    rng: np.random.Generator, x: float, z: float, length: float, height: float
+) -> list[Primitive]:
+    mask = np.tile(silhouettes.fence(rng), (1, max(1, int(length))))
+    gray = rng.uniform(0.15, 0.8) * np.ones((1, 3))
+    material = Material("plain", gray, draw_seed(rng))
+    return _along(x, z, length, height, "fence", material, mask)
+
+
+def _along(
+    x: float,
+    z: float,
+    length: float,
+    height: float,
+    name: str,
+    material: Material,
+    mask: np.ndarray | None = None,
+) -> list[Primitive]:
+    """An upright rectangle along the street."""
     return [
         Primitive(
             corner=np.array([x, -height - CURB, z]),
             right=np.array([0.0, 0.0, length]),
             down=np.array([0.0, height, 0.0]),
-            label=ID[kind],
-            instance=ID[kind],
+            label=ID[name],
+            instance=ID[name],
             material=material,
             mask=mask,
             casts_shadow=True,

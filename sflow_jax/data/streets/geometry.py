@@ -24,24 +24,29 @@ class Camera:
     Attributes:
         position: [3], meters.
         yaw: radians, positive to the right.
-        width: image width in pixels; the focal length is as long, a field of view of 53 degrees.
+        width: image width in pixels.
         height: image height in pixels.
+        lens: focal length as a share of the width; 1 is a field of view of 53 degrees.
+        horizon: its row as a share of the height; a little above the middle, as on a car's
+            dashboard.
     """
 
     position: np.ndarray
     yaw: float
     width: int
     height: int
+    lens: float = 1.0
+    horizon: float = 0.46
 
     @property
     def focal_length(self) -> float:
         """In pixels."""
-        return float(self.width)
+        return self.lens * self.width
 
     @property
     def principal_point(self) -> tuple[float, float]:
-        """In pixels; the horizon lies a little above the middle, as on a car's dashboard."""
-        return self.width / 2, 0.46 * self.height
+        """In pixels; a camera that looks up or down is taken for one whose lens is shifted."""
+        return self.width / 2, self.horizon * self.height
 
     @functools.cached_property
     def rotation(self) -> np.ndarray:

@@ -5,7 +5,7 @@ import numpy as np
 from sflow_jax.data.streets.geometry import Primitive
 from sflow_jax.data.streets.materials import Material
 from sflow_jax.data.streets.objects import ID
-from sflow_jax.data.streets.plan import CURB, FARTHEST, NEAREST, PARKING, Plan, Side
+from sflow_jax.data.streets.plan import CURB, FARTHEST, NEAREST, Plan, Side
 
 _LENGTH = FARTHEST + 20 - NEAREST
 _BACKYARD = 60.0  # meters of grass behind the line of the facades, seen through gaps
@@ -19,8 +19,8 @@ def sample_ground(rng: np.random.Generator, plan: Plan) -> list[Primitive]:
         int(rng.integers(1 << 12)),
         {
             "half_width": plan.half_road,
-            "parking": PARKING,
-            "dash": float(rng.choice([6.0, 9.0])),
+            "parking": plan.parking if rng.random() < 0.8 else -1.0,
+            "dash": float(rng.choice([6.0, 9.0, 1e6])),
             "crossing": rng.uniform(6, 30) if rng.random() < 0.4 else 1e6,
         },
     )

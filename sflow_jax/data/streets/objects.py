@@ -124,12 +124,12 @@ def tree(
     rng: np.random.Generator, x: float, z: float, base: float, tint: np.ndarray
 ) -> list[Primitive]:
     """A trunk under three overlapping crowns."""
-    height = rng.uniform(4.5, 9.0)
-    spread = height * rng.uniform(0.5, 0.75)
+    height = rng.uniform(3.5, 13.0)
+    spread = height * rng.uniform(0.45, 0.8)
     bark = Material("plain", np.array([[0.27, 0.21, 0.16]]), draw_seed(rng))
     instance = ID["vegetation"]
     parts = [card(x, z, 0.035 * height, 0.5 * height, base, "vegetation", instance, bark)]
-    for _ in range(3):
+    for _ in range(rng.integers(2, 6)):
         size = spread * rng.uniform(0.7, 1.0)
         leaves = Material("leaves", tint[None] * rng.uniform(0.85, 1.15), draw_seed(rng))
         offset, depth = rng.normal(0, 0.13 * spread), rng.uniform(-0.25, 0.25) * spread
@@ -151,13 +151,20 @@ def bush(
     return [card(x, z, 1.6 * size, size, base, "vegetation", ID["vegetation"], material, mask)]
 
 
+def bollard(rng: np.random.Generator, x: float, z: float, base: float) -> list[Primitive]:
+    """A post that keeps cars off the sidewalk."""
+    gray = Material("plain", np.full((1, 3), rng.uniform(0.1, 0.45)), draw_seed(rng))
+    width, height = rng.uniform(0.1, 0.22), rng.uniform(0.8, 1.1)
+    return [card(x, z, width, height, base, "pole", ID["pole"], gray)]
+
+
 def pole(
     rng: np.random.Generator, x: float, z: float, base: float, carries: str
 ) -> list[Primitive]:
     """A pole that carries a lamp, a traffic sign or a traffic light."""
     height = {"lamp": 6.5, "traffic sign": 2.9, "traffic light": 3.3}[carries]
     gray = Material("plain", np.full((1, 3), rng.uniform(0.25, 0.45)), draw_seed(rng))
-    parts = [card(x, z, 0.16, height, base, "pole", ID["pole"], gray)]
+    parts = [card(x, z, rng.uniform(0.12, 0.3), height, base, "pole", ID["pole"], gray)]
     if carries == "lamp":
         reach = -np.sign(x) * 1.4
         arm = card(x + reach / 2, z, abs(reach), 0.12, base + height, "pole", ID["pole"], gray)
@@ -166,7 +173,11 @@ def pole(
         red, blue = (0.75, 0.06, 0.08), (0.08, 0.2, 0.62)
         rim, field = (red, (0.93,) * 3) if rng.random() < 0.6 else (blue, blue)
         colors = np.array([rim, field, (0.05,) * 3 if field != blue else (0.95,) * 3])
-        mask, size, bottom = silhouettes.sign(rng), (0.85, 0.85), base + height - 0.7
+        mask, size, bottom = (
+            silhouettes.sign(rng),
+            (rng.uniform(0.6, 1.2),) * 2,
+            base + height - 0.7,
+        )
     else:
         on = rng.integers(3)
         lights = np.array([(0.9, 0.1, 0.08), (0.95, 0.65, 0.1), (0.1, 0.8, 0.4)])

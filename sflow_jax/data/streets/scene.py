@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from sflow_jax.data.streets import objects
+from sflow_jax.data.streets import frontage, objects
 from sflow_jax.data.streets.frontage import Row, sample_facade, sample_frontage
 from sflow_jax.data.streets.geometry import Primitive
 from sflow_jax.data.streets.ground import sample_ground
@@ -25,6 +25,8 @@ class Drive:
         sway: amplitudes in x and y, meters, and in yaw, radians.
         period: of the sway, frames.
         phase: of the sway in frame 0, radians.
+        lens: of the camera; see `geometry.Camera`.
+        horizon: likewise.
     """
 
     start: np.ndarray
@@ -33,6 +35,8 @@ class Drive:
     sway: np.ndarray
     period: float
     phase: float
+    lens: float
+    horizon: float
 
     def pose(self, frame: int) -> tuple[np.ndarray, float]:
         """Position [3] in meters and yaw in radians."""
@@ -83,23 +87,32 @@ def sample_scene(seed: int) -> StreetScene:
 
 def _drive(rng: np.random.Generator, plan: Plan) -> Drive:
     return Drive(
-        start=np.array([rng.uniform(0.2, 0.35) * plan.half_road, -rng.uniform(1.3, 1.7), 0.0]),
+        start=np.array([plan.lane + rng.uniform(-0.7, 0.5), -rng.uniform(1.2, 1.9), 0.0]),
         speed=plan.speed,
-        yaw=rng.normal(0, 0.05),
+        yaw=rng.normal(0, 0.09),
         sway=np.array([rng.uniform(0, 0.12), rng.uniform(0, 0.02), rng.uniform(0, 0.015)]),
         period=rng.uniform(30, 60),
         phase=rng.uniform(0, 2 * np.pi),
+        lens=rng.uniform(0.75, 1.25),
+        horizon=rng.uniform(0.38, 0.52),
     )
 
 
 def _furniture(rng: np.random.Generator, plan: Plan, side: Side) -> list[Primitive]:
     """Poles and trees along the curb."""
     parts, curb = [], side.sign * (plan.half_road + 0.5)
-    z = rng.uniform(3, 14)
+    z = rng.uniform(2, 14)
     while z < 100:
         carries = str(rng.choice(["lamp", "traffic sign", "traffic light"], p=[0.4, 0.35, 0.25]))
-        parts += objects.pole(rng, curb, z, CURB, carries)
-        z += rng.uniform(9, 24)
+        parts += objects.pole(rng, curb + side.sign * rng.uniform(-0.2, 1.0), z, CURB, carries)
+        z += rng.uniform(5, 24)
+    if rng.random() < 0.3:
+        spacing, z = rng.uniform(1.5, 3), rng.uniform(3, 10)
+        for _ in range(rng.integers(4, 12)):
+            parts += objects.bollard(rng, curb, z, CURB)
+            z += spacing
+    if side.railing:
+        parts += frontage.railing(rng, curb)
     z = rng.uniform(5, 20)
     while z < 100 and rng.random() < 0.3 + plan.greenery:
         parts += objects.tree(rng, curb + side.sign * 0.5, z, CURB, plan.tint)
@@ -114,9 +127,9 @@ def _people(
     parts = []
     inner = plan.half_road + side.verge + 0.9
     outer = plan.half_road + side.verge + side.sidewalk
-    for _ in range(rng.poisson(5)):
+    for _ in range(rng.poisson(rng.choice([1, 5, 12]))):
         x = side.sign * rng.uniform(inner, outer)
-        parts += objects.pedestrian(rng, counter, x, rng.uniform(5, 60), CURB)
+        parts += objects.pedestrian(rng, counter, x, rng.uniform(3, 45), CURB)
     for _ in range(rng.poisson(0.8)):
         kind = "bicycle" if rng.random() < 0.65 else "motorcycle"
         x, z = side.sign * rng.uniform(inner, inner + 1), rng.uniform(6, 35)
@@ -129,7 +142,7 @@ def _parked(
 ) -> list[Primitive]:
     """Cars and few trucks in the parking lane."""
     parts, x = [], side.sign * (plan.half_road - PARKING / 2)
-    z = rng.uniform(1, 10)
+    z = rng.uniform(-1, 10)
     while z < 110:
         if rng.random() < side.parked:
             name = "truck" if rng.random() < 0.05 else "car"
@@ -142,10 +155,10 @@ def _parked(
 def _traffic(rng: np.random.Generator, counter: InstanceCounter, plan: Plan) -> list[Primitive]:
     """What drives: ahead on the right, oncoming on the left, and cyclists."""
     parts = []
-    lane = 0.5 * (plan.half_road - PARKING) + 0.2
+    lane = plan.lane
     kinds, shares = ["car", "truck", "bus", "train"], [0.72, 0.12, 0.11, 0.05]
     for oncoming in (False, True):
-        z = rng.uniform(7, 26)
+        z = rng.uniform(6, 26)
         while z < 110 and rng.random() < 0.75:
             name = str(rng.choice(kinds, p=shares))
             # Hardly slower than the camera, which would drive into it in a long clip.
@@ -154,7 +167,7 @@ def _traffic(rng: np.random.Generator, counter: InstanceCounter, plan: Plan) -> 
             parts += vehicle(rng, counter, name, x, z, oncoming, velocity)
             z += rng.uniform(26, 45)
     for _ in range(rng.poisson(0.9)):
-        x = rng.choice([-1, 1]) * (plan.half_road - PARKING - 0.3)
+        x = rng.choice([-1, 1]) * (plan.curb_lane - 0.3)
         kind = "bicycle" if rng.random() < 0.7 else "motorcycle"
         parts += objects.cyclist(rng, counter, x, rng.uniform(8, 35), kind)
     return parts

@@ -85,7 +85,8 @@ def _crown(seed: int) -> np.ndarray:
     fine = smooth_noise(columns * 11, rows * 11, seed + _NUM_CROWNS)
     radius = np.hypot(columns, rows)
     leaves = radius + 0.5 * (ragged - 0.5) + 0.35 * (fine - 0.5) < 0.78
-    gaps = (fine > 0.8) & (radius > 0.35)
+    # From full foliage to branches through which the sky is seen.
+    gaps = (fine > np.random.default_rng(seed).uniform(0.45, 0.85)) & (radius > 0.25)
     return (leaves & ~gaps).astype(np.uint8)
 
 

@@ -17,7 +17,7 @@ _OF_EACH_FRAME = ("image", "cg", "label", "instance", "depth")
 
 # At most this many frames before a street ends: at the highest speed, 40 m of it are left then.
 LONGEST_DRIVE = 120
-VERSION = 2  # raise it when frames change, so that prepared datasets are made afresh
+VERSION = 3  # raise it when frames change, so that prepared datasets are made afresh
 
 
 class _View(NamedTuple):
@@ -84,7 +84,8 @@ def render_frames(
 
 
 def _camera(scene: StreetScene, frame: int, height: int, width: int) -> Camera:
-    return Camera(*scene.drive.pose(frame), width, height)
+    drive = scene.drive
+    return Camera(*drive.pose(frame), width, height, drive.lens, drive.horizon)
 
 
 def _view(scene: StreetScene, frame: int, height: int, width: int) -> _View:

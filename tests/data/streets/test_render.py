@@ -12,7 +12,7 @@ from sflow_jax.data.streets.scene import Drive, StreetScene, sample_scene
 
 GRAY = Material("plain", np.array([[0.5, 0.5, 0.5]]))
 OPEN = Row(50.0, np.array([0.0]), np.array([0.0]))
-STILL = Drive(np.array([0.0, -1.5, 0.0]), 0.0, 0.0, np.zeros(3), 30.0, 0.0)
+STILL = Drive(np.array([0.0, -1.5, 0.0]), 0.0, 0.0, np.zeros(3), 30.0, 0.0, 1.0, 0.46)
 SIZE = {"height": 64, "width": 128}
 
 
