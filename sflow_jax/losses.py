@@ -55,7 +55,7 @@ def adversarial_discriminator(
     Args:
         real: outputs of D(s, x).
         fake: outputs of D(s, G(s, e)).
-        form: `lsgan` (least squares), `bce` (eq. 2 literally) or `hinge`.
+        form: `lsgan` (least squares), `bce` (eq. 2) or `hinge`.
 
     Returns:
         The loss on the real pairs and the loss on the fake pairs, each halved as in pix2pixHD.
@@ -68,7 +68,9 @@ def adversarial_discriminator(
 def adversarial_generator(fake: DiscriminatorOutput, form: str = "lsgan") -> jax.Array:
     """What the generator minimizes in eqs. 2 and 3, summed over scales.
 
-    For `bce` this is the non-saturating `-log D(s, G(s, e))`; for `hinge` it is `-D(s, G(s, e))`.
+    For `bce` this is the non-saturating `-log D(s, G(s, e))` in place of eq. 2's
+    `log(1 - D(s, G(s, e)))`, whose gradient vanishes where D is sure; for `hinge` it is
+    `-D(s, G(s, e))`.
     """
     if form == "hinge":
         return total(-features[-1].astype(jnp.float32).mean() for features in fake)

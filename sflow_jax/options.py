@@ -174,7 +174,9 @@ OPTIONS: dict[str, Option] = {
     "discriminator.sees_edges": Option(False, BOOLEAN, "True shows it the edges too; not in eq. 3"),
     # The losses of images, eqs. 2 to 7.
     "loss.adversarial": Option(
-        "lsgan", one_of("lsgan", "bce", "hinge"), "form of the GAN loss; bce is eq. 2 literally"
+        "lsgan",
+        one_of("lsgan", "bce", "hinge"),
+        "form of the GAN loss; bce is eq. 2, non-saturating for G",
     ),
     "loss.feature_matching_weight": Option(10.0, at_least(0), "lambda_1 of eq. 7"),
     "loss.feature_weighting": Option(

@@ -19,6 +19,7 @@ from sflow_jax.evaluation.rows import ORACLE, Draw, make_rows
 from sflow_jax.inference import TrainedModel, batch_size_for, restore_model
 from sflow_jax.metrics.feature_statistics import files_state
 from sflow_jax.metrics.fid import DEFAULT_PROTOCOL
+from sflow_jax.metrics.fixed_pattern import FixedPattern
 from sflow_jax.metrics.picture_scores import MeanL1, Result, Score, Segmentation
 from sflow_jax.metrics.temporal_scores import Temporal
 from sflow_jax.prepare import PreparedDataset, prepare
@@ -139,7 +140,7 @@ class Evaluation:
             real: the distances of the row of real images; none where this is that row.
             limit: only the first so many examples will be shown to them.
         """
-        scores: list[Score] = [MeanL1()]
+        scores: list[Score] = [MeanL1(), FixedPattern()]
         if self.predict:
             scores.append(Segmentation(self.predict, self.model.class_table))
         if self.dataset.schema.frames == 2:

@@ -4,11 +4,13 @@ import math
 from collections.abc import Mapping
 
 from sflow_jax.metrics.fid import PROTOCOL_SUFFIXES
+from sflow_jax.metrics.fixed_pattern import PERIODS
 from sflow_jax.metrics.picture_scores import Result, class_ious, number
 
 # Title, factor and decimals of the numbers that tables show.
 _COLUMNS = {
     "l1": ("L1", 1, 4),
+    **{f"pattern_{period}": (f"pattern {period} px", 1, 2) for period in PERIODS},
     "mean_iou": ("mIoU %", 100, 1),
     "pixel_accuracy": ("accuracy % (void ignored)", 100, 1),
     "pixel_accuracy_with_void": ("accuracy % (void counted)", 100, 1),

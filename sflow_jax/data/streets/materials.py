@@ -95,10 +95,15 @@ def _cloth(material: Material, surface: Surface) -> Shaded:
 
 
 def _leaves(material: Material, surface: Surface) -> Shaded:
-    """Clumps and single leaves, darker toward the bottom."""
+    """Clumps and single leaves, darker toward the bottom.
+
+    A simulator draws leaves as pictures of twigs: its crowns are as restless as real ones.
+    """
+    twigs = cell_noise(surface.s / 0.3, surface.r / 0.3, material.seed + 9)
+    structure = _parts(material, surface) * np.where(twigs > 0.55, 1.35, 0.65)[:, None]
     clumps = _texture(material, surface, 0.7, 0.45) + _texture(material, surface, 0.22, 0.4, 1)
     light = 1.15 - 0.45 * surface.r / surface.size[1]
-    return _parts(material, surface), np.clip(light * (1 + clumps), 0.15, 2)
+    return np.clip(structure, 0.02, 1), np.clip(light * (1 + clumps), 0.15, 2)
 
 
 def _grass(material: Material, surface: Surface) -> Shaded:

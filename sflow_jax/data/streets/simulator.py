@@ -17,7 +17,7 @@ _OF_EACH_FRAME = ("image", "cg", "label", "instance", "depth")
 
 # At most this many frames before a street ends: at the highest speed, 40 m of it are left then.
 LONGEST_DRIVE = 120
-VERSION = 3  # raise it when frames change, so that prepared datasets are made afresh
+VERSION = 4  # raise it when frames change, so that prepared datasets are made afresh
 
 
 class _View(NamedTuple):
