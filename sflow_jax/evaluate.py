@@ -3,6 +3,7 @@
     python -m sflow_jax.evaluate --workdir RUN [--split SPLIT] [--metrics NAMES] [--output DIR]
     python -m sflow_jax.evaluate --workdir RUN --downstream [--num_seeds N] [--output DIR]
         [--scenes DATASET [--class_map FILE]] [--networks unet,pspnet] [--num_steps N]
+    python -m sflow_jax.evaluate --workdir RUN --diversity [--num_variants N] [--limit N]
     python -m sflow_jax.evaluate --real FOLDER --fake FOLDER [--protocol NAME] [--output DIR]
     python -m sflow_jax.evaluate --real FOLDER --fake FOLDER --videos [--clip_frames N] ...
 
@@ -19,6 +20,10 @@ those of the run's training split, or with --scenes those of another prepared da
 --class_map translates. It writes downstream.json, downstream.txt and downstream.png; after an
 interruption the same command continues.
 
+With --diversity it compares variants of every scene, in edges and in colors: how much they differ,
+beside different real images, and what that costs in agreement with the labels. It writes
+diversity.json, diversity.txt and diversity.png.
+
 With --real and --fake, two folders of PNG files, it writes FID, KID, precision and recall to
 metrics.json and scores.txt. With --videos too, the folders hold videos: video files, and
 folders of frames that are numbered at the end of their names, such as `sample --video` writes; it
@@ -33,7 +38,14 @@ from absl import flags
 from sflow_jax import cli, compilation_cache, sharding
 from sflow_jax.data.prepared import PreparedDataset
 from sflow_jax.errors import InputError, writing_to
-from sflow_jax.evaluation import downstream, folders, image_folders, scenes, video_folders
+from sflow_jax.evaluation import (
+    diversity,
+    downstream,
+    folders,
+    image_folders,
+    scenes,
+    video_folders,
+)
 from sflow_jax.evaluation.evaluation import METRICS, Choice, score, set_up_evaluation
 from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import (
@@ -63,6 +75,8 @@ RUN_ONLY = (
     *_NOT_DOWNSTREAM,
     "downstream",
     *_DOWNSTREAM_ONLY,
+    "diversity",
+    "num_variants",
 )
 FOLDERS_ONLY = ("videos", "clip_frames")
 _NUM_STEPS, _NUM_SEEDS = 1500, 3
@@ -76,6 +90,8 @@ def main() -> None:
     compilation_cache.use(pathlib.Path(workdir) if workdir else cache_directory())
     if asks_for_folders(flags.FLAGS):
         _score_folders(flags.FLAGS)
+    elif flags.FLAGS.diversity:
+        _measure_diversity(flags.FLAGS)
     elif flags.FLAGS.downstream:
         _score_downstream(flags.FLAGS)
     else:
@@ -96,6 +112,10 @@ def asks_for_folders(options: flags.FlagValues) -> bool:
         for name in FOLDERS_ONLY:
             if getattr(options, name) is not None:
                 raise InputError(f"command line: found --{name}, expected --real and --fake too")
+        if options.num_variants and not options.diversity:
+            raise InputError("command line: found --num_variants without --diversity")
+        if options.diversity and options.downstream:
+            raise InputError("command line: found --downstream beside --diversity, expected one")
         for name in _NOT_DOWNSTREAM if options.downstream else _DOWNSTREAM_ONLY:
             if getattr(options, name) is not None:
                 found = f"--{name} beside" if options.downstream else f"--{name} without"
@@ -189,6 +209,23 @@ def _score_downstream(options: flags.FlagValues) -> None:
     print(f"\n{text}\n{output}: {', '.join(files)}")
 
 
+def _measure_diversity(options: flags.FlagValues) -> None:
+    if options.distributed:
+        raise InputError("--diversity: found --distributed beside it, expected one process")
+    workdir = pathlib.Path(options.workdir)
+    output = pathlib.Path(options.output) if options.output else workdir / "scores"
+    dataset = pathlib.Path(options.dataset) if options.dataset else None
+    distance = diversity.load_distance()
+    choice = Choice(segmenter=options.segmenter, multi_scale=bool(options.multi_scale))
+    evaluation = set_up_evaluation(workdir, options.split, options.step, dataset, choice)
+    num_variants = options.num_variants or diversity.NUM_VARIANTS
+    record = diversity.measure_diversity(evaluation, distance, num_variants, options.limit)
+    with writing_to(output):
+        text = diversity.write_diversity(output, evaluation, record, num_variants)
+    files = diversity.RESULTS_FILE, diversity.TABLE_FILE, diversity.PICTURE_FILE
+    print(f"\n{text}\n{output}: {', '.join(files)}")
+
+
 def _scenes(options: flags.FlagValues, dataset: PreparedDataset) -> scenes.Scenes:
     if options.scenes:
         class_map = user_path(options.class_map) if options.class_map else None
@@ -201,6 +238,7 @@ def _scenes(options: flags.FlagValues, dataset: PreparedDataset) -> scenes.Scene
 def _define_flags() -> None:
     _define_run_flags()
     _define_downstream_flags()
+    _define_diversity_flags()
     _define_folder_flags()
     flags.DEFINE_enum(
         "protocol",
@@ -270,6 +308,16 @@ def _define_downstream_flags() -> None:
     )
     flags.DEFINE_integer(
         "num_seeds", None, f"--downstream trainings, {_NUM_SEEDS} by default.", lower_bound=1
+    )
+
+
+def _define_diversity_flags() -> None:
+    flags.DEFINE_boolean("diversity", None, "Compare variants of every scene.")
+    flags.DEFINE_integer(
+        "num_variants",
+        None,
+        f"Variants that --diversity compares, {diversity.NUM_VARIANTS} by default.",
+        lower_bound=2,
     )
 
 
