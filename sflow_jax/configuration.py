@@ -41,6 +41,11 @@ def check(config: config_dict.ConfigDict) -> None:
     if values["data.frames"] > 1 and not values["init_from"]:
         expected = "the --workdir of a trained image run, or none to start from random networks"
         raise _wrong_value("init_from", values["init_from"], expected)
+    if values["dned.init"] == "hed":
+        for name, expected in (("dned.width", "64"), ("dned.input", "gray or rgb")):
+            if str(values[name]) not in expected:
+                expected += ", as config.dned.init is 'hed'"
+                raise _wrong_value(name, values[name], expected)
 
 
 def check_option(name: str, value: object) -> None:

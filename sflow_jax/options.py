@@ -130,6 +130,12 @@ OPTIONS: dict[str, Option] = {
     ),
     # DNED, which draws the edges that the generator sees.
     "dned.width": Option(64, at_least(1), "channels of the first stage; 64 as in HED"),
+    "dned.init": Option(
+        "random", one_of("random", "hed"), "first weights; hed's see photographs in gray or rgb"
+    ),
+    "dned.frozen": Option(
+        False, BOOLEAN, "True never trains it: with hed's weights the network of reference [39]"
+    ),
     "dned.input": Option("edges", one_of("edges", "gray", "rgb"), "what it sees of the image"),
     "dned.balanced": Option(True, BOOLEAN, "class-balanced BCE, as in HED; False is plain BCE"),
     "dned.ensemble_draws": Option(

@@ -132,6 +132,15 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
             params[name] = modules[name].init(init_key, *zeros)
         return params, params.pop("discriminator")
 
+    @classmethod
+    def published_params(cls, config: ml_collections.ConfigDict) -> dict[str, Params]:
+        """Networks of the generator's player that start from published weights, by name.
+
+        Raises:
+            InputError: weights are absent; the message has the command that gets them.
+        """
+        return {}
+
     @abc.abstractmethod
     def scene(self, batch: Batch, keys: jax.Array) -> SceneT:
         """Makes of stored examples what a step needs of them, changed at random.

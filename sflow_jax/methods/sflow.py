@@ -307,7 +307,10 @@ class SFlow(SFlowUsage[Scene, Generated]):
         palette: jax.Array | None,
     ) -> Generated:
         """Draws the edges e and generates G(s, e)."""
-        side_outputs = apply(self.dned, params["dned"], dned_input)
+        dned_params = params["dned"]
+        if self.config.dned.frozen:
+            dned_params = jax.lax.stop_gradient(dned_params)
+        side_outputs = apply(self.dned, dned_params, dned_input)
         edge_map = laplacian
         if self.config.generator.edges == "dned":
             drawn = combine(side_outputs, weights)

