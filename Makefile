@@ -8,6 +8,7 @@ VENV := .venv
 BEAM_VENV := .venv-beam
 RUN := $(VENV)/bin/python -m
 DEMO ?= demo
+VARIANT = $$(cat $(DEMO)/variant)
 DATA := --config.data.data_dir=$(DEMO)/data
 SEGMENTER := $(RUN) sflow_jax.train_segmenter --config configs/streets.py $(DATA) \
 	--batch_pixels 65536 --num_steps 900
@@ -15,18 +16,26 @@ SEGMENTER := $(RUN) sflow_jax.train_segmenter --config configs/streets.py $(DATA
 .PHONY: demo test test-beam segmenters clean
 
 demo: $(VENV)/.installed
-	$(RUN) sflow_jax.main --config configs/streets.py $(DATA) --workdir $(DEMO)/run
+	@# Decided once: a demo that was interrupted goes on with the network that it began with.
+	@mkdir -p $(DEMO)
+	@test -f $(DEMO)/variant || if $(RUN) sflow_jax.pretrained.weights get hed; \
+		then echo demo > $(DEMO)/variant; \
+		else echo offline > $(DEMO)/variant; \
+		echo "Going on without HED's weights: worse pictures. To try again: make clean demo"; fi
+	$(RUN) sflow_jax.main --config configs/streets.py:$(VARIANT) $(DATA) --workdir $(DEMO)/run
 	@# Exporting refuses a folder that is not empty: what an interruption left is made again.
 	test -d $(DEMO)/scenes || { rm -rf $(DEMO)/scenes.part && $(RUN) sflow_jax.prepare \
-		--config configs/streets.py $(DATA) --export $(DEMO)/scenes.part \
+		--config configs/streets.py:$(VARIANT) $(DATA) --export $(DEMO)/scenes.part \
 		&& mv $(DEMO)/scenes.part $(DEMO)/scenes; }
 	$(RUN) sflow_jax.sample --workdir $(DEMO)/run --input $(DEMO)/scenes/test \
 		--output $(DEMO)/samples --grid
 	$(RUN) sflow_jax.sample --workdir $(DEMO)/run --input $(DEMO)/scenes/test --limit 8 \
 		--output $(DEMO)/variants --num_variants 4 --grid
 	$(RUN) sflow_jax.evaluate --workdir $(DEMO)/run --output $(DEMO)/scores
-	$(RUN) sflow_jax.main --config configs/streets_video.py $(DATA) --workdir $(DEMO)/video_run \
-		--config.init_from=$(DEMO)/run
+	test $(VARIANT) = offline || $(RUN) sflow_jax.evaluate --workdir $(DEMO)/run --diversity \
+		--limit 24 --output $(DEMO)/scores
+	$(RUN) sflow_jax.main --config configs/streets_video.py:$(VARIANT) $(DATA) \
+		--workdir $(DEMO)/video_run --config.init_from=$(DEMO)/run
 	test -d $(DEMO)/drive || { rm -rf $(DEMO)/drive.part && $(RUN) sflow_jax.data.streets \
 		--output $(DEMO)/drive.part --num_frames 45 --seed 7 --height 64 --width 128 \
 		&& mv $(DEMO)/drive.part $(DEMO)/drive; }
@@ -35,7 +44,7 @@ demo: $(VENV)/.installed
 	@echo
 	@echo "Look at:"
 	@echo "  $(DEMO)/samples/grid.png     test scenes: label, CG frame, edges, generated, real"
-	@echo "  $(DEMO)/variants/grid.png    four ensemble draws of the same scenes"
+	@echo "  $(DEMO)/variants/grid.png    four variants of the same scenes"
 	@echo "  $(DEMO)/run/pictures         how training went"
 	@echo "  $(DEMO)/scores/scores.txt    segmentation scores next to those of the real images"
 	@echo "  $(DEMO)/clip/comparison.mp4  a drive: label, CG frame, edges, generated, real"

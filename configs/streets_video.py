@@ -20,14 +20,14 @@ def get_config(variant: str = "demo") -> config_dict.ConfigDict:
     """The video stage of the demo.
 
     Args:
-        variant: `demo`, or `tiny` for tests, from a run of `configs/streets.py:tiny`.
+        variant: `demo`, `offline` or `tiny`, that of the run of `configs/streets.py`.
     """
     config = default.video_stage(streets.get_config(variant))
     config.flow.loss = "both"  # the steadiest in the table of docs/results.md
     config.optimizer.learning_rate = 1e-4  # minutes instead of days
     config.train.constant_epochs = 1.0
     config.train.epochs = 2.0
-    if variant == "demo":
+    if variant != "tiny":
         config.data.num_train = 100
         config.data.num_validation = 10
         config.log.images_every_steps = 100

@@ -12,7 +12,7 @@ from tests.conftest import PROJECT_ROOT
 
 NAMES = sorted(path.stem for path in (PROJECT_ROOT / "configs").glob("[a-z]*.py"))
 VIDEO_NAMES = [name for name in NAMES if name.endswith("_video")]
-VARIANTS = ("demo", "tiny")
+VARIANTS = ("demo", "offline", "tiny")
 VARIED = [
     name
     for name in NAMES
@@ -53,7 +53,7 @@ def test_the_simulators_configs_have_a_tiny_variant():
         tiny, demo = load(name, "tiny"), load(name, "demo")
         assert tiny.generator.width < demo.generator.width
         assert tiny.data.num_train < demo.data.num_train
-        with pytest.raises(ValueError, match="found variant 'huge', expected demo or tiny"):
+        with pytest.raises(ValueError, match="found variant 'huge', expected demo, offline or"):
             load(name, "huge")
 
 
