@@ -1,12 +1,14 @@
 """The two segmentation networks for `streets` that ship with the package.
 
-They have the same architecture and were trained from different seeds by
+They have the same architecture and were trained on different streets, from different seeds, by
 
     make segmenters
 
-`features` is the perceptual network where VGG19's weights are absent; `evaluator` scores generated
-images. They are two, because a generator that was trained on the features of a network has learned
-to please that network: its score by the same weights would be flattered.
+`features` is the perceptual network of `configs/streets.py:offline`, for machines without HED's
+weights; `evaluator` scores generated images. They are two, because a generator that was trained on
+the features of a network has learned to please that network: its score by the same weights would be
+flattered. It still is by a network of the same architecture and task: a run of `offline` looks as
+if on fire and scores more than one on HED's features, which looks natural.
 
 Both were trained at 128x64, the size of configs/streets.py, and are of use at that size only: at
 256x128 their pixel accuracy on real images falls from 0.90 to 0.65.
