@@ -10,15 +10,18 @@ import jax
 import jax.numpy as jnp
 
 
-def class_colors(label_map: jax.Array, image: jax.Array) -> jax.Array:
+def class_colors(label_map: jax.Array, image: jax.Array, num_frames: int = 1) -> jax.Array:
     """The mean color of each class, [N, C, 3]; 0 for a class that an image lacks.
 
     Args:
         label_map: one-hot, [N, H, W, C].
         image: [N, H, W, 3] in [-1, 1].
+        num_frames: so many images after another are frames of one clip and get the colors of all.
     """
-    sums = jnp.einsum("nhwc,nhwk->nck", label_map, image)
-    return sums / jnp.maximum(label_map.sum((1, 2)), 1)[..., None]
+    label_map, image = (x.reshape(-1, num_frames, *x.shape[1:]) for x in (label_map, image))
+    sums = jnp.einsum("nthwc,nthwk->nck", label_map, image)
+    colors = sums / jnp.maximum(label_map.sum((1, 2, 3)), 1)[..., None]
+    return colors.repeat(num_frames, axis=0)
 
 
 def paint(label_map: jax.Array, palette: jax.Array) -> jax.Array:

@@ -178,7 +178,9 @@ class SFlow(SFlowUsage[Scene, Generated]):
             self._draw_ensemble_weights(ensemble_keys),
             augment.random_shifts(shift_keys, self.config.loss.num_shifts),
             frames.flow,
-            class_colors(label_map, frames.image) if self.generator_sees_colors else None,
+            class_colors(label_map, frames.image, num_frames)
+            if self.generator_sees_colors
+            else None,
         )
 
     def generate(self, params: Params, scene: Scene, step: jax.Array) -> Generated:
