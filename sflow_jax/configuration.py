@@ -42,10 +42,12 @@ def check(config: config_dict.ConfigDict) -> None:
         expected = "the --workdir of a trained image run, or none to start from random networks"
         raise _wrong_value("init_from", values["init_from"], expected)
     if values["dned.init"] == "hed":
-        for name, expected in (("dned.width", "64"), ("dned.input", "gray or rgb")):
-            if str(values[name]) not in expected:
-                expected += ", as config.dned.init is 'hed'"
+        for name, choices in (("dned.width", [64]), ("dned.input", ["gray", "rgb"])):
+            if values[name] not in choices:
+                expected = f"{' or '.join(map(str, choices))}, as config.dned.init is 'hed'"
                 raise _wrong_value(name, values[name], expected)
+    elif values["dned.frozen"] and values["init_from"] in ("", "none"):
+        raise _wrong_value("dned.frozen", True, "False: a random DNED draws no edges")
 
 
 def check_option(name: str, value: object) -> None:

@@ -114,8 +114,9 @@ def asks_for_folders(options: flags.FlagValues) -> bool:
                 raise InputError(f"command line: found --{name}, expected --real and --fake too")
         if options.num_variants and not options.diversity:
             raise InputError("command line: found --num_variants without --diversity")
-        if options.diversity and options.downstream:
-            raise InputError("command line: found --downstream beside --diversity, expected one")
+        for name in ("downstream", "metrics") if options.diversity else ():
+            if getattr(options, name) is not None:
+                raise InputError(f"command line: found --{name} beside --diversity")
         for name in _NOT_DOWNSTREAM if options.downstream else _DOWNSTREAM_ONLY:
             if getattr(options, name) is not None:
                 found = f"--{name} beside" if options.downstream else f"--{name} without"
@@ -203,8 +204,9 @@ def _score_downstream(options: flags.FlagValues) -> None:
         options.num_seeds or _NUM_SEEDS,
         options.networks or ("unet",),
     )
+    record = downstream.train_and_score(comparison)
     with writing_to(output):
-        text = downstream.write_results(comparison, downstream.train_and_score(comparison))
+        text = downstream.write_results(comparison, record)
     files = downstream.RESULTS_FILE, downstream.TABLE_FILE, downstream.PICTURE_FILE
     print(f"\n{text}\n{output}: {', '.join(files)}")
 

@@ -75,6 +75,7 @@ def test_fid_is_that_of_all_pictures_of_each_row(workdir, cache, monkeypatch):
     _, results = score(evaluation, NUM_IMAGES)
     examples = [evaluation.dataset.source("test")[index] for index in range(NUM_IMAGES)]
     batch = {key: np.stack([e[key] for e in examples]) for key in ("image", "cg", "label")}
+    batch["name"] = [example["name"] for example in examples]
     extractor = evaluation.distances[0].extractor
     drawn = {name: draw(batch)[:, 0] for name, draw in evaluation.rows.items()}
     real, fake = (collect(extractor.stream([images]), 100) for images in drawn.values())

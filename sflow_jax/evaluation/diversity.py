@@ -12,14 +12,17 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import grain.python as grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tqdm
 
 from sflow_jax.data.pipeline import eval_batches
+from sflow_jax.errors import InputError
 from sflow_jax.evaluation.evaluation import Evaluation
 from sflow_jax.evaluation.report import without_nan
+from sflow_jax.evaluation.rows import style_names
 from sflow_jax.files import write_json, write_whole
 from sflow_jax.losses import total
 from sflow_jax.metrics.picture_scores import Segmentation, number
@@ -96,10 +99,15 @@ def measure_diversity(
     Returns:
         By kind, and for different real images, `distance` and, where there is a segmenter,
         `mean_iou`; and `generated`, the mIoU without variation.
+
+    Raises:
+        InputError: there are no two examples.
     """
     source = evaluation.dataset.source(evaluation.split)
     length = min(len(source), limit or len(source))
-    examples = [source[index] for index in range(length)]
+    if length < 2:
+        raise InputError(f"--diversity: found {length} example, expected two to compare")
+    examples = grain.MapDataset.source(source)[:length]
     kinds = _kinds_of(evaluation)
     distances: dict[str, list[np.ndarray]] = {name: [] for name in (*kinds, _REAL)}
     scores = {name: _segmentation(evaluation) for name in (*kinds, _REAL, "generated")}
@@ -166,7 +174,7 @@ def _draw(
     label, edge_image = batch["label"][:, 0], batch[evaluation.edge_key][:, 0]
     for variant in range(num_variants):
         controls = drawn[variant] if kind.weights else {}
-        styles = model.method.styles(batch["name"], variant if kind.styles else 0)
+        styles = model.method.styles(style_names(batch), variant if kind.styles else 0)
         translated = model.translate(label, edge_image, **controls, **styles)
         yield np.asarray(translated["picture"])
 
@@ -213,8 +221,8 @@ def write_diversity(
     model = evaluation.model
     text = (
         f"step {model.step}, the split {evaluation.split!r}, seed {model.config.seed}; mIoU is by "
-        f"{evaluation.segmenter.title if evaluation.segmenter else 'no segmenter'}; the oracle's "
-        f"is that of the real images\n{format_diversity(record, num_variants)}"
+        f"{evaluation.segmenter.title if evaluation.segmenter else 'no segmenter'}\n"
+        f"{format_diversity(record, num_variants)}"
     )
     write_json(
         output / RESULTS_FILE,

@@ -89,6 +89,7 @@ class Downstream:
                 raise InputError(
                     f"--networks: found {network!r}, expected names among {', '.join(NETWORKS)}"
                 )
+            self.network_settings(network)
 
     @property
     def sets(self) -> list[str]:
@@ -115,8 +116,15 @@ class Downstream:
         """What `fit_network` and a record need to know of a network."""
         if network != "pspnet":
             return {}
-        size = {"": self.evaluation.dataset}
-        return pspnet_settings(size, _PIXELS_PER_BATCH, _PSPNET_LAYERS, _PSPNET_WIDTH)
+        dataset = self.evaluation.dataset
+        size = {f"{dataset.schema.width}x{dataset.schema.height}": dataset}
+        return pspnet_settings(size, self.batch_pixels, _PSPNET_LAYERS, _PSPNET_WIDTH)
+
+    @property
+    def batch_pixels(self) -> int:
+        """Pixels in a batch of all networks: two images at least, for PSPNet's batch norms."""
+        schema = self.evaluation.dataset.schema
+        return max(_PIXELS_PER_BATCH, 2 * schema.height * schema.width)
 
     @property
     def folder(self) -> pathlib.Path:
@@ -235,7 +243,7 @@ def _batches(
 ) -> Iterator[LabeledImages]:
     """Endless batches of a set of frames."""
     schema = downstream.evaluation.dataset.schema
-    return training_batches(frames, schema, _PIXELS_PER_BATCH, seed, first_batch)
+    return training_batches(frames, schema, downstream.batch_pixels, seed, first_batch)
 
 
 def _score(evaluation: Evaluation, predict: Predict) -> Result:
@@ -339,6 +347,6 @@ def write_results(downstream: Downstream, record: dict[str, Any]) -> str:
     write_json(downstream.output / RESULTS_FILE, record)
     write_whole(downstream.output / TABLE_FILE, text)
     write_png(downstream.output / PICTURE_FILE, draw_scenes(downstream))
-    for path in downstream.folder.glob("*.npy"):
+    for path in downstream.folder.glob("translations_*.npy"):  # they can be large
         path.unlink()
     return text

@@ -25,11 +25,21 @@ def make_rows(model: TrainedModel, has_cg: bool) -> dict[str, Draw]:
     return rows
 
 
+def style_names(batch: dict) -> list[str]:
+    """What the look of each example belongs to: itself, or for pairs of frames their clip.
+
+    The clip has the name of its folder where the dataset is exported, as in `sample --video`.
+    """
+    if batch["label"].shape[1] == 1:
+        return batch["name"]
+    return [name.rpartition("/")[0].replace("/", "_") for name in batch["name"]]
+
+
 def _generated(model: TrainedModel, usage: Usage, edge_key: str) -> Draw:
     def draw(batch: dict) -> np.ndarray:
         edge_image = batch[edge_key]
         edge_image = edge_image if usage.sees_edge_image else np.zeros_like(edge_image)
-        controls = {**usage.controls, **model.method.styles(batch["name"])}
+        controls = {**usage.controls, **model.method.styles(style_names(batch))}
         # Every frame by itself: the generator knows nothing of its neighbors.
         frames = [
             np.asarray(model.translate(label, image, **controls)["picture"])

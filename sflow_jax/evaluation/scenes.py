@@ -66,11 +66,10 @@ def open_scenes(
     """
     scenes = open_dataset(directory)
     scenes.require_examples(_TRAIN)
-    found, expected = ((d.schema.width, d.schema.height) for d in (scenes, dataset))
+    found, expected = (_describe_size(d) for d in (scenes, dataset))
     if found != expected:
         raise InputError(
-            f"{directory}: found scenes of {found[0]}x{found[1]}, expected the "
-            f"{expected[0]}x{expected[1]} of {dataset.directory}"
+            f"{directory}: found scenes of {found}, expected the {expected} of {dataset.directory}"
         )
     if not scenes.schema.cg:
         raise InputError(f"{directory}: found no CG frames, expected those of a simulator")
@@ -78,6 +77,12 @@ def open_scenes(
     origin = str(class_map or directory)
     lookup = class_lookup(scenes.class_table, dataset.class_table, names, origin)
     return Scenes(scenes, dataset.class_table, lookup)
+
+
+def _describe_size(dataset: PreparedDataset) -> str:
+    schema = dataset.schema
+    frames = "" if schema.frames == 1 else f" in clips of {schema.frames} frames"
+    return f"{schema.width}x{schema.height}{frames}"
 
 
 @dataclasses.dataclass(frozen=True)

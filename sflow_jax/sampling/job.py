@@ -112,6 +112,8 @@ class Sampling:
             variant: its number.
         """
         names = [self._clip_names.get(frame, frame.name) for frame in frames]
+        # A clip that is the input itself has the name of its folder, as among others.
+        names = [self.settings.input.resolve().name if name == "." else name for name in names]
         names += names[-1:] * (batch_size - len(names))
         return {**self.variants[variant], **self.model.method.styles(names, variant)}
 
@@ -166,6 +168,8 @@ def _restore(settings: Settings, edge_source: str) -> TrainedModel:
     """Restores the run and checks that its variants would differ."""
     model = restore_model(settings.workdir, settings.step)
     num_variants = settings.num_variants
+    if num_variants > 1 and model.method.styles([""]):
+        num_variants = 1  # they differ in more than edges: none is refused below
     if edge_source == "none":
         if num_variants > 1:
             raise InputError(

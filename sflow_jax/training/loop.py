@@ -27,6 +27,7 @@ from sflow_jax.training.initialize import (
     check_classes,
     check_source,
     initialize,
+    starts_from_run,
     use_published,
 )
 from sflow_jax.training.metric_log import MetricLog, non_finite, to_scalars
@@ -86,7 +87,8 @@ def set_up_run(config: ml_collections.ConfigDict, is_resumed: bool = False) -> R
         check_source(config)
     check_choice(config)
     perceptual_network = load_perceptual_network(config)
-    published = {} if is_resumed else method_class(config).published_params(config)
+    starts_afresh = not (is_resumed or starts_from_run(config))
+    published = method_class(config).published_params(config) if starts_afresh else {}
     dataset = prepare(config.data)
     if not dataset.num_examples.get("train"):
         raise InputError(f"{dataset.directory}: holds no training examples")
@@ -270,7 +272,7 @@ def _start_workdir(workdir: pathlib.Path, run: Run) -> None:
     with writing_to(workdir):
         record.save(workdir, class_table)
         configuration.save(run.config, workdir)
-        if run.palettes is not None:
+        if run.palettes is not None and sharding.is_first_host():
             save_palettes(workdir, run.palettes)
 
 

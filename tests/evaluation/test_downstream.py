@@ -130,7 +130,11 @@ def test_an_interrupted_comparison_goes_on_with_the_next_training(
     assert (tmp_path / "downstream.txt").read_text() == text
     assert json.loads((tmp_path / "downstream.json").read_text())["scores"] == record["scores"]
     assert (tmp_path / "downstream.png").exists()
-    assert not list(tmp_path.rglob("*.npy"))  # translations can be large
+    assert not list(tmp_path.rglob("translations*"))  # they can be large
+
+    extended = train_and_score(compare(evaluation, tmp_path, num_seeds=3))["scores"]["unet"]
+    assert {name: results[:2] for name, results in extended.items()} == scores
+    assert len(trainings) == 13 + len(SETS)
 
     with pytest.raises(InputError, match="scores of another comparison"):
         train_and_score(compare(evaluation, tmp_path, num_steps=2, num_seeds=2))
@@ -280,7 +284,23 @@ def test_the_table_shows_means_and_ranges_the_gap_and_the_classes():
 
 
 def test_two_networks_are_trained_alike(evaluation, trainings, tmp_path, monkeypatch):
-    monkeypatch.setattr(downstream_lib, "_PIXELS_PER_BATCH", 4 * 32 * 40)
-    record = train_and_score(compare(evaluation, tmp_path, networks=("unet", "pspnet")))
-    assert list(record["scores"]) == ["unet", "pspnet"]
+    fit, networks = downstream_lib.fit_network, []
+
+    def record(iterators, table, weights, settings, progress):
+        networks.append(settings.get("network", "unet"))
+        return fit(iterators, table, weights, settings, progress)
+
+    monkeypatch.setattr(downstream_lib, "fit_network", record)
+    scores = train_and_score(compare(evaluation, tmp_path, networks=("unet", "pspnet")))["scores"]
+    assert list(scores) == ["unet", "pspnet"]
     assert [name for name, *_ in trainings] == [SETS[-1], *SETS[:-1]] * 2
+    assert networks == ["unet"] * len(SETS) + ["pspnet"] * len(SETS)
+
+
+def test_a_batch_holds_two_images_of_any_size(evaluation, tmp_path):
+    schema = downstream_lib.dataclasses.replace(evaluation.dataset.schema, height=256, width=512)
+    dataset = downstream_lib.dataclasses.replace(evaluation.dataset, schema=schema)
+    large = downstream_lib.dataclasses.replace(evaluation, dataset=dataset)
+    comparison = compare(large, tmp_path, networks=("pspnet",))
+    comparison.check()
+    assert comparison.batch_pixels == 2 * 256 * 512

@@ -144,11 +144,16 @@ def test_training_starts_from_hed_and_leaves_it_as_it_is_where_it_is_frozen(cach
 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
-    [("width", 8, "dned.width: found 8, expected 64"), ("input", "edges", "expected gray or rgb")],
+    [
+        ("width", 6, "dned.width: found 6, expected 64"),
+        ("input", "edges", "expected gray or rgb"),
+        ("init", "random", "dned.frozen: found True, expected False"),
+    ],
 )
 def test_hed_needs_its_own_width_and_an_image(option, value, message):
     config = streets.get_test_config()
     config.dned.init, config.dned.width, config.dned.input = "hed", 64, "gray"
+    config.dned.frozen = True
     configuration.check(config)
     config.dned[option] = value
     with pytest.raises(InputError, match=message):
