@@ -46,7 +46,7 @@ def get_config(variant: str = "demo") -> config_dict.ConfigDict:
     # Both networks' fine slices matter as much as the coarse ones.
     config.loss.perceptual_weighting = "uniform"
     config.loss.perceptual_network = "hed_vgg16"
-    config.loss.perceptual_weight = 5.0
+    config.loss.perceptual_weight = 10.0
     if variant == "offline":  # whose features are smaller
         config.loss.perceptual_network, config.loss.perceptual_weight = "streets", 40.0
     # No pattern of strides, and variants that differ: see docs/training.md.

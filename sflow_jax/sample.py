@@ -83,7 +83,10 @@ def _define_flags() -> None:
     flags.DEFINE_string("output", None, "Folder for the results.")
     flags.DEFINE_integer("num_variants", 1, "Versions of every frame.", lower_bound=1)
     flags.DEFINE_integer(
-        "seed", None, "Draws DNED's ensemble weights; equal ones for one variant without a seed."
+        "seed",
+        None,
+        "Draws DNED's ensemble weights; equal ones for one variant without a seed. Colors do "
+        "not depend on it.",
     )
     sources = ("auto", *input_frames.EDGE_SOURCES)
     flags.DEFINE_enum("edges", "auto", sources, "Where edges come from; auto: cg, else image.")
