@@ -3,9 +3,8 @@
     python -m sflow_jax.main --config configs/streets_video.py --workdir runs/streets_video \
         --config.init_from=runs/streets
 
-On two cores of an AMD EPYC (Zen 5): half a second per step of one pair, two minutes for 200 steps.
-From image runs of 1,000 steps, expect the warping error to fall from 4.0e-3 to 3.7e-3 and flicker
-from 3.8 to 3.6 %, at a mean IoU of 38 %; docs/results.md has the table. Memory is not measured yet.
+docs/results.md has what the flow losses did on former streets, with the package's segmenter as
+perceptual network. Time, memory and scores with HED's have not been measured.
 
 The networks are those of configs/streets.py; pairs of consecutive frames replace single ones and
 the flow loss joins the image losses.
