@@ -152,10 +152,15 @@ def _score_folders(options: flags.FlagValues) -> None:
     print(f"\n{report}\n{output}: {SCORES_FILE}, {SCORES_TABLE_FILE}")
 
 
-def _score_run(options: flags.FlagValues) -> None:
+def _places(options: flags.FlagValues) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path | None]:
+    """The folders of the run, of the results and of another dataset than the run's."""
     workdir = pathlib.Path(options.workdir)
     output = pathlib.Path(options.output) if options.output else workdir / "scores"
-    dataset = pathlib.Path(options.dataset) if options.dataset else None
+    return workdir, output, pathlib.Path(options.dataset) if options.dataset else None
+
+
+def _score_run(options: flags.FlagValues) -> None:
+    workdir, output, dataset = _places(options)
     choice = Choice(options.metrics, options.protocol, options.segmenter, bool(options.multi_scale))
     evaluation = set_up_evaluation(
         workdir, options.split, options.step, dataset, choice, options.limit
@@ -191,9 +196,7 @@ def _score_run(options: flags.FlagValues) -> None:
 def _score_downstream(options: flags.FlagValues) -> None:
     if options.distributed:
         raise InputError("--downstream: found --distributed beside it, expected one process")
-    workdir = pathlib.Path(options.workdir)
-    output = pathlib.Path(options.output) if options.output else workdir / "scores"
-    dataset = pathlib.Path(options.dataset) if options.dataset else None
+    workdir, output, dataset = _places(options)
     nothing = Choice(metrics=())  # the segmenters are those that it trains
     evaluation = set_up_evaluation(workdir, options.split, options.step, dataset, nothing)
     comparison = downstream.Downstream(
@@ -214,9 +217,7 @@ def _score_downstream(options: flags.FlagValues) -> None:
 def _measure_diversity(options: flags.FlagValues) -> None:
     if options.distributed:
         raise InputError("--diversity: found --distributed beside it, expected one process")
-    workdir = pathlib.Path(options.workdir)
-    output = pathlib.Path(options.output) if options.output else workdir / "scores"
-    dataset = pathlib.Path(options.dataset) if options.dataset else None
+    workdir, output, dataset = _places(options)
     distance = diversity.load_distance()
     choice = Choice(segmenter=options.segmenter, multi_scale=bool(options.multi_scale))
     evaluation = set_up_evaluation(workdir, options.split, options.step, dataset, choice)

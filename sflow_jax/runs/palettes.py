@@ -1,11 +1,13 @@
 """The palettes of a run: the colors of its training images, which a generator is told in use."""
 
+import io
 import pathlib
 
 import numpy as np
 
 from sflow_jax.data.pipeline import Source
 from sflow_jax.errors import InputError, reading_from
+from sflow_jax.files import write_whole
 
 PALETTES_FILE = "palettes.npy"
 _MOST = 64  # palettes of a run
@@ -48,10 +50,9 @@ def save_palettes(workdir: pathlib.Path, palettes: np.ndarray) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    part = workdir / (PALETTES_FILE + ".part")
-    with part.open("wb") as file:
-        np.save(file, palettes, allow_pickle=False)
-    part.replace(workdir / PALETTES_FILE)
+    content = io.BytesIO()
+    np.save(content, palettes, allow_pickle=False)
+    write_whole(workdir / PALETTES_FILE, content.getvalue())
 
 
 def load_palettes(workdir: pathlib.Path, num_classes: int) -> np.ndarray:
