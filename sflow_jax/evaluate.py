@@ -4,6 +4,7 @@
     python -m sflow_jax.evaluate --workdir RUN --downstream [--num_seeds N] [--output DIR]
         [--scenes DATASET [--class_map FILE]] [--networks unet,pspnet] [--num_steps N]
     python -m sflow_jax.evaluate --workdir RUN --diversity [--num_variants N] [--limit N]
+    python -m sflow_jax.evaluate --workdir RUN --edges [--limit N]
     python -m sflow_jax.evaluate --real FOLDER --fake FOLDER [--protocol NAME] [--output DIR]
     python -m sflow_jax.evaluate --real FOLDER --fake FOLDER --videos [--clip_frames N] ...
 
@@ -24,6 +25,9 @@ With --diversity it compares variants of every scene, in edges and in colors: ho
 beside different real images, and what that costs in agreement with the labels. It writes
 diversity.json, diversity.txt and diversity.png.
 
+With --edges it gives the generator other edges than its own: each member of DNED's ensemble, the
+Laplacian's, Canny's and none. It writes edges.json, edges.txt and edges.png.
+
 With --real and --fake, two folders of PNG files, it writes FID, KID, precision and recall to
 metrics.json and scores.txt. With --videos too, the folders hold videos: video files, and
 folders of frames that are numbered at the end of their names, such as `sample --video` writes; it
@@ -41,6 +45,7 @@ from sflow_jax.errors import InputError, writing_to
 from sflow_jax.evaluation import (
     diversity,
     downstream,
+    edge_sources,
     folders,
     image_folders,
     scenes,
@@ -77,6 +82,7 @@ RUN_ONLY = (
     *_DOWNSTREAM_ONLY,
     "diversity",
     "num_variants",
+    "edges",
 )
 FOLDERS_ONLY = ("videos", "clip_frames")
 _NUM_STEPS, _NUM_SEEDS = 1500, 3
@@ -90,6 +96,8 @@ def main() -> None:
     compilation_cache.use(pathlib.Path(workdir) if workdir else cache_directory())
     if asks_for_folders(flags.FLAGS):
         _score_folders(flags.FLAGS)
+    elif flags.FLAGS.edges:
+        _compare_edges(flags.FLAGS)
     elif flags.FLAGS.diversity:
         _measure_diversity(flags.FLAGS)
     elif flags.FLAGS.downstream:
@@ -114,9 +122,11 @@ def asks_for_folders(options: flags.FlagValues) -> bool:
                 raise InputError(f"command line: found --{name}, expected --real and --fake too")
         if options.num_variants and not options.diversity:
             raise InputError("command line: found --num_variants without --diversity")
-        for name in ("downstream", "metrics") if options.diversity else ():
+        for name in ("downstream", "edges", "metrics") if options.diversity else ():
             if getattr(options, name) is not None:
                 raise InputError(f"command line: found --{name} beside --diversity")
+        if options.edges and options.downstream:
+            raise InputError("command line: found --downstream beside --edges")
         for name in _NOT_DOWNSTREAM if options.downstream else _DOWNSTREAM_ONLY:
             if getattr(options, name) is not None:
                 found = f"--{name} beside" if options.downstream else f"--{name} without"
@@ -229,6 +239,21 @@ def _measure_diversity(options: flags.FlagValues) -> None:
     print(f"\n{text}\n{output}: {', '.join(files)}")
 
 
+def _compare_edges(options: flags.FlagValues) -> None:
+    if options.distributed:
+        raise InputError("--edges: found --distributed beside it, expected one process")
+    workdir, output, dataset = _places(options)
+    choice = Choice(options.metrics, options.protocol, options.segmenter, bool(options.multi_scale))
+    evaluation = set_up_evaluation(
+        workdir, options.split, options.step, dataset, choice, options.limit
+    )
+    num_examples, results = edge_sources.compare_edges(evaluation, options.limit)
+    with writing_to(output):
+        text = edge_sources.write_edges(output, evaluation, num_examples, results)
+    files = edge_sources.RESULTS_FILE, edge_sources.TABLE_FILE, edge_sources.PICTURE_FILE
+    print(f"\n{text}\n{output}: {', '.join(files)}")
+
+
 def _scenes(options: flags.FlagValues, dataset: PreparedDataset) -> scenes.Scenes:
     if options.scenes:
         class_map = user_path(options.class_map) if options.class_map else None
@@ -241,7 +266,7 @@ def _scenes(options: flags.FlagValues, dataset: PreparedDataset) -> scenes.Scene
 def _define_flags() -> None:
     _define_run_flags()
     _define_downstream_flags()
-    _define_diversity_flags()
+    _define_comparison_flags()
     _define_folder_flags()
     flags.DEFINE_enum(
         "protocol",
@@ -314,13 +339,16 @@ def _define_downstream_flags() -> None:
     )
 
 
-def _define_diversity_flags() -> None:
+def _define_comparison_flags() -> None:
     flags.DEFINE_boolean("diversity", None, "Compare variants of every scene.")
     flags.DEFINE_integer(
         "num_variants",
         None,
         f"Variants that --diversity compares, {diversity.NUM_VARIANTS} by default.",
         lower_bound=2,
+    )
+    flags.DEFINE_boolean(
+        "edges", None, "Give the generator DNED's members, Laplacian, Canny and no edges."
     )
 
 

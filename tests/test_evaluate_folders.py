@@ -300,6 +300,11 @@ def test_a_run_or_two_folders_are_scored():
         ({"workdir": "run", "downstream": True, "limit": 9}, "found --limit beside --downstream"),
         ({"workdir": "run", "scenes": "a"}, "found --scenes without --downstream"),
         (
+            {"workdir": "run", "edges": True, "downstream": True},
+            "found --downstream beside --edges",
+        ),
+        ({"workdir": "run", "edges": True, "diversity": True}, "found --edges beside --diversity"),
+        (
             {"real": "a", "fake": "b", "videos": True, "protocol": "clean-fid"},
             "found --protocol beside --videos, expected it for images",
         ),

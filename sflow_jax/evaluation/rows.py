@@ -1,6 +1,7 @@
 """The rows of a score table: whose pictures are scored."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def make_rows(model: TrainedModel, has_cg: bool) -> dict[str, Draw]:
     edge_key = "cg" if has_cg else "image"
     rows: dict[str, Draw] = {ORACLE: lambda batch: batch["image"]}
     for name, usage in model.method.usages(model.controls).items():
-        rows[name] = _generated(model, usage, edge_key)
+        rows[name] = generated(model, usage, edge_key)
     if has_cg:
         rows[CG] = lambda batch: batch["cg"]
     return rows
@@ -35,18 +36,31 @@ def style_names(batch: dict) -> list[str]:
     return [name.rpartition("/")[0].replace("/", "_") for name in batch["name"]]
 
 
-def _generated(model: TrainedModel, usage: Usage, edge_key: str) -> Draw:
+def generated(model: TrainedModel, usage: Usage, edge_key: str) -> Draw:
+    """The row of one usage, whose edges are those of the examples' `edge_key`."""
+
     def draw(batch: dict) -> np.ndarray:
-        edge_image = batch[edge_key]
-        edge_image = edge_image if usage.sees_edge_image else np.zeros_like(edge_image)
-        controls = {**usage.controls, **model.method.styles(style_names(batch))}
+        styles = model.method.styles(style_names(batch))
         # Every frame by itself: the generator knows nothing of its neighbors.
-        frames = [
-            np.asarray(model.translate(label, image, **controls)["picture"])
-            for label, image in zip(
-                batch["label"].swapaxes(0, 1), edge_image.swapaxes(0, 1), strict=True
-            )
-        ]
+        frames = []
+        for label, frame in zip(
+            batch["label"].swapaxes(0, 1), batch[edge_key].swapaxes(0, 1), strict=True
+        ):
+            edge_image, controls = guidance(usage, frame)
+            translated = model.translate(label, edge_image, **controls, **styles)
+            frames.append(np.asarray(translated["picture"]))
         return np.stack(frames, axis=1)
 
     return draw
+
+
+def guidance(usage: Usage, frames: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """What a usage gives `translate` of the CG or real frames, uint8 RGB [B, H, W, 3].
+
+    Returns:
+        Frames with the edges that guide, and the controls.
+    """
+    if not usage.sees_edge_image:
+        frames = np.zeros_like(frames)
+    found = {"edge_map": usage.find_edges(frames)} if usage.find_edges else {}
+    return frames, {**usage.controls, **found}

@@ -6,7 +6,7 @@ rules are the functions below. A method's own equations are in its own file.
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import flax.linen as nn
@@ -25,6 +25,8 @@ Batch = Mapping[str, jax.Array]
 Scalars = dict[str, jax.Array]
 SceneT = TypeVar("SceneT")
 GeneratedT = TypeVar("GeneratedT")
+
+LAPLACIAN = "Laplacian"  # among `Method.edge_usages`
 
 _INIT_SIZE = (64, 64)  # parameters do not depend on the size of the images
 
@@ -57,10 +59,13 @@ class Usage:
         controls: arguments of `Method.translate`.
         sees_edge_image: whether it is given the CG or real frame; otherwise an image of one color,
             which has no edges.
+        find_edges: another edge detector, whose map takes the place of all edges as the control
+            `edge_map`: uint8 RGB [B, H, W, 3] to float32 [B, H, W, 1] in [0, 1].
     """
 
     controls: Mapping[str, Any]
     sees_edge_image: bool = True
+    find_edges: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 class Method(abc.ABC, Generic[SceneT, GeneratedT]):
@@ -237,6 +242,18 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
             controls: from `controls`.
         """
         return {"generated": Usage(controls)}
+
+    def edge_usages(self, controls: Mapping[str, Any]) -> dict[str, Usage]:
+        """Other edges that the generator can be given, from the finest to none.
+
+        Args:
+            controls: from `controls`.
+
+        Returns:
+            Usages by the names of rows, among them `LAPLACIAN`, with which the edges of real
+            frames are found too; empty where the generator sees no edges.
+        """
+        return {}
 
     def variants(self, num_variants: int, seed: int | None) -> list[dict[str, Any]]:
         """Arguments of `translate` that make versions of one scene, the same for all frames.

@@ -1,10 +1,14 @@
 """The edges that S-Flow GAN starts from: E(x), and what DNED sees of an image."""
 
+import cv2
 import jax
 import ml_collections
+import numpy as np
 
 from sflow_jax.ops import augment
 from sflow_jax.ops.laplacian import laplacian_edges, to_gray
+
+_CANNY_THRESHOLDS = 100, 200
 
 
 def clean_edges(image: jax.Array, config: ml_collections.ConfigDict) -> jax.Array:
@@ -15,6 +19,20 @@ def clean_edges(image: jax.Array, config: ml_collections.ConfigDict) -> jax.Arra
         config: the whole config; `config.edges` has the threshold.
     """
     return laplacian_edges(image, config.edges.threshold, config.edges.quantile)
+
+
+def canny_edges(frames: np.ndarray) -> np.ndarray:
+    """Canny's edges, to compare with; the thresholds are those of OpenCV's own examples.
+
+    Args:
+        frames: uint8 RGB [B, H, W, 3].
+
+    Returns:
+        float32 [B, H, W, 1] in {0, 1}.
+    """
+    grays = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    edges = np.stack([cv2.Canny(gray, *_CANNY_THRESHOLDS) for gray in grays])
+    return (edges[..., None] > 0).astype(np.float32)
 
 
 def dned_input(

@@ -253,6 +253,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
         weights: jax.Array | None = None,
         share: float | jax.Array = 1.0,
         style: int | jax.Array = 0,
+        edge_map: jax.Array | None = None,
     ) -> dict[str, jax.Array]:
         """Translates frames, guided by the edges of a CG or real frame.
 
@@ -267,13 +268,15 @@ class SFlow(SFlowUsage[Scene, Generated]):
                 first stages.
             style: which of the run's palettes the generator is told, or which for each frame, [B];
                 nothing where it is told none.
+            edge_map: another detector's edges, [B, H, W, 1] in [0, 1], in place of the
+                Laplacian's; with a share of 0 they are all that the generator sees.
 
         Returns:
             Besides `image` and `picture`: `laplacian` and `edge_map` (the edges before and after
             DNED, [B, H, W, 1] in [0, 1]) and `side_outputs` (logits [6, B, H, W, 1]).
         """
         image = to_float(edge_image)
-        edges = clean_edges(image, self.config)
+        edges = clean_edges(image, self.config) if edge_map is None else edge_map
         label_map = jax.nn.one_hot(label[..., 0], self.num_classes)
         weights = jnp.asarray(self.config.loss.side_weights) if weights is None else weights
         palette = None if self.palettes is None else jnp.asarray(self.palettes)[style]

@@ -8,9 +8,12 @@ import jax
 import ml_collections
 import numpy as np
 
-from sflow_jax.methods.base import GeneratedT, Method, Params, SceneT, Usage
+from sflow_jax.methods.base import LAPLACIAN, GeneratedT, Method, Params, SceneT, Usage
+from sflow_jax.methods.edges import canny_edges
 from sflow_jax.models.dned import sample_ensemble_weights
 from sflow_jax.runs.schedule import Schedule
+
+MEMBERS = ("d1", "d2", "d3", "d4", "d5", "fusion")  # of DNED's ensemble, fine to coarse
 
 
 class SFlowUsage(Method[SceneT, GeneratedT]):
@@ -65,8 +68,7 @@ class SFlowUsage(Method[SceneT, GeneratedT]):
     def maps(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
         """See `Method`: Laplacian edges, the six side outputs and what the generator sees."""
         sides = jax.nn.sigmoid(outputs["side_outputs"])
-        names = [f"d{side}" for side in range(1, len(sides))] + ["fusion"]
-        drawn = dict(zip(names, sides, strict=True))
+        drawn = dict(zip(MEMBERS, sides, strict=True))
         return {"Laplacian": outputs["laplacian"], **drawn, "edges into G": outputs["edge_map"]}
 
     def usages(self, controls: Mapping[str, Any]) -> dict[str, Usage]:
@@ -79,6 +81,22 @@ class SFlowUsage(Method[SceneT, GeneratedT]):
         if self.generator_sees_edges:
             usages["Laplacian, no DNED"] = Usage(laplacian)
         return usages | {"labels only, no edges": Usage(laplacian, sees_edge_image=False)}
+
+    def edge_usages(self, controls: Mapping[str, Any]) -> dict[str, Usage]:
+        """See `Method`: DNED's ensemble as trained and its members alone, then other detectors."""
+        if not self.generator_sees_edges:
+            return {}
+        usages = {}
+        if self._sees_dned(controls):
+            usages["DNED, as trained"] = Usage(controls)
+            for member, weights in zip(MEMBERS, np.eye(6, dtype=np.float32), strict=True):
+                usages[f"DNED, {member} alone"] = Usage({**controls, "weights": weights})
+        laplacian = {**controls, "share": 0.0}
+        return usages | {
+            LAPLACIAN: Usage(laplacian),
+            "Canny": Usage(laplacian, find_edges=canny_edges),
+            "no edges": Usage(laplacian, sees_edge_image=False),
+        }
 
     def variants(self, num_variants: int, seed: int | None) -> list[dict[str, Any]]:
         """Ensemble weights, float32 [6] of sum 1: those of training, or Dirichlet draws."""

@@ -9,6 +9,8 @@ from sflow_jax.metrics.picture_scores import Result, class_ious, number
 
 # Title, factor and decimals of the numbers that tables show.
 _COLUMNS = {
+    "edge_density": ("edges' mean", 1, 2),
+    "edge_correlation": ("to real edges", 1, 2),
     "l1": ("L1", 1, 4),
     **{f"pattern_{period}": (f"pattern {period} px", 1, 2) for period in PERIODS},
     "mean_iou": ("mIoU %", 100, 1),

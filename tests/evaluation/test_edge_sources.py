@@ -1,0 +1,124 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from sflow_jax.errors import InputError
+from sflow_jax.evaluation import evaluation as evaluation_lib
+from sflow_jax.evaluation.edge_sources import compare_edges, correlate, write_edges
+from sflow_jax.evaluation.evaluation import Choice, score, set_up_evaluation
+from sflow_jax.evaluation.rows import CG, ORACLE
+from sflow_jax.methods.edges import canny_edges
+from tests.as_bytes import to_uint8
+from tests.test_evaluate import BY_COLOR, NUM_TEST, dataset_config
+from tests.tiny_run import restore_fast, write_run
+
+DNED_ROWS = ["DNED, as trained", *(f"DNED, {name} alone" for name in ("d1", "d2", "d3", "d4"))]
+DNED_ROWS += ["DNED, d5 alone", "DNED, fusion alone"]
+
+
+def set_up(folder, **changes):
+    workdir = folder / "run"
+    write_run(workdir, dataset_config(folder, **changes))
+    model = restore_fast(workdir)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation_lib, "restore_model", lambda *_: model)
+        evaluation = set_up_evaluation(workdir, choice=Choice(metrics=()))
+    return dataclasses.replace(evaluation, segmenter=BY_COLOR)
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory):
+    return set_up(tmp_path_factory.mktemp("edges"))
+
+
+@pytest.fixture(scope="module")
+def compared(evaluation):
+    return compare_edges(evaluation)
+
+
+def test_rows_are_what_the_generator_makes_of_each_kind_of_edges(evaluation, compared):
+    num_examples, results = compared
+    assert num_examples == NUM_TEST
+    assert list(results) == [ORACLE, *DNED_ROWS, "Laplacian", "Canny", "no edges", CG]
+    # The same pictures as those of an evaluation.
+    _, usual = score(evaluation)
+    for name, same in (
+        ("DNED, as trained", "DNED edges"),
+        ("Laplacian", "Laplacian, no DNED"),
+        ("no edges", "labels only, no edges"),
+        (CG, CG),
+        (ORACLE, ORACLE),
+    ):
+        assert results[name].items() >= usual[same].items()
+
+    l1 = []
+    for index in range(NUM_TEST):
+        example = evaluation.dataset.source("test")[index]
+        edge_map = canny_edges(example["cg"])
+        translated = evaluation.model.translate(
+            example["label"], example["cg"], share=0.0, edge_map=edge_map
+        )
+        np.testing.assert_array_equal(translated["edge_map"], edge_map)
+        picture = to_uint8(translated["image"]).astype(float)
+        l1.append(np.abs(picture - example["image"]).mean() / 127.5)
+    assert results["Canny"]["l1"] == pytest.approx(np.mean(l1), abs=1e-3)
+    assert results["Canny"]["l1"] != pytest.approx(results["no edges"]["l1"], abs=1e-4)
+
+
+def test_edges_are_compared_with_those_of_the_real_frames(evaluation, compared):
+    _, results = compared
+    assert results[ORACLE]["edge_correlation"] == pytest.approx(1)
+    assert np.isnan(results[CG]["edge_density"])
+    assert results["no edges"]["edge_density"] == 0
+    assert np.isnan(results["no edges"]["edge_correlation"])
+
+    source, model = evaluation.dataset.source("test"), evaluation.model
+    densities, correlations = [], []
+    for index in range(NUM_TEST):
+        example = source[index]
+        label = example["label"]
+        found = np.asarray(model.edge_map(label, example["cg"], weights=np.eye(6)[2]))
+        real = np.asarray(model.edge_map(label, example["image"], share=0.0))
+        densities.append(found.mean())
+        correlations.append(np.corrcoef(found.ravel(), real.ravel())[0, 1])
+    row = results["DNED, d3 alone"]
+    assert row["edge_density"] == pytest.approx(np.mean(densities), rel=1e-5)
+    assert row["edge_correlation"] == pytest.approx(np.mean(correlations), rel=1e-4)
+
+
+def test_a_flat_map_correlates_with_nothing():
+    random = np.random.RandomState(0).rand(2, 4, 5, 1)
+    flat = np.full((2, 4, 5, 1), 0.5)
+    assert np.isnan(correlate(flat, random)).all()
+    np.testing.assert_allclose(correlate(random, 3 * random + 1), 1)
+    np.testing.assert_allclose(correlate(random, -random), -1)
+
+
+def test_canny_finds_the_border_of_a_square_and_nothing_in_a_flat_frame():
+    frames = np.full((2, 16, 16, 3), 40, np.uint8)
+    frames[1, 4:12, 4:12] = 200
+    edges = canny_edges(frames)
+    assert edges.shape == (2, 16, 16, 1)
+    assert edges.dtype == np.float32
+    assert not edges[0].any()
+    assert set(np.unique(edges[1])) == {0, 1}
+    assert not edges[1, 6:10, 6:10].any()
+    assert edges[1, 7, 2:6].any()
+
+
+def test_the_results_are_written_with_a_picture(evaluation, compared, tmp_path):
+    text = write_edges(tmp_path, evaluation, *compared)
+    assert (tmp_path / "edges.txt").read_text() == text
+    assert "to real edges" in text
+    assert "the nearest color" in text
+    rows = json.loads((tmp_path / "edges.json").read_text())["rows"]
+    assert rows["no edges"]["edge_correlation"] is None
+    assert (tmp_path / "edges.png").stat().st_size > 0
+
+
+def test_a_generator_that_sees_labels_only_has_nothing_to_compare(tmp_path):
+    evaluation = set_up(tmp_path, **{"generator.edges": "none"})
+    with pytest.raises(InputError, match="--edges: found a generator that sees labels only"):
+        compare_edges(evaluation)
