@@ -26,7 +26,8 @@ beside different real images, and what that costs in agreement with the labels. 
 diversity.json, diversity.txt and diversity.png.
 
 With --edges it gives the generator other edges than its own: each member of DNED's ensemble, the
-Laplacian's, Canny's and none. It writes edges.json, edges.txt and edges.png.
+Laplacian's, Canny's and none. It writes edge_sources.json,
+edge_sources.txt and edge_sources.png.
 
 With --real and --fake, two folders of PNG files, it writes FID, KID, precision and recall to
 metrics.json and scores.txt. With --videos too, the folders hold videos: video files, and

@@ -24,7 +24,7 @@ from sflow_jax.metrics.picture_scores import Result
 from sflow_jax.metrics.score_table import format_table
 from sflow_jax.pictures import edges_to_rgb, grid, write_png
 
-RESULTS_FILE, TABLE_FILE, PICTURE_FILE = "edges.json", "edges.txt", "edges.png"
+RESULTS_FILE, TABLE_FILE, PICTURE_FILE = "edge_sources.json", "edge_sources.txt", "edge_sources.png"
 _PER_BATCH = 8
 _NUM_SHOWN = 3
 _UNDEFINED = {"edge_density": float("nan"), "edge_correlation": float("nan")}
@@ -142,7 +142,7 @@ def draw_edges(evaluation: Evaluation) -> np.ndarray:
 def write_edges(
     output: pathlib.Path, evaluation: Evaluation, num_examples: int, results: dict[str, Result]
 ) -> str:
-    """Writes edges.json, edges.txt and edges.png; returns the text.
+    """Writes edge_sources.json, edge_sources.txt and edge_sources.png; returns the text.
 
     Raises:
         OSError: the folder cannot be written.

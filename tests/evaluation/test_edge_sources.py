@@ -110,12 +110,12 @@ def test_canny_finds_the_border_of_a_square_and_nothing_in_a_flat_frame():
 
 def test_the_results_are_written_with_a_picture(evaluation, compared, tmp_path):
     text = write_edges(tmp_path, evaluation, *compared)
-    assert (tmp_path / "edges.txt").read_text() == text
+    assert (tmp_path / "edge_sources.txt").read_text() == text
     assert "to real edges" in text
     assert "the nearest color" in text
-    rows = json.loads((tmp_path / "edges.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "edge_sources.json").read_text())["rows"]
     assert rows["no edges"]["edge_correlation"] is None
-    assert (tmp_path / "edges.png").stat().st_size > 0
+    assert (tmp_path / "edge_sources.png").stat().st_size > 0
 
 
 def test_a_generator_that_sees_labels_only_has_nothing_to_compare(tmp_path):
