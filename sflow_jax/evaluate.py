@@ -70,20 +70,37 @@ from sflow_jax.metrics.score_table import format_table
 from sflow_jax.pretrained import i3d
 from sflow_jax.pretrained.weights import cache_directory
 
-_DOWNSTREAM_ONLY = ("num_steps", "num_seeds", "scenes", "class_map", "networks")
-_NOT_DOWNSTREAM = ("limit", "metrics", "segmenter", "multi_scale")
+# What a run is asked, beside its scores, and the flags that belong to the question alone.
+_QUESTIONS = {
+    "downstream": ("num_steps", "num_seeds", "scenes", "class_map", "networks"),
+    "diversity": ("num_variants",),
+    "edges": (),
+}
+# The flags that a question does not go with.
+_REFUSED = {
+    "downstream": (
+        "diversity",
+        "edges",
+        "limit",
+        "metrics",
+        "segmenter",
+        "multi_scale",
+        "protocol",
+    ),
+    "diversity": ("edges", "metrics", "protocol"),
+    "edges": (),
+}
 # The flags that folders do not go with.
 RUN_ONLY = (
     "workdir",
     "dataset",
     "split",
     "step",
-    *_NOT_DOWNSTREAM,
-    "downstream",
-    *_DOWNSTREAM_ONLY,
-    "diversity",
-    "num_variants",
-    "edges",
+    "limit",
+    "metrics",
+    "segmenter",
+    "multi_scale",
+    *(name for question, own in _QUESTIONS.items() for name in (question, *own)),
 )
 FOLDERS_ONLY = ("videos", "clip_frames")
 _NUM_STEPS, _NUM_SEEDS = 1500, 3
@@ -121,17 +138,12 @@ def asks_for_folders(options: flags.FlagValues) -> bool:
         for name in FOLDERS_ONLY:
             if getattr(options, name) is not None:
                 raise InputError(f"command line: found --{name}, expected --real and --fake too")
-        if options.num_variants and not options.diversity:
-            raise InputError("command line: found --num_variants without --diversity")
-        for name in ("downstream", "edges", "metrics") if options.diversity else ():
-            if getattr(options, name) is not None:
-                raise InputError(f"command line: found --{name} beside --diversity")
-        if options.edges and options.downstream:
-            raise InputError("command line: found --downstream beside --edges")
-        for name in _NOT_DOWNSTREAM if options.downstream else _DOWNSTREAM_ONLY:
-            if getattr(options, name) is not None:
-                found = f"--{name} beside" if options.downstream else f"--{name} without"
-                raise InputError(f"command line: found {found} --downstream")
+        for question, own in _QUESTIONS.items():
+            asked = getattr(options, question)
+            for name in _REFUSED[question] if asked else own:
+                if getattr(options, name) is not None:
+                    place = "beside" if asked else "without"
+                    raise InputError(f"command line: found --{name} {place} --{question}")
         return False
     for name, other in (("real", "fake"), ("fake", "real")):
         if not getattr(options, name):
@@ -143,7 +155,7 @@ def asks_for_folders(options: flags.FlagValues) -> bool:
             )
     if options.clip_frames and not options.videos:
         raise InputError("command line: found --clip_frames, expected --videos beside it")
-    if options.videos and options.protocol != fid.DEFAULT_PROTOCOL:
+    if options.videos and options.protocol:
         raise InputError("command line: found --protocol beside --videos, expected it for images")
     return True
 
@@ -155,7 +167,7 @@ def _score_folders(options: flags.FlagValues) -> None:
         record = video_folders.compare_videos(real, fake, options.clip_frames or fvd.CLIP_FRAMES)
         report = video_folders.format_video_report(record)
     else:
-        record = image_folders.compare_images(real, fake, options.protocol)
+        record = image_folders.compare_images(real, fake, options.protocol or fid.DEFAULT_PROTOCOL)
         report = image_folders.format_image_report(record)
     if not sharding.is_first_host():
         return  # all have the same results
@@ -170,9 +182,15 @@ def _places(options: flags.FlagValues) -> tuple[pathlib.Path, pathlib.Path, path
     return workdir, output, pathlib.Path(options.dataset) if options.dataset else None
 
 
+def _choice(options: flags.FlagValues) -> Choice:
+    """What is computed with which networks."""
+    protocol = options.protocol or fid.DEFAULT_PROTOCOL
+    return Choice(options.metrics, protocol, options.segmenter, bool(options.multi_scale))
+
+
 def _score_run(options: flags.FlagValues) -> None:
     workdir, output, dataset = _places(options)
-    choice = Choice(options.metrics, options.protocol, options.segmenter, bool(options.multi_scale))
+    choice = _choice(options)
     evaluation = set_up_evaluation(
         workdir, options.split, options.step, dataset, choice, options.limit
     )
@@ -193,7 +211,7 @@ def _score_run(options: flags.FlagValues) -> None:
         "controls": dict(model.controls),
         "seed": model.config.seed,
         "model_row": evaluation.model_row,
-        "protocol": options.protocol,
+        "protocol": choice.protocol,
         "segmenter": evaluation.segmenter.title if evaluation.segmenter else None,
         "missing": list(evaluation.missing),
         **summary,
@@ -230,7 +248,7 @@ def _measure_diversity(options: flags.FlagValues) -> None:
         raise InputError("--diversity: found --distributed beside it, expected one process")
     workdir, output, dataset = _places(options)
     distance = diversity.load_distance()
-    choice = Choice(segmenter=options.segmenter, multi_scale=bool(options.multi_scale))
+    choice = _choice(options)
     evaluation = set_up_evaluation(workdir, options.split, options.step, dataset, choice)
     num_variants = options.num_variants or diversity.NUM_VARIANTS
     record = diversity.measure_diversity(evaluation, distance, num_variants, options.limit)
@@ -244,7 +262,7 @@ def _compare_edges(options: flags.FlagValues) -> None:
     if options.distributed:
         raise InputError("--edges: found --distributed beside it, expected one process")
     workdir, output, dataset = _places(options)
-    choice = Choice(options.metrics, options.protocol, options.segmenter, bool(options.multi_scale))
+    choice = _choice(options)
     evaluation = set_up_evaluation(
         workdir, options.split, options.step, dataset, choice, options.limit
     )
@@ -271,9 +289,10 @@ def _define_flags() -> None:
     _define_folder_flags()
     flags.DEFINE_enum(
         "protocol",
-        fid.DEFAULT_PROTOCOL,
+        None,
         list(PROTOCOLS),
-        "Implementation of FID, KID, precision and recall to reproduce.",
+        "Implementation of FID, KID, precision and recall to reproduce, "
+        f"{fid.DEFAULT_PROTOCOL} by default.",
     )
     flags.DEFINE_string(
         "output", None, "Folder for the results; by default WORKDIR/scores, or scores without one."

@@ -274,9 +274,8 @@ def test_folders_that_cannot_be_written_are_named(tmp_path, cache, capsys):
 
 
 def options(**given):
-    names = (*RUN_ONLY, *FOLDERS_ONLY, "real", "fake")
-    defaults = dict.fromkeys(names) | {"protocol": fid.DEFAULT_PROTOCOL}
-    return types.SimpleNamespace(**defaults | given)
+    names = (*RUN_ONLY, *FOLDERS_ONLY, "real", "fake", "protocol")
+    return types.SimpleNamespace(**dict.fromkeys(names) | given)
 
 
 def test_a_run_or_two_folders_are_scored():
@@ -298,10 +297,15 @@ def test_a_run_or_two_folders_are_scored():
         ({"real": "a", "fake": "b", "clip_frames": 9}, "found --clip_frames, expected --videos"),
         ({"workdir": "run", "num_steps": 9}, "found --num_steps without --downstream"),
         ({"workdir": "run", "downstream": True, "limit": 9}, "found --limit beside --downstream"),
+        ({"workdir": "run", "num_variants": 3}, "found --num_variants without --diversity"),
+        (
+            {"workdir": "run", "diversity": True, "protocol": "clean-fid"},
+            "found --protocol beside --diversity",
+        ),
         ({"workdir": "run", "scenes": "a"}, "found --scenes without --downstream"),
         (
             {"workdir": "run", "edges": True, "downstream": True},
-            "found --downstream beside --edges",
+            "found --edges beside --downstream",
         ),
         ({"workdir": "run", "edges": True, "diversity": True}, "found --edges beside --diversity"),
         (
