@@ -320,7 +320,7 @@ def _define_run_flags() -> None:
     flags.DEFINE_string(
         "segmenter",
         None,
-        f"{', '.join(PUBLISHED)} or a PSPNet's weights from python -m sflow_jax.train_segmenter; "
+        f"{', '.join(PUBLISHED)} or weights from python -m sflow_jax.train_segmenter; "
         "by default the one for the dataset.",
     )
     flags.DEFINE_boolean(

@@ -22,13 +22,15 @@ from sflow_jax.evaluation.rows import ORACLE
 from sflow_jax.metrics import fid, inception_input
 from sflow_jax.metrics.feature_statistics import FeatureExtractor, collect
 from sflow_jax.metrics.score_table import format_table
+from sflow_jax.ops.pixels import to_float
 from sflow_jax.pretrained import inception_v3, semseg, weights
 from sflow_jax.segmentation import trained
 from sflow_jax.segmentation.pspnet import BLOCKS, PSPNet
 from sflow_jax.segmentation.sliding_window import SlidingWindow, label_image
+from sflow_jax.segmentation.unet import UNet
 from tests.fast_jit import fast_jit
 from tests.metrics.test_frechet import complex_root_distance
-from tests.random_weights import random_params
+from tests.random_weights import random_params, zeros
 from tests.test_evaluate import dataset_config
 from tests.tiny_run import TABLE, restore_fast, write_run
 
@@ -112,7 +114,7 @@ def test_a_segmenter_of_ones_own_scores(workdir, tmp_path, monkeypatch):
     choice = Choice(["segmentation"], segmenter=str(path))
     evaluation = set_up_evaluation(workdir, choice=choice, limit=2)
     _, results = score(evaluation, 2)
-    network, network_variables, crop = trained.read_pspnet(path)
+    network, network_variables, crop = trained.read_segmenter(path, TABLE.num_eval_classes)
     settings = SlidingWindow(base_size=40, crop=crop)
     predict = evaluation.segmenter.predict
     image = evaluation.dataset.source("test")[0]["image"]
@@ -122,6 +124,21 @@ def test_a_segmenter_of_ones_own_scores(workdir, tmp_path, monkeypatch):
     assert 0 <= results[ORACLE]["mean_iou"] <= 1
     assert f"by PSPNet in {path}" in "\n".join(describe_evaluation(evaluation, 2))
     assert not any(line.startswith("No mIoU") for line in evaluation.missing)
+
+
+def test_a_small_network_of_ones_own_scores(workdir, tmp_path):
+    path, network = tmp_path / "small.safetensors", UNet(TABLE.num_eval_classes)
+    structure = zeros(network.init, jax.random.key(0), np.zeros((1, 16, 16, 3), np.float32))
+    trained.write_segmenter(path, random_params(structure), {"num_steps": 3}, {}, [])
+    choice = Choice(["segmentation"], segmenter=str(path))
+    evaluation = set_up_evaluation(workdir, choice=choice, limit=2)
+    image = evaluation.dataset.source("test")[0]["image"]
+    _, network_variables, _ = trained.read_segmenter(path, TABLE.num_eval_classes)
+    expected = network.apply(network_variables, to_float(image)).argmax(-1)
+    np.testing.assert_array_equal(evaluation.segmenter.predict(image), expected)
+    assert f"by the small network in {path}" in "\n".join(describe_evaluation(evaluation, 2))
+    with pytest.raises(InputError, match="--multi_scale: found the small network in "):
+        set_up_evaluation(workdir, choice=dataclasses.replace(choice, multi_scale=True))
 
 
 def test_published_weights_score_by_the_test_protocol(cache, monkeypatch):
@@ -151,7 +168,9 @@ def test_the_small_segmenter_knows_one_scale():
 def test_a_segmenter_of_other_classes_is_refused(workdir, tmp_path, monkeypatch):
     monkeypatch.setitem(BLOCKS, 50, (1, 1, 1, 1))
     path = write_pspnet(tmp_path, num_classes=5)
-    with pytest.raises(InputError, match=r"own\.safetensors: found 5 classes, expected the 3 of"):
+    with pytest.raises(
+        InputError, match=r"own\.safetensors: found 5 classes, expected the dataset.s 3"
+    ):
         set_up_evaluation(workdir, choice=Choice(segmenter=str(path)))
     with pytest.raises(InputError, match="found pspnet50, which knows Cityscapes' classes"):
         set_up_evaluation(workdir, choice=Choice(segmenter="pspnet50"))

@@ -85,7 +85,7 @@ class Choice:
                 weights.what_is_missing("pspnet50_cityscapes")
                 if dataset == "cityscapes"
                 else f"there is no segmenter for {dataset!r} data; train one with: "
-                "python -m sflow_jax.train_segmenter --network pspnet, and name it with --segmenter"
+                "python -m sflow_jax.train_segmenter, and name it with --segmenter"
             )
             if line:
                 lines.append(f"No mIoU: {line}")
@@ -246,10 +246,7 @@ def load_segmenter(model: TrainedModel, choice: Choice) -> segmenters.NamedSegme
     dataset = model.config.data.dataset
     if dataset == "streets":
         if choice.multi_scale:
-            raise InputError(
-                "--multi_scale: found the segmenter shipped for streets, expected a PSPNet, named "
-                "with --segmenter"
-            )
+            raise segmenters.one_scale_only("the segmenter shipped for streets")
         return segmenters.load_streets()
     if dataset != "cityscapes" or weights.what_is_missing("pspnet50_cityscapes"):
         return None

@@ -11,10 +11,11 @@ from sflow_jax.data.labels import CITYSCAPES, ClassTable
 from sflow_jax.errors import InputError
 from sflow_jax.ops.pixels import to_float
 from sflow_jax.pretrained import semseg, streets_segmenter
-from sflow_jax.segmentation.labeling import Predict, predict_with_pspnet
+from sflow_jax.segmentation.labeling import Predict, predict_with_pspnet, predict_with_unet
 from sflow_jax.segmentation.pspnet import BLOCKS, PSPNet
 from sflow_jax.segmentation.sliding_window import SlidingWindow
-from sflow_jax.segmentation.trained import read_pspnet
+from sflow_jax.segmentation.trained import read_segmenter
+from sflow_jax.segmentation.unet import UNet
 
 PUBLISHED = {f"pspnet{layers}": layers for layers in BLOCKS}
 
@@ -72,27 +73,31 @@ def load_published(
 def load_own(
     path: pathlib.Path, class_table: ClassTable, scales: Sequence[float] = (1.0,)
 ) -> NamedSegmenter:
-    """A PSPNet that `python -m sflow_jax.train_segmenter --network pspnet` trained.
+    """A network that `python -m sflow_jax.train_segmenter` trained.
 
     Images keep their size, as when that command scored it.
 
     Args:
         path: the weights.
         class_table: of the dataset.
-        scales: see `SlidingWindow`.
+        scales: see `SlidingWindow`; the small network knows one only.
 
     Raises:
         InputError: the files are absent or damaged, or the number of classes is another.
     """
-    network, variables, crop = read_pspnet(path)
-    if network.num_classes != class_table.num_eval_classes:
-        raise InputError(
-            f"{path}: found {network.num_classes} classes, expected the "
-            f"{class_table.num_eval_classes} of {class_table.name!r}"
-        )
+    network, variables, crop = read_segmenter(path, class_table.num_eval_classes)
+    if isinstance(network, UNet):
+        if len(scales) > 1:
+            raise one_scale_only(f"the small network in {path}")
+        return NamedSegmenter(f"the small network in {path}", predict_with_unet(network, variables))
     settings = SlidingWindow(crop=crop, scales=scales)
     predict = predict_with_pspnet(network, variables, settings, keeps_size=True)
     return NamedSegmenter(f"PSPNet in {path}{_describe(scales)}", predict)
+
+
+def one_scale_only(title: str) -> InputError:
+    """The error for another segmenter than PSPNet that is to see several scales."""
+    return InputError(f"--multi_scale: found {title}, expected a PSPNet, named with --segmenter")
 
 
 def _describe(scales: Sequence[float]) -> str:

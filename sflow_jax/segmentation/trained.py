@@ -13,8 +13,10 @@ import numpy as np
 from sflow_jax import variables
 from sflow_jax.errors import InputError
 from sflow_jax.files import not_found, write_json
+from sflow_jax.segmentation import unet
 from sflow_jax.segmentation.pspnet import BLOCKS, STRIDE, PSPNet
 from sflow_jax.segmentation.scores import SegmentationScores
+from sflow_jax.segmentation.unet import UNet
 
 _STORED_TYPE = np.float16
 
@@ -59,29 +61,47 @@ def _rounded(value: float) -> float | None:
     return None if np.isnan(value) else round(float(value), 4)  # JSON knows no NaN
 
 
-def read_pspnet(path: pathlib.Path) -> tuple[PSPNet, dict[str, Any], int]:
-    """Reads what `python -m sflow_jax.train_segmenter --network pspnet` wrote.
+def read_segmenter(
+    path: pathlib.Path, num_classes: int
+) -> tuple[UNet | PSPNet, dict[str, Any], int]:
+    """Reads what `python -m sflow_jax.train_segmenter` wrote.
 
     Args:
         path: the weights; the JSON of their settings and scores is next to them.
+        num_classes: that it has to know.
 
     Returns:
-        The network, its variables, and the side of the windows for `SlidingWindow`.
+        The network, its variables, and the side of a PSPNet's windows for `SlidingWindow`, 0 for
+        the small network, which needs none.
 
     Raises:
         InputError: one of the files is absent, damaged or of another network.
     """
     if not path.is_file():
-        raise not_found(path, "the weights of a PSPNet")
+        raise not_found(path, "the weights of a segmenter")
     report = path.with_suffix(".json")
     try:
         settings = json.loads(report.read_text(encoding="utf-8"))["settings"]
-        blocks = BLOCKS[settings["layers"]]
-        network = PSPNet(settings["num_classes"], blocks, settings["width"])
-        crop = settings["crop"]
+        network: UNet | PSPNet = UNet(num_classes)
+        crop = 0
+        if "layers" in settings:
+            blocks = BLOCKS[settings["layers"]]
+            network = PSPNet(settings["num_classes"], blocks, settings["width"])
+            crop = settings["crop"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{report}: {error!r}; expected the settings of a PSPNet") from error
-    return network, variables.read_variables(path, pspnet_shapes(network)), crop
+        raise InputError(f"{report}: {error!r}; expected the settings of a segmenter") from error
+    if network.num_classes != num_classes:
+        raise InputError(
+            f"{path}: found {network.num_classes} classes, expected the dataset's {num_classes}"
+        )
+    shapes = pspnet_shapes(network) if isinstance(network, PSPNet) else unet_shapes(network)
+    return network, variables.read_variables(path, shapes), crop
+
+
+def unet_shapes(network: UNet) -> variables.Shapes:
+    """Of every variable, by path."""
+    images = jax.ShapeDtypeStruct((1, unet.STRIDE, unet.STRIDE, 3), jnp.float32)
+    return variables.shapes_of(jax.eval_shape(network.init, jax.random.key(0), images))
 
 
 def pspnet_shapes(network: PSPNet) -> variables.Shapes:
