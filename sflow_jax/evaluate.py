@@ -26,8 +26,7 @@ beside different real images, and what that costs in agreement with the labels. 
 diversity.json, diversity.txt and diversity.png.
 
 With --edges it gives the generator other edges than its own: each member of DNED's ensemble, the
-Laplacian's, Canny's and none. It writes edge_sources.json,
-edge_sources.txt and edge_sources.png.
+Laplacian's, Canny's and none. It writes edge_sources.json, edge_sources.txt and edge_sources.png.
 
 With --real and --fake, two folders of PNG files, it writes FID, KID, precision and recall to
 metrics.json and scores.txt. With --videos too, the folders hold videos: video files, and
@@ -86,9 +85,10 @@ _REFUSED = {
         "segmenter",
         "multi_scale",
         "protocol",
+        "distributed",
     ),
-    "diversity": ("edges", "metrics", "protocol"),
-    "edges": (),
+    "diversity": ("edges", "metrics", "protocol", "distributed"),
+    "edges": ("distributed",),
 }
 # The flags that folders do not go with.
 RUN_ONLY = (
@@ -108,11 +108,12 @@ _NUM_STEPS, _NUM_SEEDS = 1500, 3
 
 def main() -> None:
     """Runs the command that the flags describe."""
+    of_folders = asks_for_folders(flags.FLAGS)
     if flags.FLAGS.distributed:
         sharding.join_hosts()
     workdir = flags.FLAGS.workdir
     compilation_cache.use(pathlib.Path(workdir) if workdir else cache_directory())
-    if asks_for_folders(flags.FLAGS):
+    if of_folders:
         _score_folders(flags.FLAGS)
     elif flags.FLAGS.edges:
         _compare_edges(flags.FLAGS)
@@ -141,7 +142,7 @@ def asks_for_folders(options: flags.FlagValues) -> bool:
         for question, own in _QUESTIONS.items():
             asked = getattr(options, question)
             for name in _REFUSED[question] if asked else own:
-                if getattr(options, name) is not None:
+                if getattr(options, name) not in (None, False):
                     place = "beside" if asked else "without"
                     raise InputError(f"command line: found --{name} {place} --{question}")
         return False
@@ -223,8 +224,6 @@ def _score_run(options: flags.FlagValues) -> None:
 
 
 def _score_downstream(options: flags.FlagValues) -> None:
-    if options.distributed:
-        raise InputError("--downstream: found --distributed beside it, expected one process")
     workdir, output, dataset = _places(options)
     nothing = Choice(metrics=())  # the segmenters are those that it trains
     evaluation = set_up_evaluation(workdir, options.split, options.step, dataset, nothing)
@@ -244,8 +243,6 @@ def _score_downstream(options: flags.FlagValues) -> None:
 
 
 def _measure_diversity(options: flags.FlagValues) -> None:
-    if options.distributed:
-        raise InputError("--diversity: found --distributed beside it, expected one process")
     workdir, output, dataset = _places(options)
     distance = diversity.load_distance()
     choice = _choice(options)
@@ -259,8 +256,6 @@ def _measure_diversity(options: flags.FlagValues) -> None:
 
 
 def _compare_edges(options: flags.FlagValues) -> None:
-    if options.distributed:
-        raise InputError("--edges: found --distributed beside it, expected one process")
     workdir, output, dataset = _places(options)
     choice = _choice(options)
     evaluation = set_up_evaluation(

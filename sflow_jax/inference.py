@@ -74,8 +74,9 @@ class TrainedModel:
             label: uint8 [B, H, W, 1], class ids.
             edge_image: uint8 RGB [B, H, W, 3] whose edges guide the generator.
             **changes: what is to differ from `controls`; S-Flow GAN takes the ensemble weights
-                `weights`, [6], the `share` of DNED's edges and the `style`, a palette for all or
-                for each frame; `Method.styles` gives those of sampling and evaluation.
+                `weights`, [6], the `share` of DNED's edges, another detector's `edge_map` and the
+                `style`, a palette for all or for each frame; `Method.styles` gives those of
+                sampling and evaluation.
         """
         return self._run(self.translator.translate, label, edge_image, changes)
 

@@ -274,12 +274,13 @@ def test_folders_that_cannot_be_written_are_named(tmp_path, cache, capsys):
 
 
 def options(**given):
-    names = (*RUN_ONLY, *FOLDERS_ONLY, "real", "fake", "protocol")
+    names = (*RUN_ONLY, *FOLDERS_ONLY, "real", "fake", "protocol", "distributed")
     return types.SimpleNamespace(**dict.fromkeys(names) | given)
 
 
 def test_a_run_or_two_folders_are_scored():
     assert not asks_for_folders(options(workdir="run", step=0))
+    assert not asks_for_folders(options(workdir="run", diversity=True, edges=False))
     assert asks_for_folders(options(real="a", fake="b", protocol="clean-fid"))
     assert asks_for_folders(options(real="a", fake="b", videos=True, clip_frames=9))
 
@@ -301,6 +302,14 @@ def test_a_run_or_two_folders_are_scored():
         (
             {"workdir": "run", "diversity": True, "protocol": "clean-fid"},
             "found --protocol beside --diversity",
+        ),
+        (
+            {"workdir": "run", "edges": True, "distributed": True},
+            "found --distributed beside --edges",
+        ),
+        (
+            {"workdir": "run", "downstream": True, "protocol": "clean-fid"},
+            "found --protocol beside --downstream",
         ),
         ({"workdir": "run", "scenes": "a"}, "found --scenes without --downstream"),
         (

@@ -11,6 +11,7 @@ import pytest
 
 import sflow_jax
 from sflow_jax import configuration, losses
+from sflow_jax.models.layers import UPSAMPLINGS
 from sflow_jax.options import OPTIONS, one_of
 from sflow_jax.pretrained.perceptual import load_perceptual_network
 
@@ -90,9 +91,10 @@ def test_only_these_files_know_the_platform():
         ("loss.adversarial", losses.ADVERSARIAL_FORMS),
         ("loss.feature_weighting", losses.FEATURE_WEIGHTINGS),
         ("loss.perceptual_weighting", losses.PERCEPTUAL_WEIGHTS),
+        ("generator.upsampling", UPSAMPLINGS),
     ],
 )
-def test_the_options_have_the_choices_of_the_losses(option, choices):
+def test_the_options_have_the_choices_of_losses_and_layers(option, choices):
     """They list them again, so that reading a config needs no JAX."""
     assert OPTIONS[option].rule.expected == one_of(*choices).expected
     assert all(map(OPTIONS[option].rule.holds, choices))

@@ -12,20 +12,20 @@ from collections.abc import Mapping
 import grain.python as grain
 import numpy as np
 
+from sflow_jax import sharding
 from sflow_jax.data.pipeline import eval_batches
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation.evaluation import Evaluation, score
 from sflow_jax.evaluation.report import describe_evaluation, without_nan
 from sflow_jax.evaluation.rows import CG, ORACLE, generated, guidance
 from sflow_jax.files import write_json, write_whole
-from sflow_jax.inference import TrainedModel
+from sflow_jax.inference import TrainedModel, batch_size_for
 from sflow_jax.methods.base import LAPLACIAN, Usage
 from sflow_jax.metrics.picture_scores import Result
 from sflow_jax.metrics.score_table import format_table
 from sflow_jax.pictures import edges_to_rgb, grid, write_png
 
 RESULTS_FILE, TABLE_FILE, PICTURE_FILE = "edge_sources.json", "edge_sources.txt", "edge_sources.png"
-_PER_BATCH = 8
 _NUM_SHOWN = 3
 _UNDEFINED = {"edge_density": float("nan"), "edge_correlation": float("nan")}
 
@@ -41,8 +41,9 @@ def compare_edges(
 
     Returns:
         The number of examples, and for every row the scores of its pictures, `edge_density` (the
-        mean of the edge map) and `edge_correlation` (with the edges of the real frame, over the
-        pixels of a picture, averaged over pictures; NaN where an edge map is of one value).
+        mean of the edge map) and `edge_correlation` (with the Laplacian edges of the real frame,
+        over the pixels of a picture). Both are means over the first frames of all examples; the
+        correlation of those where neither map is of one value, NaN without any.
 
     Raises:
         InputError: the generator sees no edges.
@@ -76,7 +77,9 @@ def _describe_edges(
     source = grain.MapDataset.source(evaluation.dataset.source(evaluation.split))[:num_examples]
     densities: dict[str, list[np.ndarray]] = {name: [] for name in (ORACLE, *usages)}
     correlations: dict[str, list[np.ndarray]] = {name: [] for name in (ORACLE, *usages)}
-    for batch, valid in eval_batches(source, min(num_examples, _PER_BATCH)):
+    schema = evaluation.dataset.schema
+    batch_size = min(sharding.round_up(num_examples), batch_size_for(schema.height, schema.width))
+    for batch, valid in eval_batches(source, batch_size):
         maps = _edge_maps(evaluation, usages, batch)
         for name, edge_maps in maps.items():
             densities[name].append(edge_maps[:valid].mean((1, 2, 3)))
@@ -84,7 +87,7 @@ def _describe_edges(
     return {
         name: {
             "edge_density": float(np.concatenate(densities[name]).mean()),
-            "edge_correlation": float(np.concatenate(correlations[name]).mean()),
+            "edge_correlation": mean_of_defined(np.concatenate(correlations[name])),
         }
         for name in densities
     }
@@ -117,16 +120,30 @@ def correlate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.where(norms > 1e-9, (first * second).sum(1) / norms, np.nan)
 
 
-def draw_edges(evaluation: Evaluation) -> np.ndarray:
-    """A few scenes in two rows each: every source's edges, and what the generator makes of them."""
+def mean_of_defined(values: np.ndarray) -> float:
+    """The mean of the values that are not NaN; NaN where all are."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else float("nan")
+
+
+def draw_edges(evaluation: Evaluation, num_examples: int) -> np.ndarray:
+    """A few scenes in two rows each: every source's edges, and what the generator makes of them.
+
+    Args:
+        evaluation: see `compare_edges`.
+        num_examples: only scenes among the first so many, those that were scored.
+
+    Returns:
+        uint8 RGB; in the first column the frame that the edges come from, and the label map.
+    """
     usages = _usages(evaluation)
     source = evaluation.dataset.source(evaluation.split)
-    count = min(_NUM_SHOWN, len(source))
-    examples = [source[index * len(source) // count] for index in range(count)]
+    count = min(_NUM_SHOWN, num_examples)
+    examples = [source[index * num_examples // count] for index in range(count)]
     batch, _ = next(eval_batches(examples, count))
     maps = _edge_maps(evaluation, usages, batch)
     label = evaluation.model.class_table.colorize(batch["label"][:, 0, ..., 0])
-    columns = {"edges of": (batch[evaluation.edge_key][:, 0], label)}
+    columns = {"edges of, labels": (batch[evaluation.edge_key][:, 0], label)}
     for name, usage in usages.items():
         draw = generated(evaluation.model, usage, evaluation.edge_key)
         columns[name] = ([edges_to_rgb(edge_map) for edge_map in maps[name]], draw(batch)[:, 0])
@@ -154,11 +171,15 @@ def write_edges(
         "checkpoint_step": model.step,
         "split": evaluation.split,
         "num_examples": num_examples,
+        "dataset": str(evaluation.dataset.directory.absolute()),
+        "edges": evaluation.edge_key,
+        "controls": dict(model.controls),
         "segmenter": evaluation.segmenter.title if evaluation.segmenter else None,
+        "missing": list(evaluation.missing),
         "rows": results,
         "config": model.config.to_dict(),
     }
     write_json(output / RESULTS_FILE, without_nan(record))
     write_whole(output / TABLE_FILE, text)
-    write_png(output / PICTURE_FILE, draw_edges(evaluation))
+    write_png(output / PICTURE_FILE, draw_edges(evaluation, num_examples))
     return text

@@ -59,8 +59,8 @@ class Usage:
         controls: arguments of `Method.translate`.
         sees_edge_image: whether it is given the CG or real frame; otherwise an image of one color,
             which has no edges.
-        find_edges: another edge detector, whose map takes the place of all edges as the control
-            `edge_map`: uint8 RGB [B, H, W, 3] to float32 [B, H, W, 1] in [0, 1].
+        find_edges: another edge detector, whose map is the control `edge_map`: uint8 RGB
+            [B, H, W, 3] to float32 [B, H, W, 1] in [0, 1].
     """
 
     controls: Mapping[str, Any]
@@ -244,7 +244,7 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
         return {"generated": Usage(controls)}
 
     def edge_usages(self, controls: Mapping[str, Any]) -> dict[str, Usage]:
-        """Other edges that the generator can be given, from the finest to none.
+        """Other edges that the generator can be given: the method's own, other detectors', none.
 
         Args:
             controls: from `controls`.

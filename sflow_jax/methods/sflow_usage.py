@@ -13,7 +13,7 @@ from sflow_jax.methods.edges import canny_edges
 from sflow_jax.models.dned import sample_ensemble_weights
 from sflow_jax.runs.schedule import Schedule
 
-MEMBERS = ("d1", "d2", "d3", "d4", "d5", "fusion")  # of DNED's ensemble, fine to coarse
+MEMBERS = ("d1", "d2", "d3", "d4", "d5", "fusion")  # of DNED's ensemble; d1 is the finest
 
 
 class SFlowUsage(Method[SceneT, GeneratedT]):
@@ -89,8 +89,11 @@ class SFlowUsage(Method[SceneT, GeneratedT]):
         usages = {}
         if self._sees_dned(controls):
             usages["DNED, as trained"] = Usage(controls)
-            for member, weights in zip(MEMBERS, np.eye(6, dtype=np.float32), strict=True):
-                usages[f"DNED, {member} alone"] = Usage({**controls, "weights": weights})
+            for member, weights in zip(
+                MEMBERS, np.eye(len(MEMBERS), dtype=np.float32), strict=True
+            ):
+                alone = {**controls, "share": 1.0, "weights": weights}
+                usages[f"DNED, {member} alone"] = Usage(alone)
         laplacian = {**controls, "share": 0.0}
         return usages | {
             LAPLACIAN: Usage(laplacian),

@@ -5,8 +5,14 @@ import numpy as np
 import pytest
 
 from sflow_jax.errors import InputError
+from sflow_jax.evaluation import edge_sources
 from sflow_jax.evaluation import evaluation as evaluation_lib
-from sflow_jax.evaluation.edge_sources import compare_edges, correlate, write_edges
+from sflow_jax.evaluation.edge_sources import (
+    compare_edges,
+    correlate,
+    mean_of_defined,
+    write_edges,
+)
 from sflow_jax.evaluation.evaluation import Choice, score, set_up_evaluation
 from sflow_jax.evaluation.rows import CG, ORACLE
 from sflow_jax.methods.edges import canny_edges
@@ -18,9 +24,9 @@ DNED_ROWS = ["DNED, as trained", *(f"DNED, {name} alone" for name in ("d1", "d2"
 DNED_ROWS += ["DNED, d5 alone", "DNED, fusion alone"]
 
 
-def set_up(folder, **changes):
+def set_up(folder, with_cg=True, **changes):
     workdir = folder / "run"
-    write_run(workdir, dataset_config(folder, **changes))
+    write_run(workdir, dataset_config(folder, with_cg, **changes))
     model = restore_fast(workdir)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation_lib, "restore_model", lambda *_: model)
@@ -35,7 +41,9 @@ def evaluation(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def compared(evaluation):
-    return compare_edges(evaluation)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(edge_sources, "batch_size_for", lambda *_: 2)  # the last batch is padded
+        return compare_edges(evaluation)
 
 
 def test_rows_are_what_the_generator_makes_of_each_kind_of_edges(evaluation, compared):
@@ -94,6 +102,27 @@ def test_a_flat_map_correlates_with_nothing():
     assert np.isnan(correlate(flat, random)).all()
     np.testing.assert_allclose(correlate(random, 3 * random + 1), 1)
     np.testing.assert_allclose(correlate(random, -random), -1)
+
+
+def test_one_frame_without_edges_does_not_undefine_the_mean_of_all():
+    assert mean_of_defined(np.array([0.5, np.nan, 1.0])) == 0.75
+    assert np.isnan(mean_of_defined(np.array([np.nan])))
+
+
+def test_members_of_the_ensemble_are_alone_during_the_ramp_too(evaluation):
+    usages = evaluation.model.method.edge_usages({"share": 0.4})
+    assert usages["DNED, as trained"].controls["share"] == 0.4
+    assert usages["DNED, d1 alone"].controls["share"] == 1
+
+
+def test_a_generator_of_laplacian_edges_has_no_rows_of_dned(tmp_path):
+    evaluation = set_up(tmp_path, with_cg=False, **{"generator.edges": "laplacian"})
+    num_examples, results = compare_edges(evaluation, limit=2)
+    assert num_examples == 2
+    assert list(results) == [ORACLE, "Laplacian", "Canny", "no edges"]
+    # Without CG frames the edges are those of the real frames.
+    assert results["Laplacian"]["edge_correlation"] == pytest.approx(1)
+    write_edges(tmp_path, evaluation, num_examples, results)
 
 
 def test_canny_finds_the_border_of_a_square_and_nothing_in_a_flat_frame():

@@ -11,6 +11,8 @@ SIZES = {"width": 4, "num_downsamplings": 2, "num_blocks": 1}
 GENERATORS = {
     "global": GlobalGenerator(**SIZES),
     "local": LocalEnhancer(**SIZES, num_local_blocks=1),
+    "resize": GlobalGenerator(**SIZES, upsampling="resize"),
+    "bilinear": GlobalGenerator(**SIZES, upsampling="bilinear"),
 }
 
 
