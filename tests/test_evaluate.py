@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import pathlib
@@ -174,8 +175,13 @@ def test_without_cg_frames_the_leak_is_reported(tmp_path):
 
 def test_a_dataset_of_other_classes_is_refused(tmp_path):
     write_run(tmp_path / "run", dataset_config(tmp_path))
-    changed = TABLE.to_json().replace('"toy"', '"other"')
-    (tmp_path / "source/classes.json").write_text(changed)
+    classes = tmp_path / "source/classes.json"
+    # Another name of the dataset alone is none of another class: frames of a film, for example.
+    classes.write_text(TABLE.to_json().replace('"toy"', '"film"'))
+    assert set_up_evaluation(tmp_path / "run").dataset.class_table.name == "film"
+    first, *others = TABLE.classes
+    renamed = dataclasses.replace(first, name="another")
+    classes.write_text(dataclasses.replace(TABLE, classes=(renamed, *others)).to_json())
     with pytest.raises(
         InputError, match=r"found other classes than in .*run, expected the dataset"
     ):

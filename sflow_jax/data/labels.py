@@ -49,6 +49,10 @@ class ClassTable:
         """The largest id + 1: the channels of a one-hot label map."""
         return max(label_class.id for label_class in self.classes) + 1
 
+    def has_classes_of(self, other: "ClassTable") -> bool:
+        """Whether both have the same classes; datasets that share them have names of their own."""
+        return self.classes == other.classes
+
     @property
     def num_eval_classes(self) -> int:
         """The number of classes that are scored."""

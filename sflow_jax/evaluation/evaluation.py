@@ -190,7 +190,7 @@ def set_up_evaluation(
     dataset = open_dataset(dataset_directory) if dataset_directory else _open_dataset(model)
     if split is None:
         split = "test" if "test" in dataset.num_examples else "validation"
-    if dataset.class_table != model.class_table:
+    if not dataset.class_table.has_classes_of(model.class_table):
         raise InputError(
             f"{dataset.directory}: found other classes than in {workdir}, "
             "expected the dataset that the run was trained on"

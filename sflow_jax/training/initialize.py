@@ -65,7 +65,7 @@ def check_classes(config: ml_collections.ConfigDict, class_table: ClassTable) ->
         InputError: it has learned others.
     """
     workdir = _source(config)
-    if workdir and ClassTable.from_json(workdir / CLASSES_FILE) != class_table:
+    if workdir and not ClassTable.from_json(workdir / CLASSES_FILE).has_classes_of(class_table):
         raise InputError(
             f"config.init_from: {workdir} has learned other classes than those of the dataset, "
             f"{class_table.name!r}; expected a run on the same classes"

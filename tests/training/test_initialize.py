@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import jax
@@ -89,6 +90,7 @@ def test_other_networks_are_named(image_run, changes, message):
 
 def test_other_classes_are_named(image_run):
     check_classes(video_config(image_run), TABLE)
+    check_classes(video_config(image_run), dataclasses.replace(TABLE, name="a film"))
     with pytest.raises(
         InputError, match=r"run has learned other classes than those of the dataset"
     ):
