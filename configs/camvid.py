@@ -30,6 +30,8 @@ def get_config(size: str = "128x96") -> config_dict.ConfigDict:
     config = streets.get_config()
     config.data.dataset = "folder"
     config.data.width, config.data.height = SIZES[size]
+    # Shades of photographs would teach the generator to copy the flat ones of CG frames.
+    config.dned.input = "edges"
     # Photographs have no CG frames.
     config.augmentation.cg_edges = 0.0
     config.augmentation.zoom = 0.5  # the same streets again and again, without it
