@@ -154,8 +154,8 @@ OPTIONS: dict[str, Option] = {
     "generator.num_local_blocks": Option(3, at_least(0), "residual blocks of the local enhancer"),
     "generator.upsampling": Option(
         "transposed",
-        one_of("transposed", "resize", "bilinear"),
-        "how it doubles sides: as pix2pixHD does, or with less of a checkerboard",
+        one_of("transposed", "resize"),
+        "how it doubles sides: as pix2pixHD does, or without a checkerboard",
     ),
     "generator.remat": Option(
         False,

@@ -23,8 +23,6 @@ INITIALIZER = nn.initializers.normal(stddev=0.02)
 ModuleDef = Callable[..., nn.Module]
 """A module's class with some of its attributes, as `functools.partial` makes it."""
 
-_NO_PADS = (0, 0), (0, 0)  # of channels
-
 Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
 """Flax's convolution layer, computed by `ops.convolution`."""
 
@@ -90,49 +88,25 @@ class UpsampleConv(Upsampling):
 
 
 class ResizeConv(Upsampling):
-    """Enlarging and a 3x3 convolution, with replicated borders.
+    """Nearest-neighbor enlarging and a 3x3 convolution, with replicated borders.
 
     Unlike a transposed 3x3 convolution, which has one, two or four taps for a pixel according to
     its place, it has the same nine for all of them and paints no checkerboard of its own (Odena et
-    al., "Deconvolution and Checkerboard Artifacts", 2016). Both linear steps are computed as one
-    transposed convolution.
-
-    Attributes:
-        spread: what enlarging makes of one pixel along each axis, 2 or 4 shares of sum 2; nearest
-            neighbors by default.
+    al., "Deconvolution and Checkerboard Artifacts", 2016). Of those nine taps at most four fall on
+    different pixels, so it is computed as a transposed 4x4 convolution.
     """
-
-    spread: tuple[float, ...] = (1.0, 1.0)
 
     def enlarge(self, x: jax.Array, kernel: jax.Array, size: tuple[int, int]) -> jax.Array:
         """See `Upsampling`."""
         x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
         scattered = jnp.flip(kernel, (0, 1)).swapaxes(2, 3).astype(jnp.float32)
-        # Every pixel is enlarged to several, each of which scatters the kernel.
-        last = len(self.spread) - 1
-        scattered_to = [
-            jnp.pad(down * right * scattered, ((a, last - a), (b, last - b), *_NO_PADS))
-            for a, down in enumerate(self.spread)
-            for b, right in enumerate(self.spread)
-        ]
-        taps = jnp.stack(scattered_to).sum(0)
-        crop = (2 + len(self.spread) // 2,) * 2
-        return convolve_transposed(x, taps.astype(x.dtype), 2, (crop, crop), size)
+        # Every pixel is enlarged to 2x2, each of which scatters the kernel: in sum 4x4 taps.
+        shifts = [((a, 1 - a), (b, 1 - b), (0, 0), (0, 0)) for a in (0, 1) for b in (0, 1)]
+        taps = jnp.stack([jnp.pad(scattered, shift) for shift in shifts]).sum(0)
+        return convolve_transposed(x, taps.astype(x.dtype), 2, ((3, 3), (3, 3)), size)
 
 
-BilinearConv = functools.partial(ResizeConv, spread=(0.25, 0.75, 0.75, 0.25))
-"""Bilinear enlarging and a 3x3 convolution.
-
-After nearest-neighbor enlarging, two of the three taps fall on one pixel for odd places and the
-other two for even ones, so that activations vary differently at them, which the ReLUs turn into
-lines. Bilinearly enlarged neighbors mirror each other.
-"""
-
-UPSAMPLINGS: dict[str, ModuleDef] = {
-    "transposed": UpsampleConv,
-    "resize": ResizeConv,
-    "bilinear": BilinearConv,
-}
+UPSAMPLINGS: dict[str, ModuleDef] = {"transposed": UpsampleConv, "resize": ResizeConv}
 """How generators double height and width, by the names in configs."""
 
 

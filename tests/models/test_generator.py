@@ -12,7 +12,6 @@ GENERATORS = {
     "global": GlobalGenerator(**SIZES),
     "local": LocalEnhancer(**SIZES, num_local_blocks=1),
     "resize": GlobalGenerator(**SIZES, upsampling="resize"),
-    "bilinear": GlobalGenerator(**SIZES, upsampling="bilinear"),
 }
 
 

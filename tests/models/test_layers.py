@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sflow_jax.models.layers import BilinearConv, ReflectConv, ResizeConv, UpsampleConv
+from sflow_jax.models.layers import ReflectConv, ResizeConv, UpsampleConv
 from tests.fast_jit import fast_jit
 from tests.random_weights import init_random
 
@@ -74,33 +74,9 @@ def test_resize_conv_is_a_convolution_of_the_enlarged_image(monkeypatch, size, p
     assert_equal_with_gradients(ours, enlarged, x, kernel)
 
 
-@pytest.mark.parametrize("platform", ["cpu", "gpu"])
-@pytest.mark.parametrize("size", [(4, 6), (5, 3), (1, 1)])
-def test_bilinear_conv_is_a_convolution_of_the_enlarged_image(monkeypatch, size, platform):
-    monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    x, kernel = integers(2, *size, 3), integers(3, 3, 3, 5, seed=1)
-
-    def ours(x, kernel):
-        return BilinearConv(5).apply({"params": {"kernel": kernel}}, x)
-
-    def enlarged(x, kernel):
-        batch, height, width, channels = x.shape
-        x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-        shape = (batch, 2 * height + 4, 2 * width + 4, channels)
-        x = jax.image.resize(x, shape, "bilinear")[:, 1:-1, 1:-1]
-        numbers = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=numbers)
-
-    assert_equal_with_gradients(ours, enlarged, x, kernel)
-
-
 def test_resize_conv_of_a_constant_is_constant_and_a_transposed_convolution_is_not():
     x = jnp.ones((1, 8, 8, 4))
-    for layer, is_constant in (
-        (ResizeConv(3), True),
-        (BilinearConv(3), True),
-        (UpsampleConv(3), False),
-    ):
+    for layer, is_constant in ((ResizeConv(3), True), (UpsampleConv(3), False)):
         y = layer.apply(init_random(layer, x), x)
         assert (np.ptp(y, (1, 2)).max() < 1e-5) == is_constant
 
