@@ -127,7 +127,7 @@ def lower_translation(
     config: ml_collections.ConfigDict, batch_size: int, device: jax.Device
 ) -> Program:
     """The translation of frames as sampling runs it, lowered, and its TFLOP counted by hand."""
-    method = create_method(config, steps.NUM_CLASSES, steps.SCHEDULE)
+    method = create_method(config, steps.CLASS_TABLE, steps.SCHEDULE)
     params, _ = jax.eval_shape(method.init, jax.random.key(0))
     batch = steps.random_batch(config, batch_size)
     frames = params, batch["label"][:, 0], batch["image"][:, 0]

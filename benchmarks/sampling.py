@@ -89,7 +89,7 @@ def _makers(
 
 
 def _translate(config: ml_collections.ConfigDict) -> Program:
-    method = create_method(config, steps.NUM_CLASSES, steps.SCHEDULE)
+    method = create_method(config, steps.CLASS_TABLE, steps.SCHEDULE)
     params, _ = jax.jit(method.init)(jax.random.key(0))
     translate = jax.jit(method.translate)
 
@@ -107,7 +107,7 @@ def _gflop(method: Method, config: ml_collections.ConfigDict, *names: str) -> fl
 
 def _our_generator(config: ml_collections.ConfigDict) -> Program:
     config = steps.as_pix2pixhd(config)
-    method = create_method(config, steps.NUM_CLASSES, steps.SCHEDULE)
+    method = create_method(config, steps.CLASS_TABLE, steps.SCHEDULE)
     generator = method.networks["generator"]
     label_map = jnp.zeros((1, 64, 64, steps.NUM_CLASSES))
     params = jax.jit(generator.init)(jax.random.key(0), label_map)
@@ -124,7 +124,7 @@ def _our_generator(config: ml_collections.ConfigDict) -> Program:
 def _their_generator(config: ml_collections.ConfigDict, variant: str) -> Program:
     start, fetch = pix2pixhd.make_generator(config, steps.NUM_CLASSES, variant)
     config = steps.as_pix2pixhd(config)  # ours is the same network
-    gflop = _gflop(create_method(config, steps.NUM_CLASSES, steps.SCHEDULE), config, "generator")
+    gflop = _gflop(create_method(config, steps.CLASS_TABLE, steps.SCHEDULE), config, "generator")
     return Program(lambda label, _: start(label), fetch, gflop)
 
 

@@ -12,6 +12,7 @@ import ml_collections
 import numpy as np
 
 from configs import default
+from sflow_jax.data import labels
 from sflow_jax.methods.base import Params
 from sflow_jax.methods.sflow import SFlow
 from sflow_jax.models.dned import NUM_SIDE_OUTPUTS
@@ -22,7 +23,8 @@ from sflow_jax.training.cost import step_flops
 from sflow_jax.training.state import create_state
 from sflow_jax.training.step import make_train_step
 
-NUM_CLASSES = 35
+CLASS_TABLE = labels.CITYSCAPES
+NUM_CLASSES = CLASS_TABLE.num_classes
 """Of Cityscapes."""
 
 SCHEDULE = Schedule(1000, 0, 0, 1000, 2000, 2000)
@@ -91,7 +93,7 @@ def random_batch(config: ml_collections.ConfigDict, batch_size: int) -> dict[str
 
 def make_method(config: ml_collections.ConfigDict) -> SFlow:
     """The method of a config, with a perceptual network of random weights where it has a share."""
-    method = SFlow.from_config(config, NUM_CLASSES, SCHEDULE)
+    method = SFlow.from_config(config, CLASS_TABLE, SCHEDULE)
     if config.loss.perceptual_weight == 0:
         return dataclasses.replace(method, dned=NoDNED())
     dtype = jnp.dtype(config.train.compute_dtype)

@@ -128,10 +128,9 @@ def restore_model(workdir: pathlib.Path, step: int | None = None) -> TrainedMode
     config = configuration.load_config(workdir)
     class_table = ClassTable.from_json(workdir / CLASSES_FILE)
     record = RunRecord.load(workdir)
-    num_classes = class_table.num_classes
     wants_palettes = method_class(config).wants_palettes(config)
-    palettes = load_palettes(workdir, num_classes) if wants_palettes else None
-    method = create_method(config, num_classes, record.schedule, palettes=palettes)
+    palettes = load_palettes(workdir, class_table.num_classes) if wants_palettes else None
+    method = create_method(config, class_table, record.schedule, palettes=palettes)
     shapes, _ = jax.eval_shape(method.init, jax.random.key(config.seed))
     parts, step = restore_parts(workdir, {"ema_params": shapes}, step)
     model = create_model(config, class_table, method, record.dataset)

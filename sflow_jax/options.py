@@ -212,6 +212,11 @@ OPTIONS: dict[str, Option] = {
     "loss.side_weights": Option(
         (1.0,) * 6, SIX_WEIGHTS, "a_i of eq. 4, also the ensemble that the generator sees"
     ),
+    # What only pix2pix has; its generator is generator.width and num_downsamplings.
+    "pix2pix.labels": Option(
+        "colors", one_of("colors", "one_hot"), "how its networks see label maps; officially colors"
+    ),
+    "pix2pix.l1_weight": Option(100.0, at_least(0), "lambda of its eq. 4"),
     # The losses of pairs of frames, eqs. 8 and 9.
     "flow.loss": Option(
         "farneback",
@@ -247,6 +252,11 @@ OPTIONS: dict[str, Option] = {
     "augmentation.edge_blur": Option(0.5, SHARE, "mix in up to this share of a 3x3 blur"),
     # The course of training. An epoch sees every example once.
     "train.batch_size": Option(1, at_least(1), "examples per device"),
+    "train.order": Option(
+        "together",
+        one_of("together", "discriminator_first"),
+        "both players move at once, or the generator against discriminators that have moved",
+    ),
     "train.compute_dtype": Option(
         "float32", one_of("float32", "bfloat16"), "parameters and norms stay float32"
     ),

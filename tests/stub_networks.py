@@ -44,8 +44,8 @@ class StubDiscriminator(nn.Module):
         return outputs
 
 
-def stub_method(config, num_classes, schedule, perceptual_network=None):
+def stub_method(config, class_table, schedule, perceptual_network=None):
     """S-Flow GAN with a generator, DNED and discriminators of one or two layers each."""
     discriminator = StubDiscriminator(config.discriminator.num_scales)
     networks = StubGenerator(), StubDNED(), discriminator
-    return SFlow(config, num_classes, schedule, *networks, perceptual_network)
+    return SFlow(config, class_table.num_classes, schedule, *networks, perceptual_network)

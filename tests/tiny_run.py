@@ -40,7 +40,7 @@ def tiny_config(**changes):
 def write_run(workdir: pathlib.Path, config, table=TABLE, steps=(4,), dned_share=1.0):
     """Writes checkpoints (each with other parameters), config, class table and the run's record."""
     schedule = Schedule.from_config(config.train, 8, 1)
-    method = create_method(config, table.num_classes, schedule)
+    method = create_method(config, table, schedule)
     iterator = train_iterator([{"name": "a"}], batch_size=1, seed=0)
     workdir.mkdir(parents=True)
     configuration.save(config, workdir)

@@ -23,8 +23,8 @@ class Toy(Method[Frames, jax.Array]):
     perceptual_network: Any = None
 
     @classmethod
-    def from_config(cls, config, num_classes, schedule, perceptual_network=None, palettes=None):
-        return cls(config, num_classes, StubDiscriminator(), StubGenerator())
+    def from_config(cls, config, class_table, schedule, perceptual_network=None, palettes=None):
+        return cls(config, class_table.num_classes, StubDiscriminator(), StubGenerator())
 
     @property
     def networks(self):

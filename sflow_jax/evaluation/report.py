@@ -25,7 +25,7 @@ def describe_evaluation(evaluation: Evaluation, num_examples: int) -> list[str]:
         f"step {model.step}, {num_examples} examples of the split {evaluation.split!r}, "
         f"seed {model.config.seed}"
     ]
-    if model.config.generator.edges == "none":
+    if not model.method.sees_edges:
         lines.append("The generator sees labels only.")
     elif evaluation.edge_key == "cg":
         lines.append("Edges come from the CG frames, as in use.")

@@ -8,17 +8,21 @@ import ml_collections
 if TYPE_CHECKING:
     import numpy as np
 
+    from sflow_jax.data.labels import ClassTable
     from sflow_jax.methods.base import Method
     from sflow_jax.pretrained.perceptual import PerceptualNetwork
     from sflow_jax.runs.schedule import Schedule
 
-METHODS = {"sflow": "sflow_jax.methods.sflow:SFlow"}
+METHODS = {
+    "sflow": "sflow_jax.methods.sflow:SFlow",
+    "pix2pix": "sflow_jax.methods.pix2pix:Pix2Pix",
+}
 """By the value of `config.method`: 'module:class'. To add a method, add its file and an entry."""
 
 
 def create_method(
     config: ml_collections.ConfigDict,
-    num_classes: int,
+    class_table: "ClassTable",
     schedule: "Schedule",
     perceptual_network: "PerceptualNetwork | None" = None,
     palettes: "np.ndarray | None" = None,
@@ -27,13 +31,13 @@ def create_method(
 
     Args:
         config: the whole config.
-        num_classes: channels of the one-hot label map, from the dataset's class table.
+        class_table: of the dataset.
         schedule: the run in steps.
         perceptual_network: the frozen network of eq. 6; only training needs one.
         palettes: the colors that a generator is told in use, [K, C, 3]; see `runs.palettes`.
     """
     return method_class(config).from_config(
-        config, num_classes, schedule, perceptual_network, palettes
+        config, class_table, schedule, perceptual_network, palettes
     )
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from sflow_jax.data.labels import ClassTable
 from sflow_jax.losses import DiscriminatorOutput
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.runs.schedule import Schedule
@@ -88,7 +89,7 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
     def from_config(
         cls,
         config: ml_collections.ConfigDict,
-        num_classes: int,
+        class_table: ClassTable,
         schedule: Schedule,
         perceptual_network: PerceptualNetwork | None = None,
         palettes: np.ndarray | None = None,
@@ -97,7 +98,7 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
 
         Args:
             config: the whole config.
-            num_classes: channels of the one-hot label map, from the dataset's class table.
+            class_table: of the dataset: the channels of one-hot label maps, and colors.
             schedule: the run in steps.
             perceptual_network: the frozen network of the generator's loss, for training.
             palettes: of a run whose method wants them, [K, C, 3]; see `runs.palettes`.
@@ -112,6 +113,11 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
     @abc.abstractmethod
     def networks(self) -> dict[str, nn.Module]:
         """The networks of the generator's player, by their names in `params`."""
+
+    @property
+    def sees_edges(self) -> bool:
+        """Whether edges of a CG or real frame guide the generator, not labels alone."""
+        return False
 
     @property
     def frozen_params(self) -> Params:

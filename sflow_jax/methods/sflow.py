@@ -13,6 +13,7 @@ import ml_collections
 import numpy as np
 
 from sflow_jax import losses
+from sflow_jax.data.labels import ClassTable
 from sflow_jax.losses import DiscriminatorOutput
 from sflow_jax.methods.base import Batch, Judged, Params, Scalars, apply
 from sflow_jax.methods.edges import clean_edges, dned_input
@@ -100,7 +101,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
     def from_config(
         cls,
         config: ml_collections.ConfigDict,
-        num_classes: int,
+        class_table: ClassTable,
         schedule: Schedule,
         perceptual_network: PerceptualNetwork | None = None,
         palettes: np.ndarray | None = None,
@@ -118,7 +119,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
         }
         return cls(
             config,
-            num_classes,
+            class_table.num_classes,
             schedule,
             LocalEnhancer(num_local_blocks=generator.num_local_blocks, **sizes)
             if generator.kind == "local"
@@ -149,7 +150,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
         def images(channels: int) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
 
-        guide = self.generator_sees_edges + 3 * self.generator_sees_colors
+        guide = self.sees_edges + 3 * self.generator_sees_colors
         label_map = images(self.num_classes)
         seen = images(self.num_classes + self.config.discriminator.sees_edges)
         return {
@@ -322,7 +323,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
             if self.config.dned.stop_gradient:
                 drawn = jax.lax.stop_gradient(drawn)
             edge_map = share * drawn + (1 - share) * laplacian
-        guides = [edge_map] if self.generator_sees_edges else []
+        guides = [edge_map] if self.sees_edges else []
         if palette is not None:
             guides.append(paint(label_map, palette))
         guide = [jnp.concatenate(guides, -1)] if guides else []

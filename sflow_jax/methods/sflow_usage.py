@@ -31,8 +31,8 @@ class SFlowUsage(Method[SceneT, GeneratedT]):
     palettes: np.ndarray | None
 
     @property
-    def generator_sees_edges(self) -> bool:
-        """Whether it is conditioned on an edge map, not on labels alone."""
+    def sees_edges(self) -> bool:
+        """See `Method`."""
         return self.config.generator.edges != "none"
 
     def controls(self, step: int) -> dict[str, Any]:
@@ -78,13 +78,13 @@ class SFlowUsage(Method[SceneT, GeneratedT]):
             usages["DNED edges"] = Usage(controls)
         # The others not through DNED, which draws something even where there is no edge.
         laplacian = {**controls, "share": 0.0}
-        if self.generator_sees_edges:
+        if self.sees_edges:
             usages["Laplacian, no DNED"] = Usage(laplacian)
         return usages | {"labels only, no edges": Usage(laplacian, sees_edge_image=False)}
 
     def edge_usages(self, controls: Mapping[str, Any]) -> dict[str, Usage]:
         """See `Method`: DNED's ensemble as trained and its members alone, then other detectors."""
-        if not self.generator_sees_edges:
+        if not self.sees_edges:
             return {}
         usages = {}
         if self._sees_dned(controls):

@@ -2,6 +2,7 @@
 
 Reference: `MultiscaleDiscriminator` and `NLayerDiscriminator` in NVIDIA/pix2pixHD
 models/networks.py; the receptive field of the default is 70x70 pixels.
+With a padding of 1 and affine norms it is pix2pix's.
 """
 
 import functools
@@ -11,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sflow_jax.models.layers import INITIALIZER, Conv
+from sflow_jax.models.layers import INITIALIZER, AffineInstanceNorm, Conv
 from sflow_jax.ops.nn import average_pool_3x3, instance_norm
 
 MAX_FEATURES = 512
@@ -24,11 +25,15 @@ class PatchDiscriminator(nn.Module):
         width: channels of the first layer (ndf); doubled per layer up to 512.
         num_layers: layers of stride 2; one of stride 1 and the one that scores follow.
         dtype: type of the computation.
+        padding: of all convolutions; pix2pixHD's is 2, pix2pix's 1.
+        affine: whether the norms have scales and biases, as in pix2pix.
     """
 
     width: int = 64
     num_layers: int = 3
     dtype: Any = jnp.float32
+    padding: int = 2
+    affine: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> list[jax.Array]:
@@ -50,13 +55,13 @@ class PatchDiscriminator(nn.Module):
                 1 if is_last else min(self.width * 2**layer, MAX_FEATURES),
                 (4, 4),
                 strides=2 if layer < self.num_layers else 1,
-                padding=2,
+                padding=self.padding,
                 use_bias=not is_normed,
                 name=f"conv_{layer}",
             )
             x = conv_layer(x)
             if is_normed:
-                x = instance_norm(x)
+                x = AffineInstanceNorm(name=f"norm_{layer}")(x) if self.affine else instance_norm(x)
             if not is_last:
                 x = nn.leaky_relu(x, 0.2)
             features.append(x)
@@ -71,12 +76,16 @@ class MultiScaleDiscriminator(nn.Module):
         width: channels of the first layer (ndf).
         num_layers: layers of stride 2 in each discriminator.
         dtype: type of the computation.
+        padding: of all convolutions; pix2pixHD's is 2, pix2pix's 1.
+        affine: whether the norms have scales and biases, as in pix2pix.
     """
 
     num_scales: int = 1
     width: int = 64
     num_layers: int = 3
     dtype: Any = jnp.float32
+    padding: int = 2
+    affine: bool = False
 
     @nn.compact
     def __call__(self, condition: jax.Array, image: jax.Array) -> list[list[jax.Array]]:
@@ -91,7 +100,7 @@ class MultiScaleDiscriminator(nn.Module):
         """
         x = jnp.concatenate([condition.astype(image.dtype), image], axis=-1)
         discriminator = functools.partial(
-            PatchDiscriminator, self.width, self.num_layers, self.dtype
+            PatchDiscriminator, self.width, self.num_layers, self.dtype, self.padding, self.affine
         )
         outputs = []
         for scale in range(self.num_scales):

@@ -8,7 +8,7 @@ it would be subtracted again with the mean, and its gradient is 0 but for roundi
 import abc
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -55,8 +55,29 @@ class ReflectConv(nn.Module):
         return conv(reflect_pad(x, self.kernel_size // 2))
 
 
+class AffineInstanceNorm(nn.Module):
+    """Instance norm with a scale and a bias for each channel.
+
+    It is batch norm of a batch of one image by its own statistics, which is what the official
+    pix2pix and vid2vid do in training and in use.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, C] to the same shape and type."""
+        shape = (x.shape[-1],)
+        scale = self.param("scale", _around_one, shape)
+        bias = self.param("bias", nn.initializers.zeros, shape)
+        return instance_norm(x) * scale.astype(x.dtype) + bias.astype(x.dtype)
+
+
+def _around_one(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Normal with mean 1 and standard deviation 0.02, as the references draw norms' scales."""
+    return 1 + INITIALIZER(key, shape)
+
+
 class Upsampling(nn.Module, abc.ABC):
-    """A layer with a 3x3 kernel that doubles height and width. No bias: instance norm follows.
+    """A layer that doubles height and width. No bias: instance norm follows.
 
     Attributes:
         features: output channels.
@@ -65,17 +86,19 @@ class Upsampling(nn.Module, abc.ABC):
 
     features: int
     dtype: Any = jnp.float32
+    kernel_size: ClassVar[int] = 3
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, 2H, 2W, features]."""
-        kernel = self.param("kernel", INITIALIZER, (3, 3, x.shape[-1], self.features))
+        sides = (self.kernel_size, self.kernel_size)
+        kernel = self.param("kernel", INITIALIZER, (*sides, x.shape[-1], self.features))
         size = (2 * x.shape[1], 2 * x.shape[2])
         return self.enlarge(x.astype(self.dtype), kernel.astype(self.dtype), size)
 
     @abc.abstractmethod
     def enlarge(self, x: jax.Array, kernel: jax.Array, size: tuple[int, int]) -> jax.Array:
-        """Takes `x` to `size` with the kernel [3, 3, C, features], both of the type `dtype`."""
+        """Takes `x` to `size` with the kernel [k, k, C, features], both of the type `dtype`."""
 
 
 class UpsampleConv(Upsampling):
@@ -85,6 +108,12 @@ class UpsampleConv(Upsampling):
         """See `Upsampling`."""
         kernel = kernel.swapaxes(2, 3)  # of the convolution that it transposes
         return convolve_transposed(x, kernel, 2, ((1, 1), (1, 1)), size)
+
+
+class UpsampleConv4x4(UpsampleConv):
+    """Transposed convolution: kernel 4, stride 2, padding 1, as in pix2pix."""
+
+    kernel_size: ClassVar[int] = 4
 
 
 class ResizeConv(Upsampling):

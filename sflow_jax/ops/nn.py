@@ -114,6 +114,19 @@ def _first_largest(first: jax.Array, second: jax.Array) -> jax.Array:
     return jnp.where((second > first) | (second != second), second, first)
 
 
+def dropout(keys: jax.Array, x: jax.Array, rate: float = 0.5) -> jax.Array:
+    """Sets random elements to 0 and divides the others by the share that is kept.
+
+    Args:
+        keys: [B]; equal keys drop the same elements, so that the frames of a clip can share theirs.
+        x: float [B, ...].
+        rate: the probability that an element is dropped, less than 1.
+    """
+    arguments.check_array("keys", keys, "B", "key")
+    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(keys)
+    return jnp.where(kept, x / (1 - rate), jnp.zeros((), x.dtype))
+
+
 def average_pool_3x3(x: jax.Array) -> jax.Array:
     """Average pooling of float [B, H, W, C] with a 3x3 window, stride 2 and padding 1.
 
@@ -162,15 +175,18 @@ def _place(x: jax.Array, start: int, length: int, axis: int) -> jax.Array:
     return jnp.pad(x, padding)
 
 
-def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
+def pad_to_multiple(x: jax.Array, multiple: int, least: int = 2) -> jax.Array:
     """Pads [B, H, W, C] at the bottom and right until `multiple` divides both sides.
 
-    The last row and column are repeated. Both sides become at least twice `multiple`, so that
-    reflection padding still has a pixel to reflect after the network has divided them by it. Crop
-    the network's output back with `output[:, :H, :W]`.
+    The last row and column are repeated. Crop the network's output back with `output[:, :H, :W]`.
+
+    Args:
+        x: real [B, H, W, C].
+        multiple: by which a network divides the sides.
+        least: pixels that are left of a side then, at least; reflection padding needs two.
     """
     arguments.check_array("x", x, "B H W C", "real")
-    bottom, right = (max(-side % multiple, 2 * multiple - side) for side in x.shape[1:3])
+    bottom, right = (max(-side % multiple, least * multiple - side) for side in x.shape[1:3])
     if not (bottom or right):
         return x  # the gradient of a border of no pixels costs passes over the image
     return jnp.pad(x, ((0, 0), (0, bottom), (0, right), (0, 0)), mode="edge")

@@ -99,11 +99,10 @@ def set_up_run(config: ml_collections.ConfigDict, is_resumed: bool = False) -> R
         dataset.num_examples["train"],
         config.train.batch_size * jax.device_count(),
     )
-    num_classes = dataset.class_table.num_classes
-    palettes = None
+    palettes, class_table = None, dataset.class_table
     if method_class(config).wants_palettes(config):
-        palettes = collect_palettes(dataset.source("train"), num_classes, config.seed)
-    method = create_method(config, num_classes, schedule, perceptual_network, palettes)
+        palettes = collect_palettes(dataset.source("train"), class_table.num_classes, config.seed)
+    method = create_method(config, class_table, schedule, perceptual_network, palettes)
     if missing := sorted(set(method.batch_keys) - set(dataset.schema.keys)):
         raise InputError(
             f"{dataset.directory}: found no {' and no '.join(missing)} in its examples, expected "

@@ -1,6 +1,8 @@
 """One optimization step of any method: the game of eqs. 1 to 3 with the generator's own terms."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +30,9 @@ def make_train_step(
 ) -> TrainStep:
     """Builds the step of one device.
 
-    Both players' losses precede both updates, as in pix2pixHD. Each loss is written with its own
-    passes of the networks; those that are equal XLA computes once.
+    Both players' losses precede both updates, as in pix2pixHD, or the generator plays against
+    discriminators that are updated already, as in pix2pix: `config.train.order`. Each loss is
+    written with its own passes of the networks; those that are equal XLA computes once.
 
     Args:
         method: networks, conditions and loss terms.
@@ -56,15 +59,17 @@ def make_train_step(
             real = apply(method.discriminator, params, judged.condition, judged.real)
             return real, apply(method.discriminator, params, judged.condition, judged.fake)
 
-        def generator_loss(params: Params) -> tuple[jax.Array, tuple[Judged, Scalars]]:
+        def generator_loss(
+            params: Params, discriminator_params: Params
+        ) -> tuple[jax.Array, Scalars]:
             """The min over G and DNED: eq. 7, for pairs of frames eq. 9."""
             generated = method.generate(params, scene, state.step)
             judged = method.judged(scene, generated)
-            scores = discriminate(state.discriminator_params, judged)
+            scores = discriminate(discriminator_params, judged)
             terms, measures = method.terms(scene, generated, *scores, frozen_params)
             total = losses.total(terms.values())
             measures |= {"generator/total": total, "l1": losses.l1(judged.fake, judged.real)}
-            return total, (judged, terms | measures)
+            return total, terms | measures
 
         def discriminator_loss(params: Params, judged: Judged) -> tuple[jax.Array, Scalars]:
             """The max over D of eqs. 2 and 3, as a loss."""
@@ -76,48 +81,57 @@ def make_train_step(
                 "discriminator/accuracy": losses.discriminator_accuracy(real, fake, form),
             }
 
-        grads, (judged, metrics) = jax.grad(generator_loss, has_aux=True)(state.params)
-        discriminator_grads, discriminator_metrics = jax.grad(discriminator_loss, has_aux=True)(
-            state.discriminator_params, judged
+        def mean_over_devices(x: Any) -> Any:
+            return x if axis_name is None else jax.lax.pmean(x, axis_name)
+
+        judged = method.judged(scene, method.generate(state.params, scene, state.step))
+        discriminator_grads, discriminator_metrics = mean_over_devices(
+            jax.grad(discriminator_loss, has_aux=True)(state.discriminator_params, judged)
         )
-        metrics |= discriminator_metrics
-        if axis_name is not None:
-            grads, discriminator_grads, metrics = jax.lax.pmean(
-                (grads, discriminator_grads, metrics), axis_name
-            )
-        metrics |= _gradient_norms(grads, discriminator_grads)
-        return update_state(state, grads, discriminator_grads, schedule, config), metrics
+        updated = update_discriminator(state, discriminator_grads, schedule, config)
+        opponent = updated if config.train.order == "discriminator_first" else state
+        grads, metrics = mean_over_devices(
+            jax.grad(generator_loss, has_aux=True)(state.params, opponent.discriminator_params)
+        )
+        metrics |= discriminator_metrics | _gradient_norms(grads, discriminator_grads)
+        return update_generator(updated, grads, schedule, config), metrics
 
     return train_step
 
 
-def update_state(
-    state: TrainState,
-    grads: Params,
-    discriminator_grads: Params,
-    schedule: Schedule,
-    config: ml_collections.ConfigDict,
+def update_discriminator(
+    state: TrainState, grads: Params, schedule: Schedule, config: ml_collections.ConfigDict
 ) -> TrainState:
-    """Applies both optimizers and moves the average; gradients are those of the whole batch."""
-    grads, discriminator_grads = jax.tree.map(in_row_major_layout, (grads, discriminator_grads))
-    optimizer, discriminator_optimizer = create_optimizers(config, schedule)
+    """Applies the discriminators' optimizer; gradients are those of the whole batch."""
+    _, optimizer = create_optimizers(config, schedule)
+    grads = jax.tree.map(in_row_major_layout, grads)
+    updates, optimizer_state = optimizer.update(grads, state.discriminator_optimizer_state)
+    return dataclasses.replace(
+        state,
+        discriminator_params=optax.apply_updates(state.discriminator_params, updates),
+        discriminator_optimizer_state=optimizer_state,
+    )
+
+
+def update_generator(
+    state: TrainState, grads: Params, schedule: Schedule, config: ml_collections.ConfigDict
+) -> TrainState:
+    """Applies the generator's optimizer and moves the average, which ends the step."""
+    optimizer, _ = create_optimizers(config, schedule)
+    grads = jax.tree.map(in_row_major_layout, grads)
     updates, optimizer_state = optimizer.update(grads, state.optimizer_state)
     params = optax.apply_updates(state.params, updates)
-    discriminator_updates, discriminator_optimizer_state = discriminator_optimizer.update(
-        discriminator_grads, state.discriminator_optimizer_state
-    )
     decay = config.optimizer.ema_decay
     if not starts_from_run(config):
         # The usual warm-up: a long average would keep the random start for thousands of steps. Of
         # another run's average it would keep nothing.
         step = state.step.astype(jnp.float32)
         decay = jnp.minimum(decay, (1 + step) / (10 + step))
-    return TrainState(
+    return dataclasses.replace(
+        state,
         step=state.step + 1,
         params=params,
-        discriminator_params=optax.apply_updates(state.discriminator_params, discriminator_updates),
         optimizer_state=optimizer_state,
-        discriminator_optimizer_state=discriminator_optimizer_state,
         ema_params=optax.incremental_update(params, state.ema_params, 1 - decay),
     )
 

@@ -16,12 +16,14 @@ from sflow_jax.ops.optical_flow import farneback
 from sflow_jax.ops.warp import consistency_mask
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.step import make_train_step
+from tests.class_tables import numbered_classes
 from tests.fast_jit import fast_jit
 from tests.parity import cases
 from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
 from tests.stub_networks import stub_method
 
 NUM_CLASSES = 3
+CLASSES = numbered_classes(NUM_CLASSES)
 SIZE = (16, 20)
 SCHEDULE = Schedule(
     1, laplacian_steps=0, ramp_steps=0, constant_steps=10, decay_steps=20, num_steps=20
@@ -50,7 +52,7 @@ def scene_of(batch, **changes):
     config = make_config(**changes)
     keys = jax.random.split(jax.random.key(0), len(batch["image"]))
     return Scene(
-        **fast_jit(lambda b, k: vars(stub_method(config, NUM_CLASSES, SCHEDULE).scene(b, k)))(
+        **fast_jit(lambda b, k: vars(stub_method(config, CLASSES, SCHEDULE).scene(b, k)))(
             batch, keys
         )
     )
@@ -216,7 +218,7 @@ def test_eq_8_is_logged_without_weight_and_mask_whatever_the_loss(loss, mask):
 @functools.cache
 def take_step(**changes):
     config = make_config(**UNCHANGED, **changes)
-    method = stub_method(config, NUM_CLASSES, SCHEDULE)
+    method = stub_method(config, CLASSES, SCHEDULE)
     train_step = fast_jit(make_train_step(method, SCHEDULE, config, axis_name=None))
     batch = pairs()
     if config.data.frames == 1:

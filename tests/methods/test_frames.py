@@ -9,11 +9,13 @@ from sflow_jax.ops.laplacian import laplacian_edges, to_gray
 from sflow_jax.ops.pixels import to_float
 from sflow_jax.ops.warp import stays_inside, warp
 from sflow_jax.runs.schedule import Schedule
+from tests.class_tables import numbered_classes
 from tests.fast_jit import fast_jit
 from tests.random_weights import EDGE_THRESHOLD, random_batch
 from tests.stub_networks import stub_method
 
 NUM_CLASSES = 3
+CLASSES = numbered_classes(NUM_CLASSES)
 SIZE = (12, 16)
 SCHEDULE = Schedule(1, 1, 1, 10, 20, 20)
 KEYS = jax.random.split(jax.random.key(0), 16)
@@ -33,7 +35,7 @@ def scene_of(batch, keys=KEYS, **changes):
 
 
 def fields_of(batch, keys, config):
-    scene = vars(stub_method(config, NUM_CLASSES, SCHEDULE).scene(batch, keys))
+    scene = vars(stub_method(config, CLASSES, SCHEDULE).scene(batch, keys))
     return {name: values for name, values in scene.items() if values is not None}
 
 

@@ -10,11 +10,13 @@ from configs import streets
 from sflow_jax.methods import create_method
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.step import make_train_step
+from tests.class_tables import numbered_classes
 from tests.fast_jit import fast_jit
 from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
 from tests.stub_networks import stub_method
 
 NUM_CLASSES = 3
+CLASSES = numbered_classes(NUM_CLASSES)
 SCHEDULE = Schedule(
     1, laplacian_steps=2, ramp_steps=4, constant_steps=10, decay_steps=20, num_steps=20
 )
@@ -47,7 +49,7 @@ CASES = [(stub_method, step, changes) for step in (0, 3, 8) for changes in OPTIO
 def test_a_translation_is_the_fake_of_a_train_step_to_the_bit(make, step, changes):
     """Of the same frame, for the same edges: the generator is used as it was trained."""
     config = make_config(**changes)
-    method = make(config, NUM_CLASSES, SCHEDULE)
+    method = make(config, CLASSES, SCHEDULE)
     params = random_state(method, config, SCHEDULE).params
     batch = random_batch((16, 24), 2, NUM_CLASSES)
     scene = method.scene(batch, jax.random.split(jax.random.key(0)))
@@ -63,7 +65,7 @@ def test_a_translation_is_the_fake_of_a_train_step_to_the_bit(make, step, change
 @pytest.mark.parametrize("edges", ["dned", "none"])
 def test_a_generator_that_is_told_colors_is_used_as_it_was_trained(edges):
     config = make_config(**{"generator.palette": "classes", "generator.edges": edges})
-    method = create_method(config, NUM_CLASSES, SCHEDULE)
+    method = create_method(config, CLASSES, SCHEDULE)
     params = random_state(method, config, SCHEDULE).params
     batch = random_batch((16, 24), 2, NUM_CLASSES)
     scene = method.scene(batch, jax.random.split(jax.random.key(0)))
@@ -82,20 +84,20 @@ def test_a_generator_that_is_told_colors_is_used_as_it_was_trained(edges):
 def test_a_clip_has_one_style_and_variants_have_others():
     config = make_config(**{"generator.palette": "classes"})
     palettes = np.zeros((8, NUM_CLASSES, 3), np.float32)
-    method = create_method(config, NUM_CLASSES, SCHEDULE, palettes=palettes)
+    method = create_method(config, CLASSES, SCHEDULE, palettes=palettes)
     first = method.styles(["a", "b", "a", "c", "d"])["style"]
     assert first[0] == first[2]
     assert len(set(first)) > 1
     assert set(first) <= set(range(8))
     second = method.styles(["a", "b", "a", "c", "d"], variant=1)["style"]
     assert (first != second).all()
-    assert create_method(make_config(), NUM_CLASSES, SCHEDULE).styles(["a"]) == {}
+    assert create_method(make_config(), CLASSES, SCHEDULE).styles(["a"]) == {}
 
 
 def test_the_fake_of_the_train_step_is_the_translation():
     """By what the step logs of it."""
     config = make_config(**{"loss.perceptual_weight": 0.0})
-    method = stub_method(config, NUM_CLASSES, SCHEDULE)
+    method = stub_method(config, CLASSES, SCHEDULE)
     step = 3
     state = random_state(method, config, SCHEDULE).replace(step=np.int32(step))
     batch = random_batch((16, 24), 2, NUM_CLASSES)
@@ -109,7 +111,7 @@ def test_the_fake_of_the_train_step_is_the_translation():
 
 
 def scene_of(batch, num_examples, **changes):
-    method = create_method(make_config(**changes), NUM_CLASSES, SCHEDULE)
+    method = create_method(make_config(**changes), CLASSES, SCHEDULE)
     keys = jax.random.split(jax.random.key(1), num_examples)
     assert set(method.batch_keys) <= set(batch)
     return method.scene({key: batch[key] for key in method.batch_keys}, keys)
@@ -155,7 +157,7 @@ def test_the_frames_of_a_pair_share_ensemble_weights_and_whose_edges_dned_sees()
 
 def test_ensemble_weights_and_share_change_the_translation():
     config = make_config()
-    method = stub_method(config, NUM_CLASSES, SCHEDULE)
+    method = stub_method(config, CLASSES, SCHEDULE)
     params = random_state(method, config, SCHEDULE).params
     batch = random_batch((16, 24), 2, NUM_CLASSES)
     label, image = batch["label"][:, 0], batch["image"][:, 0]
@@ -175,7 +177,7 @@ def test_ensemble_weights_and_share_change_the_translation():
 
 def test_previews_show_laplacian_sides_and_what_the_generator_sees():
     config = make_config()
-    method = stub_method(config, NUM_CLASSES, SCHEDULE)
+    method = stub_method(config, CLASSES, SCHEDULE)
     params = random_state(method, config, SCHEDULE).params
     batch = random_batch((16, 24), 2, NUM_CLASSES)
     outputs = method.translate(params, batch["label"][:, 0], batch["image"][:, 0])
@@ -188,9 +190,7 @@ def test_previews_show_laplacian_sides_and_what_the_generator_sees():
 
 
 def draw_weights(num_variants, seed, **changes):
-    variants = stub_method(make_config(**changes), NUM_CLASSES, SCHEDULE).variants(
-        num_variants, seed
-    )
+    variants = stub_method(make_config(**changes), CLASSES, SCHEDULE).variants(num_variants, seed)
     return np.stack([variant["weights"] for variant in variants])
 
 

@@ -21,12 +21,14 @@ from sflow_jax.models.dned import DNED
 from sflow_jax.models.generator import GlobalGenerator, LocalEnhancer
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.state import TrainState
+from tests.class_tables import numbered_classes
 from tests.random_weights import init_random, random_batch, random_state
 from tests.stub_networks import StubDNED
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "golden"
 
 NUM_CLASSES = 5
+CLASSES = numbered_classes(NUM_CLASSES)
 GENERATORS = {
     "global": {"width": 4, "num_downsamplings": 2, "num_blocks": 2},
     "local": {"width": 4, "num_downsamplings": 2, "num_blocks": 1, "num_local_blocks": 2},
@@ -101,7 +103,7 @@ def step(kind, num_scales, compute_dtype="float32"):
     config.augmentation.flip = False
     config.train.compute_dtype = compute_dtype
     schedule = Schedule(1, 1, 1, 10, 20, 20)
-    method = SFlow.from_config(config, NUM_CLASSES, schedule)
+    method = SFlow.from_config(config, CLASSES, schedule)
     method = dataclasses.replace(method, dned=StubDNED())
     state = random_state(method, config, schedule)
     return Step(config, method, schedule, state, random_batch((32, 48), 2, NUM_CLASSES))

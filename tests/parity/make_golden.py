@@ -11,7 +11,7 @@ import os
 import numpy as np
 import torch
 
-from tests.parity import cases, hed, i3d, inception, pix2pixhd, pspnet
+from tests.parity import cases, hed, i3d, inception, pix2pix, pix2pixhd, pspnet
 
 
 def pix2pixhd_values(checkout):
@@ -47,6 +47,26 @@ def _step_values(reference, step):
             "gradients": cases.summaries(gradients),
             "updates": cases.summaries(updates),
         }
+    return values
+
+
+def pix2pix_values(checkout):
+    """The U-Net, the PatchGAN and one optimization step."""
+    networks = pix2pix.imported(checkout)
+    values = {"generators": {}, "discriminators": {}}
+    for halvings in pix2pix.GENERATORS:
+        _, params, condition = pix2pix.generator(halvings)
+        image = pix2pix.generate(networks, halvings, params, condition)
+        values["generators"][str(halvings)] = cases.summary(image)
+    for num_layers in pix2pix.DISCRIMINATORS:
+        _, params, pair = pix2pix.discriminator(num_layers)
+        features = pix2pix.discriminate(networks, num_layers, params, pair)
+        values["discriminators"][str(num_layers)] = [cases.summary(x) for x in features]
+    result = pix2pix.training_step(networks, pix2pix.step())
+    values["step"] = {"losses": result["losses"]} | {
+        player: cases.summaries(result[player]["gradients"])
+        for player in ("generator", "discriminator")
+    }
     return values
 
 
@@ -123,6 +143,7 @@ def pspnet_values(semseg):
 
 _REFERENCES = {
     "pix2pixhd": (pix2pixhd_values, ("SFLOW_PIX2PIXHD",)),
+    "pix2pix": (pix2pix_values, ("SFLOW_PIX2PIX",)),
     "hed": (hed_values, ("SFLOW_HED",)),
     "inception": (
         inception_values,

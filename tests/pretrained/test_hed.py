@@ -20,6 +20,7 @@ from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.initialize import use_published
 from sflow_jax.training.state import create_state
 from sflow_jax.training.step import make_train_step
+from tests.class_tables import numbered_classes
 from tests.fast_jit import fast_jit
 from tests.random_weights import random_batch
 
@@ -131,7 +132,7 @@ def test_training_starts_from_hed_and_leaves_it_as_it_is_where_it_is_frozen(cach
     config.loss.perceptual_weight = 0.0
     configuration.check(config)
     schedule = Schedule(1, 0, 0, 10, 20, 20)
-    method = create_method(config, 3, schedule)
+    method = create_method(config, numbered_classes(3), schedule)
     published = type(method).published_params(config)
     state = use_published(published, create_state(method, config, schedule))
     jax.tree.map(np.testing.assert_array_equal, state.params["dned"], published["dned"])

@@ -6,6 +6,7 @@ import inspect
 import pytest
 
 from configs import default
+from configs.baselines import on_data
 from sflow_jax import configuration
 from sflow_jax.errors import InputError
 from tests.conftest import PROJECT_ROOT
@@ -45,6 +46,19 @@ def test_a_config_has_all_fields_and_passes_the_checks(name, variant):
             configuration.check(config)
         config.init_from = "runs/images"
     configuration.check(config)
+
+
+@pytest.mark.parametrize("data", on_data.DATA)
+def test_a_baseline_has_the_data_and_length_of_our_own_experiment(data):
+    config, ours = load("baselines.pix2pix", data), load(data)
+    configuration.check(config)
+    assert config.data.to_dict() == ours.data.to_dict()
+    assert config.train.epochs == ours.train.epochs
+    halved = 2**config.generator.num_downsamplings
+    assert config.data.height % halved == config.data.width % halved == 0
+    assert max(config.data.height % (2 * halved), config.generator.num_downsamplings == 8)
+    with pytest.raises(ValueError, match="found data 'moon', expected cityscapes, streets, camvid"):
+        load("baselines.pix2pix", "moon")
 
 
 def test_the_simulators_configs_have_a_tiny_variant():

@@ -35,9 +35,7 @@ def video_config(workdir, **changes):
 def test_all_networks_and_the_average_come_from_the_newest_checkpoint(image_run):
     config = video_config(image_run)
     schedule = Schedule.from_config(config.train, 8, 1)
-    fresh = random_state(
-        create_method(config, TABLE.num_classes, schedule), config, schedule, seed=9
-    )
+    fresh = random_state(create_method(config, TABLE, schedule), config, schedule, seed=9)
     state = initialize(config, fresh)
     names = ("params", "discriminator_params", "ema_params")
     saved, step = restore_parts(image_run, {name: getattr(fresh, name) for name in names})

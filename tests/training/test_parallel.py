@@ -18,12 +18,14 @@ from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.sharding import parallelize, replicate, stack_for_devices
 from sflow_jax.training.step import make_train_step
+from tests.class_tables import numbered_classes
 from tests.fast_jit import FAST, FAST_FLAGS, fast_jit
 from tests.parity.cases import first_gradients
 from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
 from tests.stub_networks import stub_method
 
 NUM_CLASSES = 3
+CLASSES = numbered_classes(NUM_CLASSES)
 NUM_DEVICES = 8
 NUM_STEPS = 3
 KEYS = ("image", "label", "flow")
@@ -61,7 +63,7 @@ def runs(config):
     if len(jax.devices()) < NUM_DEVICES:
         pytest.skip(f"needs {NUM_DEVICES} devices; XLA_FLAGS was set without virtual ones")
     network = PerceptualNetwork(colors, {"scale": np.float32(2)})
-    method = create_method(config, NUM_CLASSES, SCHEDULE, network)
+    method = create_method(config, CLASSES, SCHEDULE, network)
     train_step = make_train_step(method, SCHEDULE, config)
     state = random_state(method, config, SCHEDULE)
     return [
@@ -160,7 +162,7 @@ def stub_step(process=0, num_processes=1):
     One process has one device. How examples are shared out is the same whatever the networks are.
     """
     config = make_config()
-    method = stub_method(config, NUM_CLASSES, SCHEDULE)
+    method = stub_method(config, CLASSES, SCHEDULE)
     batch = random_batch((16, 16), NUM_DEVICES, NUM_CLASSES)
     examples = [
         {key: values[index] for key, values in batch.items()} | {"name": str(index)}

@@ -28,7 +28,7 @@ def test_a_preview_in_the_ramp_is_the_translation_of_its_step():
     dataset = types.SimpleNamespace(
         num_examples={"train": 2}, source=lambda split: examples, class_table=TABLE
     )
-    method = stub_method(config, TABLE.num_classes, SCHEDULE)
+    method = stub_method(config, TABLE, SCHEDULE)
     state = random_state(method, config, SCHEDULE).replace(step=np.int32(4))
     sheet = Preview(dataset, method, config).draw(state)["preview"]
 

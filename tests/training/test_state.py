@@ -8,6 +8,7 @@ from sflow_jax.methods import create_method
 from sflow_jax.models.generator import GlobalGenerator, LocalEnhancer
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.state import create_state
+from tests.class_tables import numbered_classes
 from tests.stub_networks import stub_method
 
 SCHEDULE = Schedule(1, 1, 1, 10, 20, 20)
@@ -16,7 +17,7 @@ SCHEDULE = Schedule(1, 1, 1, 10, 20, 20)
 def shapes_of(**changes):
     config = streets.get_test_config()
     config.update_from_flattened_dict(changes)
-    method = create_method(config, 5, SCHEDULE)
+    method = create_method(config, numbered_classes(5), SCHEDULE)
     shapes = jax.eval_shape(method.init, jax.random.key(config.seed))
     return method, jax.tree.map(lambda leaf: leaf.shape, shapes, is_leaf=lambda x: x is None)
 
@@ -72,7 +73,9 @@ def test_the_seed_decides_the_first_state():
     states = []
     for seed in (0, 0, 1):
         config.seed = seed
-        states.append(create_state(stub_method(config, 5, SCHEDULE), config, SCHEDULE))
+        states.append(
+            create_state(stub_method(config, numbered_classes(5), SCHEDULE), config, SCHEDULE)
+        )
     first, again, other = states
     jax.tree.map(np.testing.assert_array_equal, first, again)
     jax.tree.map(np.testing.assert_array_equal, first.params, first.ema_params)

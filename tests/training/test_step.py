@@ -15,13 +15,15 @@ from sflow_jax.methods.sflow import Generated
 from sflow_jax.ops import augment
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.runs.schedule import Schedule
-from sflow_jax.training.step import make_train_step, update_state
+from sflow_jax.training.step import make_train_step, update_discriminator, update_generator
+from tests.class_tables import numbered_classes
 from tests.fast_jit import fast_jit
 from tests.parity import cases
 from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
 from tests.stub_networks import StubDNED, stub_method
 
 NUM_CLASSES = 3
+CLASSES = numbered_classes(NUM_CLASSES)
 SIZE = (12, 16)
 SCHEDULE = Schedule(
     1, laplacian_steps=2, ramp_steps=4, constant_steps=10, decay_steps=20, num_steps=20
@@ -74,7 +76,7 @@ def take_step(step=RAMP, **changes):
 @functools.cache
 def compiled(changes):
     config = make_config(**dict(changes))
-    method = stub_method(config, NUM_CLASSES, SCHEDULE, perceptual(config)[0])
+    method = stub_method(config, CLASSES, SCHEDULE, perceptual(config)[0])
     return config, method, fast_jit(make_train_step(method, SCHEDULE, config, axis_name=None))
 
 
@@ -87,7 +89,7 @@ def perceptual(config):
 def players_alone(outcome):
     """Both players' losses and gradients as the equations have them, each with its own passes."""
     config, state = outcome.config, outcome.before
-    method = stub_method(config, NUM_CLASSES, SCHEDULE)
+    method = stub_method(config, CLASSES, SCHEDULE)
     batch = random_batch(SIZE, 2, NUM_CLASSES)
     keys = augment.example_keys(
         jax.random.fold_in(jax.random.key(config.seed), state.step), 2, None
@@ -212,7 +214,7 @@ def test_gradients_flow_from_the_generator_into_dned(step, changes, flows):
 
 def test_the_edges_into_the_generator_go_from_laplacian_to_dned():
     config = make_config(**{"augmentation.flip": False})
-    method = stub_method(config, NUM_CLASSES, SCHEDULE)
+    method = stub_method(config, CLASSES, SCHEDULE)
     params = random_state(method, config, SCHEDULE).params
     batch = random_batch(SIZE, 2, NUM_CLASSES)
     scene = method.scene(batch, jax.random.split(jax.random.key(0)))
@@ -279,11 +281,11 @@ def test_the_average_warms_up_but_for_that_of_another_run():
     def kept(step, **changes):
         """The share of the average so far that a step keeps, of a parameter that was moved by 1."""
         config = make_config(**changes)
-        state = random_state(stub_method(config, NUM_CLASSES, SCHEDULE), config, SCHEDULE)
+        state = random_state(stub_method(config, CLASSES, SCHEDULE), config, SCHEDULE)
         moved = jax.tree.map(lambda x: x + 1, state.params)
-        still = jax.tree.map(jnp.zeros_like, (state.params, state.discriminator_params))
+        still = jax.tree.map(jnp.zeros_like, state.params)
         state = state.replace(step=np.int32(step), ema_params=moved)
-        after = update_state(state, *still, SCHEDULE, config)
+        after = update_generator(state, still, SCHEDULE, config)
         distance = jax.tree.map(lambda a, b: a - b, after.ema_params, after.params)
         return np.mean([np.mean(x) for x in jax.tree.leaves(distance)])
 
@@ -335,7 +337,8 @@ def shared_passes(method, config):
         discriminator_grads = jax.tree.map(jnp.add, *real_vjp(to_real), fake_vjp(to_fake)[0])
         to_image += fake_vjp(to_scores)[1]
         (grads,) = generate_vjp((to_image, to_sides, jnp.zeros_like(edge_map)))
-        return update_state(state, grads, discriminator_grads, SCHEDULE, config), metrics
+        state = update_discriminator(state, discriminator_grads, SCHEDULE, config)
+        return update_generator(state, grads, SCHEDULE, config), metrics
 
     return step
 
@@ -351,7 +354,7 @@ def test_the_two_losses_cost_no_more_than_shared_passes(frames):
             "flow.loss": "warp",
         }
     )
-    method = dataclasses.replace(create_method(config, NUM_CLASSES, SCHEDULE), dned=StubDNED())
+    method = dataclasses.replace(create_method(config, CLASSES, SCHEDULE), dned=StubDNED())
     state = random_state(method, config, SCHEDULE)
     batch = random_batch((32, 32), 2, NUM_CLASSES, num_frames=frames)
     two_losses = make_train_step(method, SCHEDULE, config, axis_name=None)
