@@ -217,6 +217,10 @@ OPTIONS: dict[str, Option] = {
         "colors", one_of("colors", "one_hot"), "how its networks see label maps; officially colors"
     ),
     "pix2pix.l1_weight": Option(100.0, at_least(0), "lambda of its eq. 4"),
+    # What only pix2pixHD has.
+    "pix2pixhd.boundaries": Option(
+        True, BOOLEAN, "its networks see where instances meet; False where the data have none"
+    ),
     # The losses of pairs of frames, eqs. 8 and 9.
     "flow.loss": Option(
         "farneback",

@@ -3,6 +3,7 @@
     FOLDER/label/NAME.png     8-bit class ids
     FOLDER/cg/NAME.png        the simulator's frame,
     FOLDER/image/NAME.png     or the real one, whose edges guide the generator
+    FOLDER/instance/NAME.png  ids of instances, for a method that needs them
 
 or any tree of such folders, such as `SEQUENCE/{label,cg,image}` or an exported dataset.
 """
@@ -38,6 +39,7 @@ class InputFrame:
         edges: the image whose edges guide the generator, or None.
         real: the real image to show next to the result, or None.
         size: height and width, pixels.
+        instance: its map of instances, for a method that needs one, or None.
     """
 
     name: str
@@ -45,11 +47,17 @@ class InputFrame:
     edges: pathlib.Path | None
     real: pathlib.Path | None
     size: tuple[int, int]
+    instance: pathlib.Path | None = None
+
+    @property
+    def guides(self) -> list[pathlib.Path]:
+        """The files that its translation depends on."""
+        return [path for path in (self.label, self.edges, self.instance) if path]
 
     @property
     def files(self) -> list[pathlib.Path]:
         """All of its files."""
-        return [path for path in (self.label, self.edges, self.real) if path]
+        return [*self.guides, self.real] if self.real else self.guides
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +81,13 @@ class InputBatch:
         frames: at most B.
         label: uint8 [B, H, W, 1], class ids; the last frame is repeated to fill the batch.
         edge_image: uint8 RGB [B, H, W, 3], likewise.
+        inputs: what else the method needs, by key, such as `instance` uint16 [B, H, W, 1].
     """
 
     frames: Sequence[InputFrame]
     label: np.ndarray
     edge_image: np.ndarray
+    inputs: Mapping[str, np.ndarray]
 
 
 def find_groups(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -123,7 +133,11 @@ def resolve_edge_source(groups: Sequence[pathlib.Path], edges: str) -> str:
 
 
 def list_frames(
-    folder: pathlib.Path, groups: Sequence[pathlib.Path], edge_source: str, with_real: bool = False
+    folder: pathlib.Path,
+    groups: Sequence[pathlib.Path],
+    edge_source: str,
+    with_real: bool = False,
+    input_keys: Sequence[str] = (),
 ) -> list[InputFrame]:
     """Lists the frames of all groups in the order of their names.
 
@@ -132,6 +146,7 @@ def list_frames(
         groups: its folders with a folder `label`.
         edge_source: 'cg', 'image' or 'none'; a frame must have this file.
         with_real: also take the real images of the frames that have one.
+        input_keys: what else a frame must have, of `instance`.
 
     Raises:
         InputError: a file lacks its partner or its label map's header is wrong, or there is none.
@@ -139,6 +154,7 @@ def list_frames(
     frames = []
     for group in groups:
         keys = ["label"] if edge_source == "none" else ["label", edge_source]
+        keys += input_keys
         paths = {key: _list_pngs(folder, group, key) for key in keys}
         real = _list_pngs(folder, group, "image") if with_real else {}
         for frame in frame_files.match(paths, lambda key, name: _path(folder, key, name)):
@@ -151,6 +167,7 @@ def list_frames(
                     edges=frame.files.get(edge_source),
                     real=real.get(frame.name),
                     size=(header.height, header.width),
+                    instance=frame.files.get("instance"),
                 )
             )
     if not frames:
@@ -214,14 +231,19 @@ def read_batches(
             same_size = [frame for frame in frames if frame.size == size]
             for start in range(0, len(same_size), batch_size):
                 some = same_size[start : start + batch_size]
-                label = list(pool.map(read_label_map, [frame.label for frame in some]))
-                edge_image = list(pool.map(_read_edge_image, some))
-                padding = batch_size - len(some)
-                yield InputBatch(
-                    some,
-                    np.stack(label + label[-1:] * padding),
-                    np.stack(edge_image + edge_image[-1:] * padding),
-                )
+                arrays = {
+                    "label": pool.map(read_label_map, [frame.label for frame in some]),
+                    "edge_image": pool.map(_read_edge_image, some),
+                }
+                if some[0].instance:
+                    paths = [frame.instance for frame in some if frame.instance]
+                    arrays["instance"] = pool.map(images.read_instance_map, paths)
+                stacks = {key: _stack(list(maps), batch_size) for key, maps in arrays.items()}
+                yield InputBatch(some, stacks.pop("label"), stacks.pop("edge_image"), stacks)
+
+
+def _stack(arrays: list[np.ndarray], batch_size: int) -> np.ndarray:
+    return np.stack(arrays + arrays[-1:] * (batch_size - len(arrays)))
 
 
 def _read_edge_image(frame: InputFrame) -> np.ndarray:
@@ -247,7 +269,10 @@ def _path(folder: pathlib.Path, key: str, name: str) -> pathlib.Path:
 
 def _check_frame(frame: InputFrame, class_table: ClassTable) -> None:
     images.read_label_map(frame.label, class_table)
-    for path in frame.files[1:]:
+    if frame.instance:
+        instance = images.read_instance_map(frame.instance)
+        _require_size(frame.instance, instance.shape[:2], frame)
+    for path in filter(None, (frame.edges, frame.real)):
         _require_size(path, images.read_color(path).shape[:2], frame)
 
 

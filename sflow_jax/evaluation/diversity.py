@@ -172,10 +172,11 @@ def _draw(
     model = evaluation.model
     drawn = model.method.variants(num_variants, 0)
     label, edge_image = batch["label"][:, 0], batch[evaluation.edge_key][:, 0]
+    inputs = {key: batch[key][:, 0] for key in model.method.input_keys}
     for variant in range(num_variants):
         controls = drawn[variant] if kind.weights else {}
         styles = model.method.styles(style_names(batch), variant if kind.styles else 0)
-        translated = model.translate(label, edge_image, **controls, **styles)
+        translated = model.translate(label, edge_image, **inputs, **controls, **styles)
         yield np.asarray(translated["picture"])
 
 

@@ -43,11 +43,12 @@ def generated(model: TrainedModel, usage: Usage, edge_key: str) -> Draw:
         styles = model.method.styles(style_names(batch))
         # Every frame by itself: the generator knows nothing of its neighbors.
         frames = []
-        for label, frame in zip(
-            batch["label"].swapaxes(0, 1), batch[edge_key].swapaxes(0, 1), strict=True
-        ):
-            edge_image, controls = guidance(usage, frame)
-            translated = model.translate(label, edge_image, **controls, **styles)
+        for t in range(batch["label"].shape[1]):
+            edge_image, controls = guidance(usage, batch[edge_key][:, t])
+            inputs = {key: batch[key][:, t] for key in model.method.input_keys}
+            translated = model.translate(
+                batch["label"][:, t], edge_image, **inputs, **controls, **styles
+            )
             frames.append(np.asarray(translated["picture"]))
         return np.stack(frames, axis=1)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 METHODS = {
     "sflow": "sflow_jax.methods.sflow:SFlow",
     "pix2pix": "sflow_jax.methods.pix2pix:Pix2Pix",
+    "pix2pixhd": "sflow_jax.methods.pix2pixhd:Pix2PixHD",
 }
 """By the value of `config.method`: 'module:class'. To add a method, add its file and an entry."""
 

@@ -47,7 +47,7 @@ class Judged:
     fake: jax.Array
 
 
-def apply(network: nn.Module, params: Params, *inputs: jax.Array) -> Any:
+def apply(network: nn.Module, params: Params, *inputs: jax.Array | None) -> Any:
     """What a network gives; `Module.apply` could also give variables that it has changed."""
     return network.apply(params, *inputs)
 
@@ -128,6 +128,11 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
     @abc.abstractmethod
     def batch_keys(self) -> tuple[str, ...]:
         """What `scene` reads of a stored example; see `data.example.Schema`."""
+
+    @property
+    def input_keys(self) -> tuple[str, ...]:
+        """What `translate` needs of a frame by these names, besides label map and edge image."""
+        return ()
 
     @abc.abstractmethod
     def example_inputs(self, size: tuple[int, int]) -> dict[str, tuple[jax.ShapeDtypeStruct, ...]]:
@@ -210,7 +215,7 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
             label: uint8 [B, H, W, 1], class ids.
             edge_image: uint8 RGB [B, H, W, 3], the CG or real frame that guides the generator.
             *controls: what a user may vary; the method's own.
-            **named_controls: likewise, by name.
+            **named_controls: likewise, by name; and what `input_keys` names, [B, H, W, C].
 
         Returns:
             `image`, float32 [B, H, W, 3] in [-1, 1]; `picture`, the same in uint8 (a quarter of

@@ -21,12 +21,14 @@ class Frames:
         flow: from the first frame of each pair to its second, float32 [B, H, W, 2], pixels, x
             first; None for single frames.
         cg: the simulator's images, like `image`; None where they are not asked for.
+        instance: ids of instances, uint16 [N, H, W, 1]; None where they are not asked for.
     """
 
     image: jax.Array
     label: jax.Array
     flow: jax.Array | None = None
     cg: jax.Array | None = None
+    instance: jax.Array | None = None
 
 
 def keys_per_frame(keys: jax.Array, num_frames: int, num_uses: int) -> list[jax.Array]:
@@ -47,28 +49,29 @@ def augmented_frames(
 
     Args:
         batch: `image` uint8 [B, T, H, W, 3], `label` uint8 [B, T, H, W, 1], for T = 2 `flow`
-            [B, H, W, 2] and, if it is wanted, `cg` like `image`.
+            [B, H, W, 2] and, if they are wanted, `cg` like `image` and `instance` uint16
+            [B, T, H, W, 1].
         flip_keys: from `keys_per_frame`.
         zoom_keys: likewise.
         config: the whole config.
     """
     num_frames = batch["image"].shape[1]
     pictures = {key: to_float(_as_frames(batch[key])) for key in ("image", "cg") if key in batch}
-    label = _as_frames(batch["label"])
+    ids = {key: _as_frames(batch[key]) for key in ("label", "instance") if key in batch}
     flow = batch["flow"].astype(jnp.float32) if num_frames == 2 else None
     if config.augmentation.zoom:
         zoom = augment.random_zooms(zoom_keys, config.augmentation.zoom)
         pictures = {key: augment.zoom_image(x, zoom) for key, x in pictures.items()}
-        label = augment.zoom_labels(label, zoom)
+        ids = {key: augment.zoom_labels(x, zoom) for key, x in ids.items()}
         if flow is not None:
             flow = augment.zoom_flow(flow, jax.tree.map(lambda x: x[::num_frames], zoom))
     if config.augmentation.flip:
         flips = augment.random_flips(flip_keys)
         pictures = {key: augment.flip_horizontally(x, flips) for key, x in pictures.items()}
-        label = augment.flip_horizontally(label, flips)
+        ids = {key: augment.flip_horizontally(x, flips) for key, x in ids.items()}
         if flow is not None:
             flow = augment.flip_flow(flow, flips[::num_frames])
-    return Frames(label=label, flow=flow, **pictures)
+    return Frames(flow=flow, **pictures, **ids)
 
 
 def _as_frames(x: jax.Array) -> jax.Array:

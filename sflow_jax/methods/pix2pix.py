@@ -163,10 +163,6 @@ class Pix2Pix(Method[Scene, jax.Array]):
         seeds = [zlib.crc32(f"{name}/{variant}".encode()) for name in names]
         return {"noise": np.array(seeds, np.uint32)}
 
-    def why_no_variants(self, controls: Mapping[str, Any]) -> str:
-        """See `Method`: variants differ in what the dropout drops, which changes little."""
-        return ""
-
     @classmethod
     def options_of_networks(cls, config: ml_collections.ConfigDict) -> tuple[str, ...]:
         """See `Method`."""

@@ -19,11 +19,10 @@ from sflow_jax.methods.base import Batch, Judged, Params, Scalars, apply
 from sflow_jax.methods.edges import clean_edges, dned_input
 from sflow_jax.methods.flow_terms import flow_terms
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
+from sflow_jax.methods.networks import create_discriminator, create_generator
 from sflow_jax.methods.palette import class_colors, paint
 from sflow_jax.methods.sflow_usage import SFlowUsage
-from sflow_jax.models.discriminator import MultiScaleDiscriminator
 from sflow_jax.models.dned import DNED, combine, sample_ensemble_weights
-from sflow_jax.models.generator import GlobalGenerator, LocalEnhancer
 from sflow_jax.ops import augment
 from sflow_jax.ops.pixels import to_float, to_uint8
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
@@ -108,26 +107,13 @@ class SFlow(SFlowUsage[Scene, Generated]):
     ) -> "SFlow":
         """See `Method`."""
         dtype = jnp.dtype(config.train.compute_dtype)
-        generator, discriminator = config.generator, config.discriminator
-        sizes = {
-            "width": generator.width,
-            "num_downsamplings": generator.num_downsamplings,
-            "num_blocks": generator.num_blocks,
-            "upsampling": generator.upsampling,
-            "dtype": dtype,
-            "remat": generator.remat,
-        }
         return cls(
             config,
             class_table.num_classes,
             schedule,
-            LocalEnhancer(num_local_blocks=generator.num_local_blocks, **sizes)
-            if generator.kind == "local"
-            else GlobalGenerator(**sizes),
+            create_generator(config),
             DNED(config.dned.width, dtype),
-            MultiScaleDiscriminator(
-                discriminator.num_scales, discriminator.width, discriminator.num_layers, dtype
-            ),
+            create_discriminator(config),
             perceptual_network,
             palettes,
         )

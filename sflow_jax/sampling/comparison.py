@@ -52,11 +52,7 @@ def _rows(
         edges, generated = "edges into G", "generated"
     for batch in input_frames.read_batches(frames, sampling.batch_sizes, model.class_table):
         edge_maps = [
-            model.edge_map(
-                batch.label,
-                batch.edge_image,
-                **sampling.controls(batch.frames, len(batch.label), variant),
-            )
+            model.edge_map(batch.label, batch.edge_image, **sampling.controls(batch, variant))
             for variant in range(len(sampling.variants))
         ]
         for index, frame in enumerate(batch.frames):

@@ -11,7 +11,7 @@ import numpy as np
 
 from sflow_jax.data import input_frames
 from sflow_jax.data.datasets import SMALLEST_SIDE
-from sflow_jax.data.input_frames import Clip, InputFrame
+from sflow_jax.data.input_frames import Clip, InputBatch, InputFrame
 from sflow_jax.errors import InputError
 from sflow_jax.inference import TrainedModel, batch_size_for, restore_model
 from sflow_jax.sampling import record
@@ -101,21 +101,19 @@ class Sampling:
         """The files of all variants of a frame."""
         return [folder / self.results[frame] for folder in self.folders]
 
-    def controls(
-        self, frames: Sequence[InputFrame], batch_size: int, variant: int
-    ) -> dict[str, Any]:
-        """The controls of a batch: those of the variant, and the look of each frame or clip.
+    def controls(self, batch: InputBatch, variant: int) -> dict[str, Any]:
+        """The controls of a batch: of the variant, of the look of each frame or clip, and inputs.
 
         Args:
-            frames: of the batch.
-            batch_size: B, their number or more where the batch is filled up.
+            batch: the frames.
             variant: its number.
         """
-        names = [self._clip_names.get(frame, frame.name) for frame in frames]
+        names = [self._clip_names.get(frame, frame.name) for frame in batch.frames]
         # A clip that is the input itself has the name of its folder, as among others.
         names = [self.settings.input.resolve().name if name == "." else name for name in names]
-        names += names[-1:] * (batch_size - len(names))
-        return {**self.variants[variant], **self.model.method.styles(names, variant)}
+        names += names[-1:] * (len(batch.label) - len(names))
+        styles = self.model.method.styles(names, variant)
+        return {**self.variants[variant], **styles, **batch.inputs}
 
     @functools.cached_property
     def _clip_names(self) -> dict[InputFrame, str]:
@@ -126,7 +124,7 @@ class Sampling:
         if not all(path.is_file() for path in self.paths(frame)):
             return False
         written = min(path.stat().st_mtime_ns for path in self.paths(frame))
-        return written >= max(p.stat().st_mtime_ns for p in (frame.label, frame.edges) if p)
+        return written >= max(path.stat().st_mtime_ns for path in frame.guides)
 
 
 def plan(settings: Settings) -> Sampling:
@@ -140,9 +138,11 @@ def plan(settings: Settings) -> Sampling:
         raise InputError(f"--fps: found {settings.fps:g}, expected {lowest} to {highest}")
     groups = input_frames.find_groups(settings.input)
     edge_source = input_frames.resolve_edge_source(groups, settings.edges)
-    frames = input_frames.list_frames(settings.input, groups, edge_source, settings.grid)
-    clips = _limited(input_frames.find_clips(frames), settings.limit) if settings.video else []
     model = _restore(settings, edge_source)
+    frames = input_frames.list_frames(
+        settings.input, groups, edge_source, settings.grid, model.method.input_keys
+    )
+    clips = _limited(input_frames.find_clips(frames), settings.limit) if settings.video else []
     seed = settings.seed
     if seed is None and settings.num_variants > 1:
         seed = 0

@@ -40,7 +40,7 @@ def translate_missing(sampling: Sampling) -> None:
         waiting = None
         for batch in input_frames.read_batches(missing, sampling.batch_sizes, model.class_table):
             for variant in range(len(sampling.variants)):
-                controls = sampling.controls(batch.frames, len(batch.label), variant)
+                controls = sampling.controls(batch, variant)
                 pictures = model.translate(batch.label, batch.edge_image, **controls)["picture"]
                 if waiting:
                     _write(pool, sampling, *waiting, bar)

@@ -35,6 +35,9 @@ class Preview:
         self._label = np.stack([example["label"] for example in examples])
         self._real = np.stack([example["image"] for example in examples])
         self._edge_image = np.stack([example.get("cg", example["image"]) for example in examples])
+        self._inputs = {
+            key: np.stack([example[key] for example in examples]) for key in method.input_keys
+        }
         self._flow = [example["flow"] for example in examples if "flow" in example]
         self._class_table = dataset.class_table
         self._method = method
@@ -55,6 +58,7 @@ class Preview:
 
     def _translate_frame(self, state: TrainState, t: int) -> dict[str, np.ndarray]:
         controls = self._method.controls(int(state.step)) | self._styles
+        controls |= {key: values[:, t] for key, values in self._inputs.items()}
         label, edge_image = self._label[:, t], self._edge_image[:, t]
         return jax.device_get(self._translate(state.ema_params, label, edge_image, **controls))
 

@@ -15,6 +15,7 @@ import numpy as np
 from flax import traverse_util
 
 from configs import streets
+from sflow_jax.methods.pix2pixhd import Pix2PixHD
 from sflow_jax.methods.sflow import SFlow
 from sflow_jax.models.discriminator import MultiScaleDiscriminator
 from sflow_jax.models.dned import DNED
@@ -38,7 +39,12 @@ DISCRIMINATORS = {
     "three scales": {"num_scales": 3, "width": 4, "num_layers": 2},
 }
 DNED_SIZES = ((32, 48), (37, 51))
-STEPS = {"global, one scale": ("global", 1), "local, two scales": ("local", 2)}
+STEPS = {
+    "global, one scale": ("global", 1, False),
+    "local, two scales": ("local", 2, False),
+    "global, two scales, boundaries": ("global", 2, True),
+}
+"""Kind of generator, number of scales, and whether boundaries of instances are shown."""
 
 
 def noise(*shape, seed=0):
@@ -69,10 +75,10 @@ def dned():
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A train step before it is run: pix2pixHD's own, on labels alone."""
+    """A train step before it is run: pix2pixHD's own."""
 
     config: object
-    method: SFlow
+    method: object
     schedule: Schedule
     state: TrainState
     batch: dict
@@ -86,10 +92,11 @@ class Step:
         return self.batch["image"][:, 0] / 127.5 - 1
 
 
-def step(kind, num_scales, compute_dtype="float32"):
+def step(kind, num_scales, boundaries, compute_dtype="float32"):
     """One optimization step as pix2pixHD does it: no edges, no flips, no perceptual loss.
 
-    DNED, which trains beside the generator that does not see it, is a stub.
+    On labels alone it is S-Flow GAN's, with a stub of DNED, which trains beside the generator that
+    does not see it; with boundaries of instances it is the baseline's.
     """
     config = streets.get_test_config()
     config.generator.kind = kind
@@ -103,10 +110,15 @@ def step(kind, num_scales, compute_dtype="float32"):
     config.augmentation.flip = False
     config.train.compute_dtype = compute_dtype
     schedule = Schedule(1, 1, 1, 10, 20, 20)
-    method = SFlow.from_config(config, CLASSES, schedule)
-    method = dataclasses.replace(method, dned=StubDNED())
-    state = random_state(method, config, schedule)
-    return Step(config, method, schedule, state, random_batch((32, 48), 2, NUM_CLASSES))
+    batch = random_batch((32, 48), 2, NUM_CLASSES)
+    if boundaries:
+        method = Pix2PixHD.from_config(config, CLASSES, schedule)
+        columns = np.arange(48, dtype=np.uint16)[:, None] // 7
+        batch["instance"] = batch["label"].astype(np.uint16) * 1000 + columns
+    else:
+        method = SFlow.from_config(config, CLASSES, schedule)
+        method = dataclasses.replace(method, dned=StubDNED())
+    return Step(config, method, schedule, random_state(method, config, schedule), batch)
 
 
 def summary(x):

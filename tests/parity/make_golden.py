@@ -28,8 +28,8 @@ def pix2pixhd_values(checkout):
             values["discriminators"][name] = [
                 [cases.summary(feature) for feature in features] for features in scales
             ]
-        for name, (kind, num_scales) in cases.STEPS.items():
-            values["steps"][name] = _step_values(reference, cases.step(kind, num_scales))
+        for name, case in cases.STEPS.items():
+            values["steps"][name] = _step_values(reference, cases.step(*case))
     return values
 
 

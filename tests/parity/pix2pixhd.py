@@ -22,9 +22,11 @@ def imported(checkout):
     stub = types.ModuleType("torchvision")
     stub.models = types.ModuleType("torchvision.models")
     modules, path, cuda = dict(sys.modules), list(sys.path), torch.Tensor.cuda
+    cuda_bytes = torch.cuda.ByteTensor
     sys.modules |= {"torchvision": stub, "torchvision.models": stub.models}
     sys.path.insert(0, str(checkout))
     torch.Tensor.cuda = lambda tensor: tensor
+    torch.cuda.ByteTensor = torch.ByteTensor
     try:
         yield types.SimpleNamespace(
             networks=importlib.import_module("models.networks"),
@@ -32,6 +34,7 @@ def imported(checkout):
         )
     finally:
         torch.Tensor.cuda = cuda
+        torch.cuda.ByteTensor = cuda_bytes
         sys.path[:] = path
         for name in list(sys.modules):
             if name.partition(".")[0] in ("models", "util", "torchvision"):
@@ -211,7 +214,7 @@ def discriminate(reference, sizes, params, condition, image):
 def training_step(reference, step):
     """One iteration of the reference's train.py on its own `Pix2PixHDModel`, in float64.
 
-    Without VGG19, instance maps and image pool.
+    Without VGG19 and image pool.
 
     Args:
         reference: what `imported` gives.
@@ -224,11 +227,14 @@ def training_step(reference, step):
     import torch
 
     with default_type(torch.float64):
-        model = _create_model(reference, step.config, step.label_map.shape[-1])
+        instance = step.batch.get("instance")
+        has_instance = instance is not None
+        model = _create_model(reference, step.config, step.label_map.shape[-1], has_instance)
         names, discriminator = _names_of(step.config)
         load(model.netG, step.state.params["generator"], names)
         load(model.netD, step.state.discriminator_params, discriminator)
-        values, _ = model(nchw(step.label_map), None, nchw(step.image), None)
+        instance = nchw(instance[:, 0].astype(np.float64)) if has_instance else None
+        values, _ = model(nchw(step.label_map), instance, nchw(step.image), None)
         losses = dict(zip(model.loss_names, values, strict=True))
 
         model.optimizer_G.zero_grad()
@@ -255,7 +261,7 @@ def _names_of(config):
     return names, discriminator_names(discriminator.num_scales, discriminator.num_layers)
 
 
-def _create_model(reference, config, num_classes):
+def _create_model(reference, config, num_classes, has_instance):
     generator, discriminator, optimizer = config.generator, config.discriminator, config.optimizer
     options = types.SimpleNamespace(
         isTrain=True,
@@ -270,7 +276,7 @@ def _create_model(reference, config, num_classes):
         label_nc=0,  # the label map comes as one-hot
         input_nc=num_classes,
         output_nc=3,
-        no_instance=True,
+        no_instance=not has_instance,
         instance_feat=False,
         label_feat=False,
         load_features=False,

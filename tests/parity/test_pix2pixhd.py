@@ -5,6 +5,7 @@ values that they gave are checked always.
 """
 
 import os
+import types
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import pytest
 from flax import traverse_util
 
 from sflow_jax import losses
+from sflow_jax.ops.boundaries import instance_boundaries
 from sflow_jax.training.step import make_train_step
 from tests.double_precision import double_precision, widen
 from tests.fast_jit import fast_jit
@@ -102,6 +104,15 @@ def test_adversarial_losses(reference, form, is_real):
     np.testing.assert_allclose(2 * found, expected, rtol=1e-5)
     if is_real:
         np.testing.assert_allclose(losses.adversarial_generator(outputs, form), expected, rtol=1e-5)
+
+
+def test_boundaries_of_instances(reference):
+    instance = np.random.RandomState(0).randint(0, 3, (2, 9, 14, 1)).repeat(3, 1).repeat(2, 2)
+    model = reference.model.Pix2PixHDModel()
+    model.opt = types.SimpleNamespace(data_type=32)
+    expected = pix2pixhd.nhwc(model.get_edges(pix2pixhd.nchw(instance)))
+    np.testing.assert_array_equal(instance_boundaries(instance), expected)
+    assert 0.1 < expected.mean() < 0.9
 
 
 @pytest.mark.parametrize("name", cases.STEPS)

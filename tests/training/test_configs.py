@@ -49,16 +49,25 @@ def test_a_config_has_all_fields_and_passes_the_checks(name, variant):
 
 
 @pytest.mark.parametrize("data", on_data.DATA)
-def test_a_baseline_has_the_data_and_length_of_our_own_experiment(data):
-    config, ours = load("baselines.pix2pix", data), load(data)
+@pytest.mark.parametrize("method", ["pix2pix", "pix2pixhd"])
+def test_a_baseline_has_the_data_and_length_of_our_own_experiment(method, data):
+    config, ours = load(f"baselines.{method}", data), load(data)
+    assert config.method == method
     configuration.check(config)
     assert config.data.to_dict() == ours.data.to_dict()
     assert config.train.epochs == ours.train.epochs
     halved = 2**config.generator.num_downsamplings
     assert config.data.height % halved == config.data.width % halved == 0
-    assert max(config.data.height % (2 * halved), config.generator.num_downsamplings == 8)
     with pytest.raises(ValueError, match="found data 'moon', expected cityscapes, streets, camvid"):
-        load("baselines.pix2pix", "moon")
+        load(f"baselines.{method}", "moon")
+
+
+def test_the_baselines_halve_sides_as_officially():
+    def halvings(method, data):
+        return load(f"baselines.{method}", data).generator.num_downsamplings
+
+    assert [halvings("pix2pix", data) for data in on_data.DATA] == [8, 6, 5]
+    assert halvings("pix2pixhd", "cityscapes") == 4
 
 
 def test_the_simulators_configs_have_a_tiny_variant():

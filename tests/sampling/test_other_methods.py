@@ -1,0 +1,84 @@
+"""Sampling with the baselines: what they need of a frame, and what varies."""
+
+import numpy as np
+import pytest
+
+from configs.baselines import pix2pix, pix2pixhd
+from sflow_jax.data import images
+from sflow_jax.errors import InputError
+from sflow_jax.sampling.comparison import draw_grid
+from tests.sampling.runs import assert_same_picture, plan, pngs, run
+from tests.tiny_run import random_frame, restore_fast, write_frame, write_run
+
+
+def tiny(config, **changes):
+    config.generator.width = config.discriminator.width = 2
+    config.generator.num_blocks = 1
+    config.generator.num_downsamplings = 5
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("baselines")
+    write_run(folder / "pix2pix", tiny(pix2pix.get_config("streets")))
+    hd = tiny(pix2pixhd.get_config("streets"), **{"generator.num_downsamplings": 2})
+    write_run(folder / "pix2pixhd", hd)
+    return folder
+
+
+def frame_with_instances(seed):
+    frame = random_frame(seed)
+    columns = np.arange(frame["label"].shape[1], dtype=np.uint16)[:, None] // 9
+    return frame | {"instance": frame["label"].astype(np.uint16) * 1000 + columns}
+
+
+def write_frame_with_instances(folder, name, seed):
+    frame = frame_with_instances(seed)
+    write_frame(folder, name, {key: frame[key] for key in ("label", "image", "cg")})
+    path = folder / "instance" / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(images.encode_png(frame["instance"]))
+
+
+def test_boundaries_of_instances_reach_the_generator(runs, tmp_path):
+    for seed in range(3):
+        write_frame_with_instances(tmp_path / "in", f"{seed:02d}", seed)
+    sampling = run(runs / "pix2pixhd", tmp_path / "in", tmp_path / "out", grid=True)
+    model, found = restore_fast(runs / "pix2pixhd"), pngs(tmp_path / "out")
+    frame = frame_with_instances(2)
+    inputs = {key: frame[key][None] for key in ("label", "cg", "instance")}
+    expected = model.translate(inputs["label"], inputs["cg"], instance=inputs["instance"])
+    assert_same_picture(found["02.png"], np.asarray(expected["picture"])[0])
+    other = model.translate(inputs["label"], inputs["cg"], instance=0 * inputs["instance"])
+    assert np.any(np.asarray(other["picture"])[0] != found["02.png"])
+    height, width = frame["label"].shape[:2]  # columns: label, CG frame, picture, real image
+    assert draw_grid(sampling).shape == (16 + 3 * (height + 2), 4 * (width + 2) - 2, 3)
+
+
+def test_a_frame_without_instances_is_named_before_any_work(runs, tmp_path):
+    write_frame_with_instances(tmp_path / "in", "00", 0)
+    (tmp_path / "in/instance/00.png").unlink()
+    with pytest.raises(InputError, match=r"instance/00\.png: not found"):
+        plan(runs / "pix2pixhd", tmp_path / "in", tmp_path / "out")
+    images_of_colors = images.encode_png(random_frame(0)["cg"])
+    (tmp_path / "in/instance/00.png").write_bytes(images_of_colors)
+    with pytest.raises(InputError, match=r"instance/00\.png: .* expected a gray PNG"):
+        plan(runs / "pix2pixhd", tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_variants_of_pix2pix_differ_in_noise_that_a_clip_keeps(runs, tmp_path):
+    frame = random_frame(0)
+    for name in ("00", "01"):
+        write_frame(tmp_path / "in/clip", name, frame)
+    run(runs / "pix2pix", tmp_path / "in", tmp_path / "out", num_variants=2, video=True)
+    found = pngs(tmp_path / "out")
+    by_variant = [
+        [picture for path, picture in sorted(found.items()) if path.startswith(f"variant_{k:02d}/")]
+        for k in range(2)
+    ]
+    for first, second in by_variant:
+        np.testing.assert_array_equal(first, second)
+    assert np.any(by_variant[0][0] != by_variant[1][0])
