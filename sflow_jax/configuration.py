@@ -41,6 +41,12 @@ def check(config: config_dict.ConfigDict) -> None:
     if values["data.frames"] > 1 and not values["init_from"]:
         expected = "the --workdir of a trained image run, or none to start from random networks"
         raise _wrong_value("init_from", values["init_from"], expected)
+    if values["generator.fixed_trunk"]:
+        if values["generator.kind"] != "local":
+            raise _wrong_value("generator.fixed_trunk", True, "False without a local enhancer")
+        if values["init_from"] in ("", "none"):
+            expected = "False, or config.init_from: a random trunk is worth nothing"
+            raise _wrong_value("generator.fixed_trunk", True, expected)
     if values["dned.init"] == "hed":
         for name, choices in (("dned.width", [64]), ("dned.input", ["gray", "rgb"])):
             if values[name] not in choices:

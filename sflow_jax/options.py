@@ -152,6 +152,9 @@ OPTIONS: dict[str, Option] = {
     "generator.num_downsamplings": Option(3, at_least(1), "halvings before the residual blocks"),
     "generator.num_blocks": Option(9, at_least(0), "residual blocks"),
     "generator.num_local_blocks": Option(3, at_least(0), "residual blocks of the local enhancer"),
+    "generator.fixed_trunk": Option(
+        False, BOOLEAN, "True trains only the local enhancer around a trunk of init_from"
+    ),
     "generator.upsampling": Option(
         "transposed",
         one_of("transposed", "resize"),

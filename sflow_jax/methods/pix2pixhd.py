@@ -19,7 +19,11 @@ from sflow_jax.data.labels import ClassTable
 from sflow_jax.losses import DiscriminatorOutput
 from sflow_jax.methods.base import Batch, Judged, Method, Params, Scalars, apply
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
-from sflow_jax.methods.networks import create_discriminator, create_generator
+from sflow_jax.methods.networks import (
+    create_discriminator,
+    create_generator,
+    generator_params,
+)
 from sflow_jax.ops.boundaries import instance_boundaries
 from sflow_jax.ops.pixels import to_uint8
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
@@ -108,7 +112,7 @@ class Pix2PixHD(Method[Scene, jax.Array]):
 
     def generate(self, params: Params, scene: Scene, step: jax.Array) -> jax.Array:
         """See `Method`: float32 [N, H, W, 3] in [-1, 1]."""
-        return apply(self.generator, params["generator"], scene.label_map, scene.boundaries)
+        return self._generate(params, scene.label_map, scene.boundaries)
 
     def judged(self, scene: Scene, generated: jax.Array) -> Judged:
         """D(s, x) and D(s, G(s)), the boundaries being part of s."""
@@ -161,7 +165,7 @@ class Pix2PixHD(Method[Scene, jax.Array]):
             `image` and `picture`, and `boundaries`, float32 [B, H, W, 1], where they are shown.
         """
         label_map, boundaries = self._condition(label, instance)
-        image = apply(self.generator, params["generator"], label_map, boundaries)
+        image = self._generate(params, label_map, boundaries)
         shown = {} if boundaries is None else {"boundaries": boundaries}
         return {"image": image, "picture": to_uint8(image), **shown}
 
@@ -173,6 +177,12 @@ class Pix2PixHD(Method[Scene, jax.Array]):
     def options_of_networks(cls, config: ml_collections.ConfigDict) -> tuple[str, ...]:
         """See `Method`."""
         return ("generator", "discriminator", "pix2pixhd")
+
+    def _generate(
+        self, params: Params, label_map: jax.Array, boundaries: jax.Array | None
+    ) -> jax.Array:
+        generator = generator_params(params["generator"], self.config)
+        return apply(self.generator, generator, label_map, boundaries)
 
     def _condition(
         self, label: jax.Array, instance: jax.Array | None

@@ -19,7 +19,11 @@ from sflow_jax.methods.base import Batch, Judged, Params, Scalars, apply
 from sflow_jax.methods.edges import clean_edges, dned_input
 from sflow_jax.methods.flow_terms import flow_terms
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
-from sflow_jax.methods.networks import create_discriminator, create_generator
+from sflow_jax.methods.networks import (
+    create_discriminator,
+    create_generator,
+    generator_params,
+)
 from sflow_jax.methods.palette import class_colors, paint
 from sflow_jax.methods.sflow_usage import SFlowUsage
 from sflow_jax.models.dned import DNED, combine, sample_ensemble_weights
@@ -313,5 +317,6 @@ class SFlow(SFlowUsage[Scene, Generated]):
         if palette is not None:
             guides.append(paint(label_map, palette))
         guide = [jnp.concatenate(guides, -1)] if guides else []
-        image = apply(self.generator, params["generator"], label_map, *guide)
+        generator = generator_params(params["generator"], self.config)
+        image = apply(self.generator, generator, label_map, *guide)
         return Generated(image, side_outputs, edge_map, share)

@@ -16,9 +16,16 @@ from sflow_jax.methods import method_class
 from sflow_jax.methods.base import Params
 from sflow_jax.runs.checkpoints import newest_step, restore_parts
 from sflow_jax.runs.record import RunRecord
+from sflow_jax.training.coarse_to_fine import (
+    as_coarse,
+    coarse_part,
+    continues_coarser,
+    with_coarse_part,
+)
 from sflow_jax.training.state import TrainState
 
 NO_RUN = "none"
+_NOT_OF_NETWORKS = ("generator.fixed_trunk", "generator.remat")
 _NETWORKS = ("params", "discriminator_params", "ema_params")
 
 
@@ -39,10 +46,14 @@ def check_source(config: ml_collections.ConfigDict) -> None:
         return
     method = method_class(config)
     options = {"method", *method.options_of_networks(config)}
+    source = configuration.load_config(workdir)
     differences = configuration.differences(
-        configuration.load_config(workdir),
-        config,
-        lambda field: field in options or field.partition(".")[0] in options,
+        source,
+        as_coarse(config, source) if continues_coarser(source, config) else config,
+        lambda field: (
+            field not in _NOT_OF_NETWORKS
+            and (field in options or field.partition(".")[0] in options)
+        ),
     )
     if differences:
         raise InputError(
@@ -88,7 +99,8 @@ def use_published(published: Mapping[str, Params], state: TrainState) -> TrainSt
 def initialize(config: ml_collections.ConfigDict, state: TrainState) -> TrainState:
     """Takes all networks, and the average, from the newest checkpoint of `config.init_from`.
 
-    Steps and optimizers start afresh.
+    Steps and optimizers start afresh. A local enhancer can start from a run of its global
+    generator; see `coarse_to_fine`.
 
     Raises:
         InputError: the checkpoint is damaged.
@@ -96,8 +108,15 @@ def initialize(config: ml_collections.ConfigDict, state: TrainState) -> TrainSta
     workdir = _source(config)
     if not workdir:
         return state
-    parts, step = restore_parts(workdir, {name: getattr(state, name) for name in _NETWORKS})
-    print(f"starting from step {step} of {workdir}")
+    parts = {name: getattr(state, name) for name in _NETWORKS}
+    source = configuration.load_config(workdir)
+    if continues_coarser(source, config):
+        coarse, step = restore_parts(workdir, coarse_part(parts, source))
+        parts = with_coarse_part(parts, coarse)
+        print(f"an enhancer around the global generator at step {step} of {workdir}")
+    else:
+        parts, step = restore_parts(workdir, parts)
+        print(f"starting from step {step} of {workdir}")
     return dataclasses.replace(state, **parts)
 
 
