@@ -23,7 +23,11 @@ setup(
         "Topic :: Scientific/Engineering :: Image Processing",
     ],
     packages=find_packages(include=["sflow_jax", "sflow_jax.*"]),
-    package_data={"sflow_jax": ["py.typed"], "sflow_jax.pretrained": ["*.safetensors", "*.json"]},
+    package_data={
+        "sflow_jax": ["py.typed"],
+        "sflow_jax.comparison": ["templates/*"],
+        "sflow_jax.pretrained": ["*.safetensors", "*.json"],
+    },
     install_requires=[
         "absl-py",
         "array_record",
@@ -33,6 +37,8 @@ setup(
         "h5py",  # reads weights that Keras saved
         "imageio-ffmpeg",  # brings an ffmpeg that encodes H.264
         "jax>=0.7.2",
+        "jinja2",
+        "matplotlib",
         "ml-collections",
         "numpy",
         "opencv-python-headless",

@@ -8,7 +8,7 @@ from sflow_jax.metrics.fixed_pattern import PERIODS
 from sflow_jax.metrics.picture_scores import Result, class_ious, number
 
 # Title, factor and decimals of the numbers that tables show.
-_COLUMNS = {
+COLUMNS = {
     "edge_density": ("edges' mean", 1, 2),
     "edge_correlation": ("to real edges", 1, 2),
     "l1": ("L1", 1, 4),
@@ -45,10 +45,10 @@ def format_table(results: Mapping[str, Result]) -> str:
         is not defined.
     """
     first = next(iter(results.values()))
-    names = [name for name in _COLUMNS if name in first]
-    lines = [["", *(_COLUMNS[name][0] for name in names)]]
+    names = [name for name in COLUMNS if name in first]
+    lines = [["", *(COLUMNS[name][0] for name in names)]]
     for row, result in results.items():
-        lines.append([row, *(_format(number(result, name), *_COLUMNS[name][1:]) for name in names)])
+        lines.append([row, *(_format(number(result, name), *COLUMNS[name][1:]) for name in names)])
     text = align(lines)
     if names_of_classes := list(class_ious(first)):
         lines = [["IoU %", *results]]

@@ -1,0 +1,156 @@
+"""Compares methods: trains each on the same data, scores all alike, and writes a report.
+
+    python -m sflow_jax.compare --workdir DIR --seeds 3 --minutes 30 --configs LIST
+    python -m sflow_jax.compare --workdir DIR --runs sflow=runs/a --runs pix2pix=runs/b
+
+LIST has an entry for each method, such as
+sflow=configs/streets.py,configs/baselines/pix2pix.py:streets: a config file, with its variant after
+a colon, and before it, with '=', the name in the report. --seeds runs of each are trained in
+DIR/runs. --runs takes runs that are finished, one for each seed. With --minutes all methods train
+for that time, each with the number of steps that fit in. The same command continues where it was
+interrupted.
+
+It writes report.html, one file with all pictures, and report.md.
+"""
+
+import pathlib
+import platform
+import shlex
+import subprocess
+import sys
+
+import jax
+from absl import flags
+
+from sflow_jax import cli, compilation_cache
+from sflow_jax.comparison import budget, costs, execution, pictures, plan, report, results
+from sflow_jax.data.images import encode_png
+from sflow_jax.errors import writing_to
+from sflow_jax.files import user_path
+from sflow_jax.pretrained.weights import cache_directory
+
+
+def main() -> None:
+    """Runs the command that the flags describe."""
+    options = flags.FLAGS
+    workdir = user_path(options.workdir)
+    runs = _plan(options, workdir)
+    compilation_cache.use(cache_directory())
+    with writing_to(workdir):
+        workdir.mkdir(parents=True, exist_ok=True)
+    records: dict[str, list[dict]] = {}
+    for index, run in enumerate(runs, 1):
+        title = f"[{index}/{len(runs)}] {run.workdir.name}"
+        execution.train(run, title)
+        record = execution.score(run, workdir, _evaluate_options(options), title)
+        records.setdefault(run.name, []).append(record)
+    methods = [results.collect(name, scores) for name, scores in records.items()]
+    with writing_to(workdir):
+        report.write_report(workdir, _report(runs, methods, options))
+    print(f"\n{workdir}: {report.HTML_FILE}, {report.MARKDOWN_FILE}")
+
+
+def _plan(options: flags.FlagValues, workdir: pathlib.Path) -> list[plan.Run]:
+    trainings = plan.plan_trainings(
+        options.configs or (), workdir, options.seeds, options.override or ()
+    )
+    finished = plan.plan_finished(options.runs or ())
+    plan.check_comparable([*trainings, *finished])
+    if options.minutes and trainings:
+        with writing_to(workdir):
+            trainings = budget.with_equal_time(trainings, workdir, options.minutes)
+    return [*trainings, *finished]
+
+
+def _evaluate_options(options: flags.FlagValues) -> list[str]:
+    found = []
+    for name in ("split", "segmenter", "limit"):
+        if (value := getattr(options, name)) is not None:
+            found += [f"--{name}", str(value)]
+    return found
+
+
+def _report(
+    runs: list[plan.Run], methods: list[results.MethodResults], options: flags.FlagValues
+) -> report.Report:
+    first = methods[0].records[0]
+    own = {method.name: method.own for method in methods}
+    scenes = pictures.draw_scenes(runs, options.split)
+    shown = {"scenes": (encode_png(scenes), "The same test scenes by all methods, first seeds.")}
+    if curves := pictures.draw_curves(methods):
+        shown["curves"] = (curves, "How the runs went; a line for each seed.")
+    if classes := pictures.draw_classes(results.reference_rows(methods) | own):
+        shown["classes"] = (classes, "IoU by class, with the range over seeds.")
+    by_name = {
+        method.name: costs.measure(
+            next(run for run in runs if run.name == method.name), method, options.split
+        )
+        for method in methods
+    }
+    device = f"{jax.device_count()} x {jax.devices()[0].device_kind} ({platform.machine()})"
+    tables = [
+        report.score_table(methods),
+        report.ordering_table(methods),
+        report.class_table(methods),
+        report.cost_table(by_name, device),
+    ]
+    return report.Report(
+        title=f"{', '.join(own)} on {first['config']['data']['dataset']}",
+        notes=_notes(methods, options),
+        tables=[table for table in tables if table is not None],
+        pictures=shown,
+        missing=first["missing"],
+        commands=_commands(runs),
+    )
+
+
+def _notes(methods: list[results.MethodResults], options: flags.FlagValues) -> list[str]:
+    first = methods[0].records[0]
+    notes = [
+        f"{first['num_examples']} examples of the split {first['split']!r}; segmentation scores "
+        f"are by {first['segmenter'] or 'nobody: there is no segmenter for these data'}.",
+    ]
+    if options.minutes:
+        notes.append(f"Every run was trained for {options.minutes:g} minutes of steps.")
+    return notes
+
+
+def _commands(runs: list[plan.Run]) -> list[str]:
+    lines = [
+        f"# commit {_commit()}",
+        shlex.join(["python", "-m", "sflow_jax.compare", *sys.argv[1:]]),
+    ]
+    for run in runs:
+        if run.config_file:
+            lines.append(shlex.join(["python", "-m", "sflow_jax.main", *run.arguments]))
+    return lines
+
+
+def _commit() -> str:
+    """Of the checkout that the package is in; 'unknown' for an installed one."""
+    folder = pathlib.Path(__file__).parent
+    command = ["git", "-C", str(folder), "rev-parse", "--short", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return "unknown"
+    return found.stdout.strip() or "unknown"
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("workdir", None, "Folder of the comparison.", required=True)
+    flags.DEFINE_list("configs", None, "Configs to train: [NAME=]FILE.py[:VARIANT], ...")
+    flags.DEFINE_multi_string("runs", None, "NAME=WORKDIR of a finished run; once for every seed.")
+    flags.DEFINE_integer("seeds", 3, "Runs of each config.", lower_bound=1)
+    flags.DEFINE_float("minutes", None, "Time of each training, the same for all methods.", 0.01)
+    flags.DEFINE_multi_string(
+        "override", None, "An option for all configs, such as data.source=DIR."
+    )
+    flags.DEFINE_string("split", None, "Split that scores; by default test.")
+    flags.DEFINE_integer("limit", None, "Score only the first N examples.", lower_bound=1)
+    flags.DEFINE_string("segmenter", None, "As evaluate's --segmenter.")
+
+
+if __name__ == "__main__":
+    _define_flags()
+    cli.run(main)

@@ -1,0 +1,62 @@
+"""Trains and scores the runs of a comparison, each in a process of its own."""
+
+import json
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from sflow_jax.comparison.plan import Run
+from sflow_jax.errors import InputError, TrainingError
+from sflow_jax.evaluation.report import SCORES_FILE
+from sflow_jax.files import read_json
+from sflow_jax.runs.checkpoints import newest_step
+
+SCORES_FOLDER = "scores"
+
+
+def train(run: Run, title: str) -> None:
+    """Trains a run to its end, or continues it; does nothing where it is finished.
+
+    Raises:
+        TrainingError: it did not come to its end; the message says how to go on.
+    """
+    if run.is_finished:
+        return
+    print(f"\n{title}: training", flush=True)
+    _run_module("sflow_jax.main", run.arguments, title)
+    if not run.is_finished:
+        raise TrainingError(f"{title}: stopped before its end; the same command continues")
+
+
+def score(run: Run, folder: pathlib.Path, options: Sequence[str], title: str) -> dict:
+    """The scores of a finished run as `sflow_jax.evaluate` writes them, once for its checkpoint.
+
+    Args:
+        run: the run.
+        folder: of the comparison, in which the scores are kept.
+        options: of `sflow_jax.evaluate`.
+        title: of the run, for messages.
+    """
+    output = folder / SCORES_FOLDER / run.workdir.name
+    path, settings_path = output / SCORES_FILE, output / "options.json"
+    settings = {"options": list(options), "step": newest_step(run.workdir)}
+    if not (path.is_file() and settings_path.is_file()) or (
+        read_json(settings_path, "a comparison") != settings
+    ):
+        print(f"\n{title}: scoring", flush=True)
+        arguments = ["--workdir", str(run.workdir), "--output", str(output), *options]
+        _run_module("sflow_jax.evaluate", arguments, title)
+        settings_path.write_text(json.dumps(settings), encoding="utf-8")
+    return read_json(path, "an evaluation")
+
+
+def _run_module(module: str, arguments: Sequence[str], title: str) -> None:
+    # A process of its own: what a run holds of the memory is free for the next one.
+    finished = subprocess.run([sys.executable, "-m", module, *arguments], check=False)
+    if finished.returncode == 2:
+        raise InputError(f"{title}: see above; mended, the same command continues")
+    if finished.returncode:
+        raise TrainingError(
+            f"{title}: ended with status {finished.returncode}; the same command continues"
+        )

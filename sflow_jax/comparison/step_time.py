@@ -1,0 +1,52 @@
+"""Measures a step, so that methods can be trained for equal times.
+
+    python -m sflow_jax.comparison.step_time --config configs/streets.py --output FILE
+
+It is a process of its own, as the networks of each method fill a device.
+"""
+
+import pathlib
+
+import jax
+import numpy as np
+from absl import flags
+
+from sflow_jax import cli, compilation_cache, sharding
+from sflow_jax.data.pipeline import train_iterator
+from sflow_jax.files import write_json
+from sflow_jax.pretrained.weights import cache_directory
+from sflow_jax.training.cost import time_calls
+from sflow_jax.training.loop import Run, set_up_run
+
+_NUM_STEPS = 8
+
+
+def step_seconds(run: Run) -> float:
+    """The median time of a step on all local devices, with a batch of the dataset."""
+    num_devices = jax.local_device_count()
+    step = sharding.parallelize(run.device_step())
+    state, frozen = sharding.replicate((run.create_state(), run.method.frozen_params))
+    batch_size = run.config.train.batch_size * num_devices
+    iterator = train_iterator(run.dataset.source("train"), batch_size=batch_size, seed=0)
+    batch = sharding.stack_for_devices(next(iterator), run.method.batch_keys, num_devices)
+
+    def train_once() -> object:
+        nonlocal state
+        state, metrics = step(state, frozen, batch)
+        return metrics
+
+    return float(np.median(time_calls(train_once, _NUM_STEPS)))
+
+
+def main() -> None:
+    """Writes {"seconds": ..., "steps_per_epoch": ...}."""
+    run = set_up_run(flags.FLAGS.config)
+    record = {"seconds": step_seconds(run), "steps_per_epoch": run.schedule.steps_per_epoch}
+    write_json(pathlib.Path(flags.FLAGS.output), record)
+
+
+if __name__ == "__main__":
+    cli.define_config_flag()
+    flags.DEFINE_string("output", None, "The JSON to write.", required=True)
+    compilation_cache.use(cache_directory())
+    cli.run(main)
