@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 
-from configs import default
+from configs import ablations, default
 from configs.baselines import on_data
 from sflow_jax import configuration
 from sflow_jax.errors import InputError
@@ -68,6 +68,19 @@ def test_the_baselines_halve_sides_as_officially():
 
     assert [halvings("pix2pix", data) for data in on_data.DATA] == [8, 6, 5]
     assert halvings("pix2pixhd", "cityscapes") == 4
+
+
+@pytest.mark.parametrize("ablation", ablations.ABLATIONS)
+def test_an_ablation_changes_what_it_names_and_nothing_else(ablation):
+    for experiment in ("streets", "camvid_video"):
+        config, whole = load("ablations", f"{experiment}/{ablation}"), load(experiment)
+        config.init_from = whole.init_from = "runs/images"
+        configuration.check(config)
+        changed = configuration.differences(whole, config, lambda field: True)
+        assert len(changed) <= len(ablations.ABLATIONS[ablation])
+    for wrong in ("streets", "streets/all", "moon/labels"):
+        with pytest.raises(ValueError, match="expected EXPERIMENT/ABLATION"):
+            load("ablations", wrong)
 
 
 def test_the_simulators_configs_have_a_tiny_variant():
