@@ -27,7 +27,7 @@ Scalars = dict[str, jax.Array]
 SceneT = TypeVar("SceneT")
 GeneratedT = TypeVar("GeneratedT")
 
-LAPLACIAN = "Laplacian"  # among `Method.edge_usages`
+LAPLACIAN = "Laplacian, no DNED"  # among `Method.edge_usages`
 
 _INIT_SIZE = (64, 64)  # parameters do not depend on the size of the images
 

@@ -13,6 +13,7 @@ from sflow_jax.methods.edges import canny_edges
 from sflow_jax.models.dned import sample_ensemble_weights
 from sflow_jax.runs.schedule import Schedule
 
+_DNED_EDGES, _NO_EDGES = "DNED edges", "labels only, no edges"  # rows of score tables
 MEMBERS = ("d1", "d2", "d3", "d4", "d5", "fusion")  # of DNED's ensemble; d1 is the finest
 
 
@@ -75,12 +76,12 @@ class SFlowUsage(Method[SceneT, GeneratedT]):
         """DNED's edges, Laplacian ones and none, as far as the generator has learned them."""
         usages = {}
         if self._sees_dned(controls):
-            usages["DNED edges"] = Usage(controls)
+            usages[_DNED_EDGES] = Usage(controls)
         # The others not through DNED, which draws something even where there is no edge.
         laplacian = {**controls, "share": 0.0}
         if self.sees_edges:
-            usages["Laplacian, no DNED"] = Usage(laplacian)
-        return usages | {"labels only, no edges": Usage(laplacian, sees_edge_image=False)}
+            usages[LAPLACIAN] = Usage(laplacian)
+        return usages | {_NO_EDGES: Usage(laplacian, sees_edge_image=False)}
 
     def edge_usages(self, controls: Mapping[str, Any]) -> dict[str, Usage]:
         """See `Method`: DNED's ensemble as trained and its members alone, then other detectors."""
@@ -88,7 +89,7 @@ class SFlowUsage(Method[SceneT, GeneratedT]):
             return {}
         usages = {}
         if self._sees_dned(controls):
-            usages["DNED, as trained"] = Usage(controls)
+            usages[_DNED_EDGES] = Usage(controls)
             for member, weights in zip(
                 MEMBERS, np.eye(len(MEMBERS), dtype=np.float32), strict=True
             ):
@@ -98,7 +99,7 @@ class SFlowUsage(Method[SceneT, GeneratedT]):
         return usages | {
             LAPLACIAN: Usage(laplacian),
             "Canny": Usage(laplacian, find_edges=canny_edges),
-            "no edges": Usage(laplacian, sees_edge_image=False),
+            _NO_EDGES: Usage(laplacian, sees_edge_image=False),
         }
 
     def variants(self, num_variants: int, seed: int | None) -> list[dict[str, Any]]:
