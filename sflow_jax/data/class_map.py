@@ -1,8 +1,9 @@
 """Class maps: which class of one table stands for each class of another."""
 
+import dataclasses
 import json
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -11,19 +12,72 @@ from sflow_jax.errors import InputError
 from sflow_jax.files import read_json
 
 
-def read_class_map(path: pathlib.Path) -> dict[str, str]:
+@dataclasses.dataclass(frozen=True)
+class ClassMap:
+    """What a file says.
+
+    Attributes:
+        names: of the target's class, by the names of the source's.
+        outlined: of the target's classes, those that are to be drawn by their outlines: the names
+            of classes that their gaps show; see `outlines.fill_gaps`.
+    """
+
+    names: Mapping[str, str]
+    outlined: Mapping[str, Sequence[str]]
+
+
+def read_class_map(path: pathlib.Path) -> ClassMap:
     """Reads a class map: JSON such as {"wall": "building", "rider": "bicyclist"}.
 
+    In place of a name stands {"class": "tree", "outlined_over": ["sky", "building"]} for a class
+    that is to be drawn by its outline where its gaps show one of these.
+
     Raises:
-        InputError: the file is absent, or holds anything but names by names.
+        InputError: the file is absent, or holds anything else.
     """
     content = read_json(path, "a class map")
-    if not (isinstance(content, dict) and all(isinstance(name, str) for name in content.values())):
+    if not (isinstance(content, dict) and all(map(_is_entry, content.values()))):
         raise InputError(
             f"{path}: found {json.dumps(content)[:80]}, expected a class map such as "
-            '{"wall": "building"}'
+            '{"wall": "building", "leaves": {"class": "tree", "outlined_over": ["sky"]}}'
         )
-    return content
+    names: dict[str, str] = {}
+    outlined: dict[str, list[str]] = {}
+    for source, entry in content.items():
+        names[source] = entry if isinstance(entry, str) else entry["class"]
+        if not isinstance(entry, str):
+            outlined.setdefault(names[source], []).extend(entry["outlined_over"])
+    return ClassMap(names, outlined)
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, dict):
+        return isinstance(entry, str)
+    over = entry.get("outlined_over")
+    return (
+        set(entry) == {"class", "outlined_over"}
+        and isinstance(entry["class"], str)
+        and isinstance(over, list)
+        and all(isinstance(name, str) for name in over)
+    )
+
+
+def outlined_ids(
+    target: ClassTable, class_map: ClassMap, origin: str
+) -> list[tuple[int, np.ndarray]]:
+    """The ids of classes to be drawn by outlines, each with what its gaps may show, bool [256].
+
+    Raises:
+        InputError: a name is not of the table.
+    """
+    ids = {label_class.name: label_class.id for label_class in target.classes}
+    found = []
+    for name, over in class_map.outlined.items():
+        _require_names([name, *over], ids, target, origin)
+        behind = np.zeros(256, bool)
+        behind[[ids[other] for other in over]] = True
+        found.append((ids[name], behind))
+    return found
 
 
 def class_lookup(

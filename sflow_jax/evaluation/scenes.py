@@ -2,13 +2,14 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tqdm
 
-from sflow_jax.data.class_map import class_lookup, read_class_map
+from sflow_jax.data.class_map import ClassMap, class_lookup, outlined_ids, read_class_map
 from sflow_jax.data.labels import VOID, ClassTable
+from sflow_jax.data.outlines import fill_gaps
 from sflow_jax.data.pipeline import Source, eval_batches
 from sflow_jax.data.prepared import PreparedDataset, open_dataset
 from sflow_jax.errors import InputError
@@ -27,21 +28,24 @@ class Scenes:
         dataset: the scenes.
         class_table: of the label maps that `source` gives.
         lookup: an id of `class_table` for each id of the dataset, uint8 [256].
+        outlined: ids of classes to be drawn by their outlines, each with what its gaps may show.
     """
 
     dataset: PreparedDataset
     class_table: ClassTable
     lookup: np.ndarray
+    outlined: Sequence[tuple[int, np.ndarray]] = ()
 
     @property
     def source(self) -> Source:
         """The examples."""
-        return Relabeled(self.dataset.source(_TRAIN), self.lookup)
+        return Relabeled(self.dataset.source(_TRAIN), self.lookup, self.outlined)
 
     @property
     def class_names(self) -> dict[str, str]:
         """What each class of the dataset is in the other table."""
         names = {c.id: c.name for c in self.class_table.classes}
+        names |= {class_id: f"outlines of {names[class_id]}" for class_id, _ in self.outlined}
         return {c.name: names[int(self.lookup[c.id])] for c in self.dataset.class_table.classes}
 
 
@@ -73,10 +77,10 @@ def open_scenes(
         )
     if not scenes.schema.cg:
         raise InputError(f"{directory}: found no CG frames, expected those of a simulator")
-    names = read_class_map(class_map) if class_map else {}
-    origin = str(class_map or directory)
-    lookup = class_lookup(scenes.class_table, dataset.class_table, names, origin)
-    return Scenes(scenes, dataset.class_table, lookup)
+    mapped = read_class_map(class_map) if class_map else ClassMap({}, {})
+    origin, table = str(class_map or directory), dataset.class_table
+    lookup = class_lookup(scenes.class_table, table, mapped.names, origin)
+    return Scenes(scenes, table, lookup, outlined_ids(table, mapped, origin))
 
 
 def _describe_size(dataset: PreparedDataset) -> str:
@@ -87,17 +91,22 @@ def _describe_size(dataset: PreparedDataset) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Relabeled:
-    """Examples whose label maps have other ids."""
+    """Examples whose label maps have other ids, and outlines; see `Scenes`."""
 
     examples: Source
     lookup: np.ndarray
+    outlined: Sequence[tuple[int, np.ndarray]] = ()
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> dict:
         example = self.examples[index]
-        return {**example, "label": self.lookup[example["label"]]}
+        label = self.lookup[example["label"]]
+        for class_id, behind in self.outlined:
+            frames = [fill_gaps(frame[..., 0], class_id, behind) for frame in label]
+            label = np.stack(frames)[..., None]
+        return {**example, "label": label}
 
 
 @dataclasses.dataclass(frozen=True)

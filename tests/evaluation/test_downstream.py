@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sflow_jax.data.labels import VOID, ClassTable, LabelClass
+from sflow_jax.data.outlines import fill_gaps
 from sflow_jax.data.prepared import PreparedDataset
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation import downstream as downstream_lib
@@ -198,6 +199,12 @@ def test_scenes_of_a_simulator_are_translated_in_the_classes_of_the_model(
         ('{"lane": "street"}', 40, "map.json: found street, expected classes of 'toy': void"),
         ('{"street": "road"}', 40, "map.json: found street, expected classes of 'simulator': lane"),
         ('{"lane": 3}', 40, 'map.json: found {"lane": 3}, expected a class map such as'),
+        ('{"lane": {"class": "road"}}', 40, "expected a class map such as"),
+        (
+            '{"lane": {"class": "road", "outlined_over": ["cloud"]}}',
+            40,
+            "map.json: found cloud, expected classes of 'toy': void",
+        ),
         ("{}", 48, "found scenes of 48x32, expected the 40x32 of"),
     ],
 )
@@ -208,6 +215,26 @@ def test_scenes_that_cannot_be_translated_are_refused(
     (tmp_path / "map.json").write_text(class_map)
     with pytest.raises(InputError, match=re.escape(message)):
         open_scenes(simulator.directory, tmp_path / "map.json", evaluation.dataset)
+
+
+def test_classes_are_drawn_by_their_outlines_where_the_map_says_so(evaluation, tmp_path):
+    simulator = simulator_scenes(tmp_path)
+    class_map = tmp_path / "map.json"
+    outlined = {"class": "road", "outlined_over": ["sky", "car"]}
+    class_map.write_text(json.dumps({"lane": outlined, "truck": "car"}))
+    scenes = open_scenes(simulator.directory, class_map, evaluation.dataset)
+    assert scenes.class_names["lane"] == "outlines of road"
+    behind = np.zeros(256, bool)
+    behind[[5, 3]] = True
+    ids = np.zeros(256, np.uint8)
+    ids[[0, 2, 3, 5]] = [2, 5, 3, 0]
+    for index in range(2):
+        label = ids[simulator.source("train")[index]["label"]]
+        found = scenes.source[index]["label"]
+        expected = fill_gaps(label[0, ..., 0], 2, behind)
+        np.testing.assert_array_equal(found[0, ..., 0], expected)
+        assert found.shape == label.shape
+        assert np.any(found != label)
 
 
 def test_the_picture_shows_scenes_beside_real_frames(evaluation, tmp_path):
