@@ -1,7 +1,9 @@
 """Translation with a trained generator: what sampling and evaluation share."""
 
+import contextlib
 import dataclasses
 import functools
+import io
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,12 +14,16 @@ import numpy as np
 
 from sflow_jax import configuration, sharding
 from sflow_jax.data.labels import CLASSES_FILE, ClassTable
+from sflow_jax.data.prepared import open_dataset
+from sflow_jax.errors import InputError, reading_from
+from sflow_jax.files import write_whole
 from sflow_jax.methods import create_method, method_class
 from sflow_jax.methods.base import Method, Params
 from sflow_jax.runs.checkpoints import restore_parts
 from sflow_jax.runs.palettes import load_palettes
 from sflow_jax.runs.record import RunRecord
 
+_LEARNED_FOLDER = "learned"
 _PIXELS_PER_BATCH = 2**20  # full-width networks then need a few GiB
 _MOST_PER_BATCH = 8
 
@@ -133,8 +139,47 @@ def restore_model(workdir: pathlib.Path, step: int | None = None) -> TrainedMode
     method = create_method(config, class_table, record.schedule, palettes=palettes)
     shapes, _ = jax.eval_shape(method.init, jax.random.key(config.seed))
     parts, step = restore_parts(workdir, {"ema_params": shapes}, step)
-    model = create_model(config, class_table, method, record.dataset)
-    return model.at_step(step, parts["ema_params"])
+    params = parts["ema_params"]
+    method = _with_learned(method, params, workdir, step, record.dataset)
+    return create_model(config, class_table, method, record.dataset).at_step(step, params)
+
+
+def _with_learned(
+    method: Method, params: Params, workdir: pathlib.Path, step: int, dataset: str
+) -> Method:
+    """The method in use at a checkpoint, with what that needs of the training images.
+
+    It depends on trained networks, so it is made at the first use of a checkpoint, not in training,
+    and kept in the run's folder.
+
+    Args:
+        method: of the run.
+        params: averaged, of the checkpoint.
+        workdir: the folder of the run.
+        step: of the checkpoint.
+        dataset: folder of the prepared dataset that it was trained on.
+
+    Raises:
+        InputError: nothing is kept yet, and the dataset is gone.
+    """
+    if not method.learns_use:
+        return method
+    path = workdir / _LEARNED_FOLDER / f"{step}.npz"
+    if not path.is_file():
+        if not pathlib.Path(dataset).is_dir():
+            raise InputError(
+                f"{dataset}: not found, expected the prepared dataset of {workdir}, whose training "
+                "images the first use of a checkpoint needs"
+            )
+        learned = method.learn_use(params, open_dataset(pathlib.Path(dataset)).source("train"))
+        buffer = io.BytesIO()
+        np.savez(buffer, *learned)
+        with contextlib.suppress(OSError):  # a run of somebody else is used without keeping
+            write_whole(path, buffer.getvalue())
+        return method.with_learned(learned)
+    with reading_from(path, "what the first use of this checkpoint wrote"):
+        arrays = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+        return method.with_learned([arrays[name] for name in arrays.files])
 
 
 def batch_size_for(height: int, width: int) -> int:

@@ -224,6 +224,9 @@ OPTIONS: dict[str, Option] = {
     "pix2pixhd.boundaries": Option(
         True, BOOLEAN, "its networks see where instances meet; False where the data have none"
     ),
+    "pix2pixhd.num_features": Option(
+        0, at_least(0), "of every instance, by an encoder of the real image; officially 3, or none"
+    ),
     # The losses of pairs of frames, eqs. 8 and 9.
     "flow.loss": Option(
         "farneback",

@@ -7,7 +7,7 @@ rules are the functions below. A method's own equations are in its own file.
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import flax.linen as nn
 import flax.struct
@@ -20,6 +20,9 @@ from sflow_jax.data.labels import ClassTable
 from sflow_jax.losses import DiscriminatorOutput
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.runs.schedule import Schedule
+
+if TYPE_CHECKING:
+    from sflow_jax.data.pipeline import Source
 
 Params = Any
 Batch = Mapping[str, jax.Array]
@@ -245,6 +248,27 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
             Arguments of `translate` with a leading axis of B; none by default.
         """
         return {}
+
+    def learn_use(self, params: Params, source: "Source") -> Any:
+        """What use needs to know of training images, as networks that are trained see them.
+
+        Args:
+            params: averaged, of the generator's player.
+            source: the examples of the training split.
+
+        Returns:
+            A tuple of arrays for `with_learned`; None where nothing is needed.
+        """
+        return None
+
+    @property
+    def learns_use(self) -> bool:
+        """Whether `learn_use` gives anything."""
+        return False
+
+    def with_learned(self, learned: Sequence[np.ndarray]) -> "Method[SceneT, GeneratedT]":
+        """The same method, in use with what `learn_use` gave."""
+        return self
 
     def usages(self, controls: Mapping[str, Any]) -> dict[str, Usage]:
         """What an evaluation compares, by the names of rows, the model's own first.

@@ -20,6 +20,7 @@ from sflow_jax.methods.sflow import SFlow
 from sflow_jax.models.discriminator import MultiScaleDiscriminator
 from sflow_jax.models.dned import DNED
 from sflow_jax.models.generator import GlobalGenerator, LocalEnhancer
+from sflow_jax.models.pix2pixhd import InstanceEncoder
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.state import TrainState
 from tests.class_tables import numbered_classes
@@ -64,6 +65,15 @@ def discriminator(size, sizes):
     module = MultiScaleDiscriminator(**sizes)
     condition, image = noise(2, *size, NUM_CLASSES), np.tanh(noise(2, *size, 3, seed=1))
     return module, init_random(module, condition, image), condition, image
+
+
+def encoder():
+    """The encoder of instance features, its parameters, images and ids of their instances."""
+    module = InstanceEncoder()
+    image = np.tanh(noise(2, 32, 48, 3))
+    instance = np.random.RandomState(1).randint(0, 9, (2, 8, 12, 1)).astype(np.uint16) * 1003
+    instance = instance.repeat(4, 1).repeat(4, 2)
+    return module, init_random(module, image, instance), image, instance
 
 
 @functools.cache

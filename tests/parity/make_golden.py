@@ -22,6 +22,8 @@ def pix2pixhd_values(checkout):
             _, params, *maps = cases.generator(kind, (24, 32), sizes)
             image = pix2pixhd.generate(reference, kind, sizes, params, *maps)
             values["generators"][kind] = cases.summary(image)
+        _, params, *images = cases.encoder()
+        values["encoder"] = cases.summary(pix2pixhd.encode(reference, params, *images))
         for name, sizes in cases.DISCRIMINATORS.items():
             _, params, *pair = cases.discriminator((48, 40), sizes)
             scales = pix2pixhd.discriminate(reference, sizes, params, *pair)

@@ -196,6 +196,18 @@ def generate(reference, kind, sizes, params, label_map, edge_map):
         return nhwc(module(nchw(condition)))
 
 
+def encode(reference, params, image, instance):
+    """The features [B, H, W, 3] of the reference's encoder with our parameters."""
+    import torch
+
+    module = reference.networks.Encoder(3, 3, 16, 4, reference.networks.get_norm_layer("instance"))
+    names = global_generator_names(4, 0)
+    names["to_features/Conv_0"] = names.pop("to_image/Conv_0")
+    load(module, params, names)
+    with torch.no_grad():
+        return nhwc(module(nchw(image), nchw(instance.astype(np.float64))))
+
+
 def discriminate(reference, sizes, params, condition, image):
     """The features of the reference's discriminators with our parameters, full size first."""
     import torch

@@ -14,7 +14,7 @@ import pytest
 from flax import traverse_util
 
 from sflow_jax import losses
-from sflow_jax.ops.boundaries import instance_boundaries
+from sflow_jax.ops.instances import instance_boundaries
 from sflow_jax.training.step import make_train_step
 from tests.double_precision import double_precision, widen
 from tests.fast_jit import fast_jit
@@ -115,6 +115,12 @@ def test_boundaries_of_instances(reference):
     assert 0.1 < expected.mean() < 0.9
 
 
+def test_features_of_instances(reference):
+    module, params, image, instance = cases.encoder()
+    expected = pix2pixhd.encode(reference, params, image, instance)
+    assert_features_equal([fast_jit(module.apply)(params, image, instance)], [expected])
+
+
 @pytest.mark.parametrize("name", cases.STEPS)
 def test_optimization_step_in_float64(reference, name):
     """In float64 rounding hides nothing, not even where Adam divides by a gradient of almost 0."""
@@ -167,6 +173,12 @@ def test_golden_generators(golden, kind):
     module, params, *maps = cases.generator(kind, (24, 32), cases.GENERATORS[kind])
     found = cases.summary(fast_jit(module.apply)(params, *maps))
     np.testing.assert_allclose(found, golden["generators"][kind], atol=TOLERANCE)
+
+
+def test_golden_features_of_instances(golden):
+    module, params, image, instance = cases.encoder()
+    found = cases.summary(fast_jit(module.apply)(params, image, instance))
+    np.testing.assert_allclose(found, golden["encoder"], atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", cases.DISCRIMINATORS)

@@ -1,14 +1,17 @@
 """Sampling with the baselines: what they need of a frame, and what varies."""
 
+import json
+
 import numpy as np
 import pytest
 
 from configs.baselines import pix2pix, pix2pixhd
 from sflow_jax.data import images
 from sflow_jax.errors import InputError
+from sflow_jax.prepare import prepare
 from sflow_jax.sampling.comparison import draw_grid
 from tests.sampling.runs import assert_same_picture, plan, pngs, run
-from tests.tiny_run import random_frame, restore_fast, write_frame, write_run
+from tests.tiny_run import TABLE, random_frame, restore_fast, write_frame, write_run
 
 
 def tiny(config, **changes):
@@ -82,3 +85,42 @@ def test_variants_of_pix2pix_differ_in_noise_that_a_clip_keeps(runs, tmp_path):
     for first, second in by_variant:
         np.testing.assert_array_equal(first, second)
     assert np.any(by_variant[0][0] != by_variant[1][0])
+
+
+def test_looks_of_instances_are_learned_at_the_first_use_and_kept(tmp_path):
+    """From the training images, of which a later use needs none."""
+    source, config = tmp_path / "source", tiny(pix2pixhd.get_config("streets"))
+    for split, seeds in (("train", (5, 6)), ("test", (7,))):
+        for seed in seeds:
+            write_frame_with_instances(source / split / "a", f"{seed:02d}", seed)
+    (source / "classes.json").write_text(TABLE.to_json())
+    config.update_from_flattened_dict(
+        {
+            "generator.num_downsamplings": 2,
+            "pix2pixhd.num_features": 3,
+            "data.dataset": "folder",
+            "data.source": str(source),
+            "data.data_dir": str(tmp_path / "data"),
+            "data.height": 32,
+            "data.width": 40,
+        }
+    )
+    prepared = prepare(config.data)
+    workdir = tmp_path / "run"
+    write_run(workdir, config)
+    write_frame_with_instances(tmp_path / "in", "00", 0)
+    with pytest.raises(InputError, match="no-dataset: not found, expected the prepared dataset"):
+        plan(workdir, tmp_path / "in", tmp_path / "out")
+    record = json.loads((workdir / "run.json").read_text())
+    (workdir / "run.json").write_text(json.dumps(record | {"dataset": str(prepared.directory)}))
+    run(workdir, tmp_path / "in", tmp_path / "out", num_variants=2)
+    found = pngs(tmp_path / "out")
+    assert np.any(found["variant_00/00.png"] != found["variant_01/00.png"])
+
+    (workdir / "run.json").write_text(json.dumps(record))
+    run(workdir, tmp_path / "in", tmp_path / "again", num_variants=2)
+    for name, picture in pngs(tmp_path / "again").items():
+        np.testing.assert_array_equal(picture, found[name])
+    (workdir / "learned/4.npz").write_bytes(b"damaged")
+    with pytest.raises(InputError, match=r"learned/4\.npz: found"):
+        plan(workdir, tmp_path / "in", tmp_path / "out")
