@@ -32,7 +32,7 @@ PATTERNS = ("pattern_2", "pattern_4", "pattern_8")
 
 def dataset_config(folder, with_cg=True, **changes):
     """A folder dataset of random frames, and the config that reads it."""
-    for split, seeds in (("train", [0]), ("test", range(100, 100 + NUM_TEST))):
+    for split, seeds in (("train", [0, 1]), ("test", range(100, 100 + NUM_TEST))):
         for seed in seeds:
             arrays = random_frame(seed)
             # Real images in the classes' colors; a segmenter by color is right about them.

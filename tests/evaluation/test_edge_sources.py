@@ -93,6 +93,20 @@ def test_edges_are_compared_with_those_of_the_real_frames(evaluation, compared):
     assert row["edge_correlation"] == pytest.approx(np.mean(correlations), rel=1e-4)
 
 
+def test_of_pairs_both_frames_are_scored_and_edges_of_the_first_are_described(evaluation, tmp_path):
+    # The same frames as pairs of consecutive ones: the last one is never a first frame.
+    pairs = set_up(tmp_path, **{"data.frames": 2, "init_from": "an image run"})
+    num_examples, results = compare_edges(pairs)
+    assert num_examples == NUM_TEST - 1
+    edges = edge_sources._describe_edges(
+        evaluation, evaluation.model.method.edge_usages(evaluation.model.controls), NUM_TEST - 1
+    )
+    for name, row in edges.items():
+        assert results[name]["edge_density"] == pytest.approx(row["edge_density"], rel=1e-5)
+    assert {"warping_error", "mean_iou"} <= set(results["Canny"])
+    write_edges(tmp_path, pairs, num_examples, results)
+
+
 def test_a_flat_map_correlates_with_nothing():
     random = np.random.RandomState(0).rand(2, 4, 5, 1)
     flat = np.full((2, 4, 5, 1), 0.5)
