@@ -36,6 +36,7 @@ def get_config(size: str = "128x96") -> config_dict.ConfigDict:
     config.augmentation.cg_edges = 0.0
     config.augmentation.zoom = 0.5  # the same streets again and again, without it
     config.loss.perceptual_weight = 5.0
+    config.loss.perceptual_window = 1.0
     config.optimizer.ema_decay = 0.998
     config.train.constant_epochs = 5.0
     config.train.epochs = 8.0

@@ -54,6 +54,7 @@ def get_config(variant: str = "demo") -> config_dict.ConfigDict:
     # No pattern of strides, and variants that differ: see docs/training.md.
     config.generator.upsampling = "resize"
     config.loss.num_shifts = 4
+    config.loss.perceptual_window = 0.5  # equal pictures in three quarters of the time
     config.generator.palette = "classes"
     config.dned.ensemble_draws = 0.5
     config.augmentation.cg_edges = 0.5
@@ -79,6 +80,7 @@ def get_test_config() -> config_dict.ConfigDict:
     config.dned.input = "edges"
     config.dned.ensemble_draws = config.augmentation.cg_edges = 0.0
     config.loss.num_shifts = 1
+    config.loss.perceptual_window = 1.0
     config.data.num_train = 8
     config.data.num_validation = 2
     config.data.num_test = 2

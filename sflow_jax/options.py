@@ -52,6 +52,7 @@ ANY = Rule(lambda value: True, "")
 BOOLEAN = Rule(lambda value: isinstance(value, bool), "True or False")
 SHARE = Rule(lambda value: 0 <= value <= 1, "between 0 and 1")
 BELOW_ONE = Rule(lambda value: 0 <= value < 1, "0 or more and less than 1")
+PART = Rule(lambda value: 0 < value <= 1, "more than 0 and at most 1")
 POSITIVE = Rule(lambda value: value > 0, "more than 0")
 IMAGE_SIDE = Rule(
     lambda value: value == 0 or value >= SMALLEST_SIDE,
@@ -204,6 +205,12 @@ OPTIONS: dict[str, Option] = {
     ),
     "loss.perceptual_input": Option(
         "imagenet", one_of("imagenet", "raw"), "vgg19's: normalized, or raw as in pix2pixHD"
+    ),
+    "loss.perceptual_window": Option(
+        1.0,
+        PART,
+        "share of the width that the perceptual network sees, at a place drawn anew in every "
+        "step: half of it costs half the time",
     ),
     "loss.num_shifts": Option(
         1,

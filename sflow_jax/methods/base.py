@@ -141,6 +141,10 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
     def example_inputs(self, size: tuple[int, int]) -> dict[str, tuple[jax.ShapeDtypeStruct, ...]]:
         """The inputs of every network, and of 'discriminator', for one image of (height, width)."""
 
+    def perceptual_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """What the perceptual network sees of images of (height, width): all by default."""
+        return size
+
     def init(self, key: jax.Array) -> tuple[Params, Params]:
         """Draws the parameters of the generator's player and those of the discriminators."""
         modules = self.networks | {"discriminator": self.discriminator}

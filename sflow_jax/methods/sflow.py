@@ -44,6 +44,7 @@ class Scene:
         dned_input: what DNED sees, corrupted where it is an edge map, [N, H, W, 1 or 3].
         ensemble_weights: a_i of the edges that the generator sees, [N, 6].
         shifts: by which the critics see all of it moved, [N, 2].
+        windows: where the part begins that the perceptual network sees, [N] in [0, 1).
         flow: F(x_t, x_t+1), float32 [B, H, W, 2], pixels, x first; None for single frames.
         palette: the colors that the generator is told, [N, C, 3]; None where it is told none.
     """
@@ -54,6 +55,7 @@ class Scene:
     dned_input: jax.Array
     ensemble_weights: jax.Array
     shifts: jax.Array
+    windows: jax.Array
     flow: jax.Array | None = None
     palette: jax.Array | None = None
 
@@ -149,11 +151,17 @@ class SFlow(SFlowUsage[Scene, Generated]):
             "discriminator": (seen, images(3)),
         }
 
+    def perceptual_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """See `Method`: of the window."""
+        height, width = size
+        return height, augment.window_width(width, self.config.loss.perceptual_window)
+
     def scene(self, batch: Batch, keys: jax.Array) -> Scene:
         """See `Method`; both frames of a pair change in the same way."""
         num_frames = batch["image"].shape[1]
-        keys_of = keys_per_frame(keys, num_frames, 6)
-        flip_keys, corruption_keys, zoom_keys, cg_keys, ensemble_keys, shift_keys = keys_of
+        keys_of = keys_per_frame(keys, num_frames, 7)
+        flip_keys, corruption_keys, zoom_keys, cg_keys, ensemble_keys, *judge_keys = keys_of
+        shift_keys, window_keys = judge_keys
         frames = augmented_frames(batch, flip_keys, zoom_keys, self.config)
         edge_map = clean_edges(frames.image, self.config)
         guide = frames.image
@@ -168,6 +176,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
             dned_input(guide, self.config, corruption_keys),
             self._draw_ensemble_weights(ensemble_keys),
             augment.random_shifts(shift_keys, self.config.loss.num_shifts),
+            augment.random_windows(window_keys),
             frames.flow,
             class_colors(label_map, frames.image, num_frames)
             if self.generator_sees_colors
@@ -226,10 +235,15 @@ class SFlow(SFlowUsage[Scene, Generated]):
             terms |= temporal_terms
         if self.perceptual_network is not None:
             judged = self.judged(scene, generated)
+            real, fake = (
+                self.perceptual_network.features(
+                    frozen_params,
+                    augment.cut_window(image, scene.windows, weights.perceptual_window),
+                )
+                for image in (judged.real, judged.fake)
+            )
             terms["generator/perceptual"] = weights.perceptual_weight * losses.perceptual(
-                self.perceptual_network.features(frozen_params, judged.real),
-                self.perceptual_network.features(frozen_params, judged.fake),
-                weights.perceptual_weighting,
+                real, fake, weights.perceptual_weighting
             )
         return terms, measures | {
             "edge_density": scene.edge_map.mean(),

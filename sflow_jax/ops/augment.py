@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from sflow_jax.ops import arguments
 
 _DROPOUT_CELL = 4  # pixels; edges vanish in pieces, as they do between a CG and a real frame
+_NARROWEST_WINDOW = 16  # pixels; the perceptual network halves them four times
 
 
 def example_keys(key: jax.Array, batch_size: int, axis_name: str | None) -> jax.Array:
@@ -153,6 +154,38 @@ def shift(x: jax.Array, shifts: jax.Array, num_shifts: int) -> jax.Array:
     return jax.vmap(lambda y, start: jax.lax.dynamic_slice(y, (*start, 0), x.shape[1:]))(
         padded, shifts
     )
+
+
+def random_windows(keys: jax.Array) -> jax.Array:
+    """Draws where windows begin: float32 [B] in [0, 1) from keys [B]; 0 is at the left."""
+    arguments.check_array("keys", keys, "B", "key")
+    return jax.vmap(jax.random.uniform)(keys)
+
+
+def window_width(width: int, share: float) -> int:
+    """Columns of a window that is `share` of an image's width, at least 16 or all there are."""
+    return max(round(share * width), min(width, _NARROWEST_WINDOW))
+
+
+def cut_window(x: jax.Array, begins: jax.Array, share: float) -> jax.Array:
+    """Cuts a window of full height out of each example.
+
+    Args:
+        x: [B, H, W, C].
+        begins: from `random_windows`; every column is as likely to be the first of a window.
+        share: of the width; 1 takes `x` as it is.
+
+    Returns:
+        [B, H, W', C], W' being `window_width(W, share)`.
+    """
+    arguments.check_array("x", x, "B H W C", "float")
+    arguments.check_array("begins", begins, "B", "float")
+    height, width, channels = x.shape[1:]
+    size = (height, window_width(width, share), channels)
+    if size[1] == width:
+        return x
+    firsts = jnp.floor(begins * (width - size[1] + 1)).astype(jnp.int32)
+    return jax.vmap(lambda y, first: jax.lax.dynamic_slice(y, (0, first, 0), size))(x, firsts)
 
 
 def random_threshold_scales(keys: jax.Array, jitter: float) -> jax.Array:

@@ -83,7 +83,7 @@ def step_flops(method: Method, size: tuple[int, int]) -> dict[str, int]:
         for name, count in network_flops(method, size).items()
     }
     if (frozen := method.perceptual_network) is not None:
-        image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+        image = jax.ShapeDtypeStruct((1, *method.perceptual_size(size), 3), jnp.float32)
         counts["perceptual network"] = _FROZEN * forward_flops(
             frozen.features, frozen.params, image
         )

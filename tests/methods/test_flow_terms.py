@@ -106,7 +106,7 @@ def smooth_scene(seed=0, batch_size=2):
 
 
 def pair_scene(frames, flow):
-    return Scene(None, jnp.asarray(frames), None, None, None, None, flow)
+    return Scene(None, jnp.asarray(frames), None, None, None, None, None, flow)
 
 
 def fakes(scene, seed=1):

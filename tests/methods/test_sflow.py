@@ -8,6 +8,8 @@ import pytest
 
 from configs import streets
 from sflow_jax.methods import create_method
+from sflow_jax.methods.sflow import Generated
+from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.step import make_train_step
 from tests.class_tables import numbered_classes
@@ -115,6 +117,35 @@ def scene_of(batch, num_examples, **changes):
     keys = jax.random.split(jax.random.key(1), num_examples)
     assert set(method.batch_keys) <= set(batch)
     return method.scene({key: batch[key] for key in method.batch_keys}, keys)
+
+
+def test_the_perceptual_network_sees_one_window_of_real_and_fake():
+    config = make_config(**{"loss.perceptual_window": 0.5, "loss.perceptual_weight": 3.0})
+    seen = []
+
+    def features(params, image):
+        seen.append(image)
+        return [params * image] * 5
+
+    method = dataclasses.replace(
+        create_method(config, CLASSES, SCHEDULE), perceptual_network=PerceptualNetwork(features, {})
+    )
+    batch = random_batch((16, 40), 2, NUM_CLASSES)
+    scene = method.scene(batch, jax.random.split(jax.random.key(0)))
+    fake = -0.5 * scene.image
+    sides = [np.zeros((2, 16, 40, 1), np.float32)] * 6
+    scores = [[jax.numpy.ones((2, 4, 4, 1))] * 2]
+    terms, _ = method.terms(scene, Generated(fake, sides, None, 1.0), scores, scores, 2.0)
+
+    firsts = np.floor(np.asarray(scene.windows) * 21).astype(int)
+    cut = [
+        [x[i, :, first : first + 20] for i, first in enumerate(firsts)] for x in (scene.image, fake)
+    ]
+    np.testing.assert_array_equal(seen, cut)
+    # The slices' weights of the test config are 1/P.
+    expected = 3 * 2 * np.abs(seen[0] - seen[1]).mean()
+    np.testing.assert_allclose(terms["generator/perceptual"], expected, rtol=1e-5)
+    assert method.perceptual_size((16, 40)) == (16, 20)
 
 
 def test_ensemble_weights_are_drawn_in_training_for_a_share_of_the_examples():

@@ -52,6 +52,20 @@ def test_shifts_move_each_example_and_reflect_its_borders(keys):
     assert augment.shift(x, jnp.zeros((4, 2), int), 1) is x
 
 
+def test_windows_cut_columns_that_are_drawn_evenly(keys):
+    x = np.random.RandomState(0).standard_normal((3, 6, 80, 2)).astype(np.float32)
+    found = augment.cut_window(x, jnp.array([0.0, 0.5, 0.999]), 0.5)
+    for example, part, first in zip(x, found, (0, 20, 40), strict=True):
+        np.testing.assert_array_equal(part, example[:, first : first + 40])
+    assert augment.cut_window(x, jnp.zeros(3), 1.0) is x
+    # Four halvings of the perceptual network need 16 columns.
+    assert augment.cut_window(x, jnp.zeros(3), 0.1).shape == (3, 6, 16, 2)
+    assert augment.cut_window(x[:, :, :12], jnp.zeros(3), 0.1).shape == (3, 6, 12, 2)
+
+    begins = np.asarray(augment.random_windows(keys))
+    assert all(0.25 < (np.floor(begins * 3) == third).mean() < 0.42 for third in range(3))
+
+
 def test_flips_mirror_the_chosen_examples(keys):
     flips = augment.random_flips(keys)
     assert 0.4 < flips.mean() < 0.6
