@@ -88,25 +88,35 @@ def test_every_set_is_trained_on_its_own_frames_with_the_same_labels(
     evaluation, trainings, tmp_path
 ):
     record = train_and_score(compare(evaluation, tmp_path, num_steps=4, num_seeds=2))
-    example = evaluation.dataset.source("train")[0]
-    model = evaluation.model
-    generated = to_uint8(model.translate(example["label"], example["cg"])["image"])[0]
-    frames = {"real": example["image"][0], "source": example["cg"][0], "translated": generated}
+    examples = list(evaluation.dataset.source("train"))
+    translate = evaluation.model.translate
+    batch = [np.concatenate([example[key] for example in examples]) for key in ("label", "cg")]
+    frames = {
+        "real": [example["image"][0] for example in examples],
+        "source": [example["cg"][0] for example in examples],
+        "translated": list(to_uint8(translate(*batch)["image"])),
+    }
+    true_ids = [TABLE.eval_lookup[example["label"][0, ..., 0]] for example in examples]
     assert list(record["scores"]["unet"]) == SETS
     assert [(name, seed) for name, seed, *_ in trainings] == [
         (name, seed) for name in [SETS[-1], *SETS[:-1]] for seed in (0, 1)
     ]
-    true_ids = TABLE.eval_lookup[example["label"][0, ..., 0]]
     for name, _, _, images, labels in trainings:
-        expected = [picture for key, picture in frames.items() if key in name]
-        for image in images:
-            assert any(np.array_equal(image, picture) for picture in expected)
-        for picture in expected:
-            assert any(np.array_equal(image, picture) for image in images)
-        # The segmenter of real frames finds class 1 everywhere: the filter leaves nothing else.
-        kept = true_ids == 1 if "filtered" in name else true_ids != VOID
-        for label in labels:
-            np.testing.assert_array_equal(TABLE.eval_lookup[label], np.where(kept, true_ids, VOID))
+        expected = [
+            (picture, ids)
+            for key, pictures in frames.items()
+            if key in name
+            for picture, ids in zip(pictures, true_ids, strict=True)
+        ]
+        seen = set()
+        for image, label in zip(images, labels, strict=True):
+            [found] = [i for i, (one, _) in enumerate(expected) if np.array_equal(image, one)]
+            seen.add(found)
+            ids = expected[found][1]
+            # The segmenter of real frames finds class 1 everywhere: the filter leaves nothing else.
+            kept = ids == 1 if "filtered" in name else ids != VOID
+            np.testing.assert_array_equal(TABLE.eval_lookup[label], np.where(kept, ids, VOID))
+        assert seen == set(range(len(expected)))
 
 
 def test_an_interrupted_comparison_goes_on_with_the_next_training(
