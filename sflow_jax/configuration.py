@@ -12,6 +12,7 @@ from ml_collections import config_dict
 
 from sflow_jax import files
 from sflow_jax.errors import InputError, one_line
+from sflow_jax.methods import method_class
 from sflow_jax.options import OPTIONS, RENAMED, RENAMED_VALUES
 
 CONFIG_FILE = "config.json"
@@ -38,6 +39,7 @@ def check(config: config_dict.ConfigDict) -> None:
     values = _flatten(config.to_dict())
     for name in OPTIONS:
         check_option(name, values[name])
+    method_class(config).check_config(config)
     if values["data.frames"] > 1 and not values["init_from"]:
         expected = "the --workdir of a trained image run, or none to start from random networks"
         raise _wrong_value("init_from", values["init_from"], expected)

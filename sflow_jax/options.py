@@ -107,7 +107,9 @@ OPTIONS: dict[str, Option] = {
     "data.height": Option(256, IMAGE_SIDE, "height of the examples, in pixels"),
     "data.width": Option(512, IMAGE_SIDE, "width of the examples, in pixels"),
     "data.frames": Option(
-        1, one_of(1, 2), "consecutive frames per example: 1 trains images, 2 trains video"
+        1,
+        at_least(1),
+        "consecutive frames per example: images, pairs for a flow loss, or clips for vid2vid",
     ),
     "data.num_train": Option(400, at_least(1), "training examples, where streets renders them"),
     "data.num_validation": Option(50, at_least(0), "examples of this split of streets; 0 for none"),

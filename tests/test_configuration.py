@@ -113,7 +113,8 @@ def test_the_choices_are_those_of_the_losses():
         ("train.epochs", 0.0, "more than 0"),
         ("loss.side_weights", (1.0,) * 5, "six numbers of 0 or more, not all 0"),
         ("loss.side_weights", (0.0,) * 6, "six numbers of 0 or more, not all 0"),
-        ("data.frames", 3, "one of 1, 2"),
+        ("data.frames", 3, "1, or 2 for pairs"),
+        ("data.frames", 0, "at least 1"),
         ("discriminator.num_scales", 4, "one of 1, 2, 3"),
     ],
 )

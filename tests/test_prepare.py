@@ -117,8 +117,8 @@ def test_unknown_datasets_and_absent_splits_are_named(tmp_path):
 
 
 def test_sizes_that_cannot_be_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"config\.data\.frames: found 3, expected 1, or 2"):
-        prepare(_config(tmp_path, frames=3))
+    with pytest.raises(InputError, match=r"config\.data\.frames: found 0, expected at least 1"):
+        prepare(_config(tmp_path, frames=0))
     with pytest.raises(InputError, match=r"config\.data\.height and width: found -16 and 24"):
         prepare(_config(tmp_path, height=-16))
     with pytest.raises(InputError, match=r"found 0, expected a size to render streets at"):

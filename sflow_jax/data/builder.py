@@ -210,11 +210,12 @@ def _fingerprint(contents: str, schema: example.Schema) -> str:
 
 
 def size_name(schema: example.Schema) -> str:
-    """The size in the name of a prepared dataset, such as '512x256', or '512x256x2' for pairs."""
-    pairs = "x2" if schema.frames == 2 else ""
-    return f"{schema.width}x{schema.height}{pairs}"
+    """The size in the name of a prepared dataset: '512x256', or '512x256x2' for pairs."""
+    frames = f"x{schema.frames}" if schema.frames > 1 else ""
+    return f"{schema.width}x{schema.height}{frames}"
 
 
 def num_frames(config_name: str) -> int:
     """The number of frames per example, from the name of a prepared dataset."""
-    return config_name.partition("-")[0].count("x")
+    numbers = config_name.partition("-")[0].split("x")
+    return int(numbers[2]) if len(numbers) > 2 else 1

@@ -23,7 +23,8 @@ class Schema:
         instance: uint16 [T, H, W, 1], class id * 1000 + number for a counted object, else class id.
         cg: uint8 [T, H, W, 3], the simulator's image, RGB.
         depth: float16 [T, H, W, 1], meters.
-        flow: float16 [H, W, 2], OpenCV's Farneback flow from frame 0 to 1 in pixels, x first.
+        flow: float16 [H, W, 2], OpenCV's Farneback flow from frame 0 to 1 in pixels, x first; like
+            the two below, of pairs only.
         exact_flow: float16 [H, W, 2], the simulator's flow from frame 0 to 1 in pixels, x first.
         occlusion: uint8 [H, W, 1], 1 where what frame 0 shows is hidden or outside in frame 1.
         name: str, the source of the example, such as 'train/seq/0007'.
@@ -31,7 +32,7 @@ class Schema:
     Attributes:
         height: H, in pixels.
         width: W, in pixels.
-        frames: T, 1 for images and 2 for pairs of consecutive frames.
+        frames: T, 1 for images, 2 for pairs of consecutive frames, more for clips.
         instance: whether examples have the array `instance`; likewise `cg`, `depth`, `flow`,
             `exact_flow` and `occlusion`.
     """

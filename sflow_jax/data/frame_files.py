@@ -35,8 +35,8 @@ class FrameFilesBuilder(builder.ExampleBuilder):
         """Lists what to prepare; reads no more than the size of the first image.
 
         Args:
-            splits: the frames of each example, one for images and two for pairs, per split. All
-                frames have the same keys, and no split is empty.
+            splits: the frames of each example, as many for all, per split. All frames have the same
+                keys, and no split is empty.
             class_table: the meaning of the label maps.
             source: the folder of all files.
             height: of the examples, in pixels; 0 (with width 0) keeps the files' own size.
@@ -156,36 +156,63 @@ def consecutive(paths: Mapping[str, pathlib.Path]) -> list[str]:
     return [name for _, _, name in numbered]
 
 
-def consecutive_frames(frames: Sequence[Frame], sequence: pathlib.Path) -> list[Frame]:
-    """Orders the frames of a sequence that is to give pairs.
+def consecutive_frames(
+    frames: Sequence[Frame], num_frames: int, sequence: pathlib.Path
+) -> list[Frame]:
+    """Orders the frames of a sequence that is to give examples of several frames.
 
     Args:
         frames: in any order.
+        num_frames: of each example.
         sequence: their folder, for messages.
 
     Raises:
-        InputError: there is a single frame, or the frames are not consecutive.
+        InputError: there are fewer frames, or they are not consecutive.
     """
     by_name = {frame.name: frame for frame in frames}
     order = consecutive({name: frame.files["image"] for name, frame in by_name.items()})
-    if len(order) < 2:
-        raise InputError(f"{sequence}: found a single frame, expected at least two")
+    if len(order) < num_frames:
+        raise InputError(
+            f"{sequence}: found {_count(len(order))}, expected at least {num_frames}, as "
+            "config.data.frames says"
+        )
     return [by_name[name] for name in order]
+
+
+def windows(frames: Sequence[Frame], num_frames: int) -> list[tuple[Frame, ...]]:
+    """The examples that consecutive frames give: all single frames, all pairs, or clips.
+
+    Clips begin half their length after each other, and the last ends with the last frame, so that
+    each frame is in one, and most are in two.
+
+    Args:
+        frames: in their order; fewer than `num_frames` give none.
+        num_frames: of each example.
+    """
+    last = len(frames) - num_frames
+    if last < 0:
+        return []
+    starts = sorted({*range(0, last, max(1, num_frames // 2)), last})
+    return [tuple(frames[start : start + num_frames]) for start in starts]
 
 
 def check_example_size(height: int, width: int, frames: int) -> None:
     """Checks the size that a config asks for.
 
     Raises:
-        InputError: a negative size, only one of both 0, or neither one nor two frames.
+        InputError: a negative size, only one of both 0, or no frames.
     """
     if min(height, width) < 0 or bool(height) != bool(width):
         raise InputError(
             f"config.data.height and width: found {height} and {width}, expected two positive "
             "numbers, or 0 and 0 for the size of the files"
         )
-    if frames not in (1, 2):
-        raise InputError(f"config.data.frames: found {frames}, expected 1, or 2 for pairs")
+    if frames < 1:
+        raise InputError(f"config.data.frames: found {frames}, expected at least 1")
+
+
+def _count(num_frames: int) -> str:
+    return "a single frame" if num_frames == 1 else f"{num_frames} frames"
 
 
 def _check_frame(frame: Frame, size_reference: pathlib.Path | None) -> None:

@@ -108,8 +108,8 @@ def open_dataset(directory: pathlib.Path) -> PreparedDataset:
 def export(prepared: PreparedDataset, directory: pathlib.Path) -> None:
     """Writes all splits as PNG files in the layout of the `folder` dataset, with `classes.json`.
 
-    That layout has no depth and no flow, so these are left out. The second frame of a pair gets the
-    number after the first's, so the pairs of a sequence give that sequence again.
+    That layout has no depth and no flow, so these are left out. Later frames of an example get the
+    numbers after the first's, so the pairs or clips of a sequence give that sequence again.
 
     Raises:
         InputError: the directory is not empty or cannot be written.
@@ -127,11 +127,13 @@ def export(prepared: PreparedDataset, directory: pathlib.Path) -> None:
 def _export_example(arrays: dict, split_directory: pathlib.Path) -> None:
     sequence, _, stem = arrays["name"].rpartition("/")
     sequence = sequence.replace("/", "_") or "frames"
-    stems = [stem, _next_stem(stem)] if len(arrays["image"]) == 2 else [stem]
+    stems = [stem]
+    while len(stems) < len(arrays["image"]):
+        stems.append(_next_stem(stems[-1]))
     for key in folder.KEYS:
         for frame, name in zip(arrays.get(key, ()), stems, strict=False):
             path = split_directory / sequence / key / f"{name}.png"
-            if not path.exists():  # the second frame of a pair is the first of the next
+            if not path.exists():  # most frames are in two examples
                 write_whole(path, images.encode_png(frame))
 
 

@@ -108,6 +108,14 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
         """
 
     @classmethod
+    def check_config(cls, config: ml_collections.ConfigDict) -> None:
+        """Checks options that only this method cannot bear.
+
+        Raises:
+            InputError: names the option, what was found and what was expected.
+        """
+
+    @classmethod
     def wants_palettes(cls, config: ml_collections.ConfigDict) -> bool:
         """Whether a run of this config collects the colors of its training images."""
         return False

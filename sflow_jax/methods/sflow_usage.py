@@ -8,6 +8,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from sflow_jax.errors import InputError
 from sflow_jax.methods.base import LAPLACIAN, GeneratedT, Method, Params, SceneT, Usage
 from sflow_jax.methods.edges import canny_edges
 from sflow_jax.models.dned import sample_ensemble_weights
@@ -39,6 +40,12 @@ class SFlowUsage(Method[SceneT, GeneratedT]):
     def controls(self, step: int) -> dict[str, Any]:
         """The share of DNED's edges that the generator knows at this step."""
         return {"share": float(self.schedule.dned_share(step))}
+
+    @classmethod
+    def check_config(cls, config: ml_collections.ConfigDict) -> None:
+        """See `Method`: the flow losses are of pairs."""
+        if (frames := config.data.frames) > 2:
+            raise InputError(f"config.data.frames: found {frames}, expected 1, or 2 for pairs")
 
     @classmethod
     def wants_palettes(cls, config: ml_collections.ConfigDict) -> bool:

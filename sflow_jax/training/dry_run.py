@@ -58,7 +58,8 @@ def _describe_step(run: Run, state: TrainState) -> str:
     num_images = options.batch_size * data.frames
     # Of what is compiled, XLA counts nothing on a GPU: convolutions are calls of a library there.
     by_xla = costs["flops"] / num_images
-    examples = f"{options.batch_size}{' pairs of' if data.frames == 2 else ' x'}"
+    kinds = {1: " x", 2: " pairs of"}
+    examples = f"{options.batch_size}{kinds.get(data.frames, f' clips of {data.frames} frames of')}"
     return (
         f"one step on one device, {examples} {width}x{height}, {options.compute_dtype}\n"
         f"  {sum(by_hand.values()) / 1e9:,.1f} GFLOP per image (the layers, forward and backward, "

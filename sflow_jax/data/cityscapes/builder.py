@@ -1,6 +1,5 @@
 """Builder of the Cityscapes dataset from its official folder layout."""
 
-import itertools
 import os
 import pathlib
 import re
@@ -58,7 +57,7 @@ class Cityscapes(frame_files.FrameFilesBuilder):
                 `label_sequence`.
             height: of the examples, in pixels; 0 (with width 0) keeps 2048x1024.
             width: of the examples, in pixels.
-            frames: 1, or 2 for pairs of consecutive frames with the flow between them.
+            frames: consecutive frames of each example; pairs have the flow between them.
             data_dir: folder of prepared datasets; None is tensorflow-datasets' default.
 
         Raises:
@@ -67,10 +66,7 @@ class Cityscapes(frame_files.FrameFilesBuilder):
         frame_files.check_example_size(height, width, frames)
         splits = _list_splits(pathlib.Path(source), _SINGLE_FRAMES if frames == 1 else _SEQUENCES)
         super().__init__(
-            splits={
-                split: [(frame,) for frame in listed] if frames == 1 else _list_pairs(listed)
-                for split, listed in splits.items()
-            },
+            splits={split: _list_examples(listed, frames) for split, listed in splits.items()},
             class_table=labels.CITYSCAPES,
             source=pathlib.Path(source),
             height=height,
@@ -135,12 +131,13 @@ def _find(root: pathlib.Path, ending: str) -> dict[str, pathlib.Path]:
     }
 
 
-def _list_pairs(frames: Sequence[Frame]) -> list[tuple[Frame, ...]]:
-    """Pairs of consecutive frames, from frames sorted by name."""
-    return [pair for snippet in _list_snippets(frames) for pair in itertools.pairwise(snippet)]
+def _list_examples(frames: Sequence[Frame], num_frames: int) -> list[tuple[Frame, ...]]:
+    """Single frames, or pairs or clips of consecutive ones, from frames sorted by name."""
+    snippets = [frames] if num_frames == 1 else _list_snippets(frames, num_frames)
+    return [clip for snippet in snippets for clip in frame_files.windows(snippet, num_frames)]
 
 
-def _list_snippets(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
+def _list_snippets(frames: Sequence[Frame], num_frames: int) -> Iterator[list[Frame]]:
     snippets: list[list[Frame]] = []
     following = None
     for frame in frames:
@@ -150,10 +147,10 @@ def _list_snippets(frames: Sequence[Frame]) -> Iterator[list[Frame]]:
         snippets[-1].append(frame)
         following = (sequence, number + 1)
     for snippet in snippets:
-        if len(snippet) == 1:
+        if len(snippet) < num_frames:
             raise InputError(
-                f"{snippet[0].files['image']}: found neither the frame before nor the one after, "
-                "expected consecutive frames"
+                f"{snippet[0].files['image']}: found {len(snippet)} consecutive frames from "
+                f"here on, expected at least {num_frames}, as config.data.frames says"
             )
         names = [frame.name.rpartition("/")[2] for frame in snippet]
         yield [

@@ -11,7 +11,6 @@ in each folder. `cg` and `instance` are in every sequence or in none. For pairs 
 ends with the number of the frame, and numbers have no gaps within a sequence.
 """
 
-import itertools
 import os
 import pathlib
 
@@ -42,7 +41,7 @@ class Folder(frame_files.FrameFilesBuilder):
             source: the folder with `classes.json` and the splits.
             height: of the examples, in pixels; 0 (with width 0) keeps the files' own size.
             width: of the examples, in pixels.
-            frames: 1, or 2 for pairs of consecutive frames with the flow between them.
+            frames: consecutive frames of each example; pairs have the flow between them.
             data_dir: folder of prepared datasets; None is tensorflow-datasets' default.
 
         Raises:
@@ -102,10 +101,9 @@ def _list_examples(
     examples: list[tuple[frame_files.Frame, ...]] = []
     for sequence in sequences:
         frames = _list_frames(sequence)
-        if num_frames == 2:
-            examples += itertools.pairwise(frame_files.consecutive_frames(frames, sequence))
-        else:
-            examples += [(frame,) for frame in frames]
+        if num_frames > 1:
+            frames = frame_files.consecutive_frames(frames, num_frames, sequence)
+        examples += frame_files.windows(frames, num_frames)
     return examples
 
 

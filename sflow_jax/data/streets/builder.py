@@ -97,10 +97,11 @@ class _RenderExample:
         name = f"{self.split}/{index:06d}"
         if schema.frames == 1:
             return arrays | {"name": name}
-        arrays["flow"] = farneback_flow(*clip["image"])
-        arrays["exact_flow"] = clip["exact_flow"][0]
-        arrays["occlusion"] = clip["occlusion"][0].astype(np.uint8)
-        return arrays | {"name": f"{name}/0"}  # each pair is a sequence of its own
+        if schema.flow:
+            arrays["flow"] = farneback_flow(*clip["image"])
+            arrays["exact_flow"] = clip["exact_flow"][0]
+            arrays["occlusion"] = clip["occlusion"][0].astype(np.uint8)
+        return arrays | {"name": f"{name}/0"}  # each pair or clip is a sequence of its own
 
 
 def _check_range(field: str, value: int, end: int) -> None:

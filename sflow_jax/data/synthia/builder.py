@@ -27,8 +27,8 @@ class Synthia(frame_files.FrameFilesBuilder):
     SYNTHIA publishes no splits, so each sequence is cut into three blocks in the order of its
     frames: the last tenth, rounded down, is for test, the tenth before for validation, and the
     rest, at least 80 %, for training. The cameras of a drive, which see the same places, are thus
-    cut at the same frames, and so are single frames and pairs: no frame that one stage trained on
-    tests another stage. A pair never spans two blocks. A split without examples is left out.
+    cut at the same frames, and so are single frames and pairs or clips: no frame that one stage
+    trained on tests another stage. None spans two blocks. A split without examples is left out.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Synthia(frame_files.FrameFilesBuilder):
             source: the folder with one or more `SYNTHIA-SEQS-NN-CONDITION`, or one of these.
             height: of the examples, in pixels; 0 (with width 0) keeps 1280x760.
             width: of the examples, in pixels.
-            frames: 1, or 2 for pairs of consecutive frames with the flow between them.
+            frames: consecutive frames of each example; pairs have the flow between them.
             data_dir: folder of prepared datasets; None is tensorflow-datasets' default.
 
         Raises:
@@ -75,7 +75,7 @@ def _list_splits(
         for camera in _list_cameras(drive):
             sequence = _list_sequence(drive, camera, num_frames)
             for split, block in zip(_SPLITS, _cut(sequence), strict=True):
-                splits[split] += _list_examples(block, num_frames)
+                splits[split] += frame_files.windows(block, num_frames)
     return {split: examples for split, examples in splits.items() if examples}
 
 
@@ -104,7 +104,7 @@ def _list_cameras(drive: pathlib.Path) -> list[pathlib.Path]:
 def _list_sequence(
     drive: pathlib.Path, camera: pathlib.Path, num_frames: int
 ) -> list[frame_files.Frame]:
-    """The frames of a camera in order; for pairs, without gaps."""
+    """The frames of a camera in order; for pairs and clips, without gaps."""
     folders = {key: drive / folder / camera for key, folder in _FOLDERS.items()}
     paths = {
         key: {
@@ -118,7 +118,9 @@ def _list_sequence(
     frames = frame_files.match(
         paths, lambda key, name: folders[key] / f"{name.rpartition('/')[2]}.png"
     )
-    return frames if num_frames == 1 else frame_files.consecutive_frames(frames, folders["image"])
+    if num_frames == 1:
+        return frames
+    return frame_files.consecutive_frames(frames, num_frames, folders["image"])
 
 
 def _cut(sequence: Sequence[frame_files.Frame]) -> list[Sequence[frame_files.Frame]]:
@@ -126,9 +128,3 @@ def _cut(sequence: Sequence[frame_files.Frame]) -> list[Sequence[frame_files.Fra
     tenth = len(sequence) // 10
     borders = (0, len(sequence) - 2 * tenth, len(sequence) - tenth, len(sequence))
     return [sequence[start:end] for start, end in itertools.pairwise(borders)]
-
-
-def _list_examples(
-    block: Sequence[frame_files.Frame], num_frames: int
-) -> list[tuple[frame_files.Frame, ...]]:
-    return list(itertools.pairwise(block) if num_frames == 2 else zip(block, strict=True))

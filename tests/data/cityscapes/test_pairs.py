@@ -103,8 +103,8 @@ def test_a_lone_frame_is_named(snippets):
     with pytest.raises(InputError) as error:
         _prepare(snippets)
     assert str(error.value) == (
-        f"{folder}/aachen_000001_000012_leftImg8bit.png: found neither the frame before nor the "
-        "one after, expected consecutive frames"
+        f"{folder}/aachen_000001_000012_leftImg8bit.png: found 1 consecutive frames from "
+        "here on, expected at least 2, as config.data.frames says"
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sflow_jax.data import folder, images, prepared
-from sflow_jax.data.frame_files import consecutive
+from sflow_jax.data.frame_files import consecutive, windows
 from sflow_jax.errors import InputError
 
 
@@ -123,6 +123,46 @@ def test_a_gap_in_a_sequence_of_pairs_is_named(folder_dataset):
         "the frames of a sequence must be consecutive"
     )
     assert _prepare(folder_dataset, frames=1).num_examples["train"] == 6
+
+
+def test_clips_have_the_frames_of_their_windows(folder_dataset):
+    for number in (4, 5):
+        for key in ("image", "label", "cg", "instance"):
+            original = folder_dataset.source / f"train/seq_b/{key}/f00{number - 3}.png"
+            shutil.copy(original, original.with_name(f"f00{number}.png"))
+    dataset = _prepare(folder_dataset, frames=3)
+    assert dataset.directory.parent.name.startswith("8x6x3-")
+    assert dataset.num_examples == {"train": 4, "validation": 1}
+    assert dataset.schema.keys == ("image", "label", "instance", "cg")
+    source = dataset.source("train")
+    assert [source[i]["name"] for i in range(4)] == [
+        "seq_a/f001", "seq_b/f001", "seq_b/f002", "seq_b/f003",
+    ]  # fmt: skip
+    for key, array in source[2].items():
+        if key != "name":
+            frames = [folder_dataset.arrays["train", f"seq_b/f00{k}"][key] for k in (2, 3, 1)]
+            np.testing.assert_array_equal(array, frames)
+
+    exported = folder_dataset.source.parent / "exported"
+    prepared.export(dataset, exported)
+    names = sorted(path.name for path in (exported / "train/seq_b/image").iterdir())
+    assert names == [f"f00{k}.png" for k in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "starts"),
+    [(1, [0, 1, 2, 3, 4, 5, 6]), (2, [0, 1, 2, 3, 4, 5]), (4, [0, 2, 3]), (7, [0]), (8, [])],
+)
+def test_windows_hold_every_frame(num_frames, starts):
+    clips = windows(range(7), num_frames)
+    assert clips == [tuple(range(start, start + num_frames)) for start in starts]
+
+
+def test_a_sequence_is_too_short_for_clips(folder_dataset):
+    sequence = folder_dataset.source / "train" / "seq_a"
+    assert _error(folder_dataset, frames=4) == (
+        f"{sequence}: found 3 frames, expected at least 4, as config.data.frames says"
+    )
 
 
 def test_a_single_frame_is_no_sequence_of_pairs(folder_dataset):

@@ -49,6 +49,15 @@ def test_pairs_have_the_exact_flow_and_that_of_opencv(tmp_path):
         np.testing.assert_array_equal(images.read_color(sequence / f"image/{number}.png"), frame)
 
 
+def test_clips_are_the_simulators_frames(tmp_path):
+    dataset = _prepare(tmp_path, frames=3, num_train=1, num_test=0)
+    example = dataset.source("train")[0]
+    assert example.keys() == {"image", "label", "instance", "cg", "depth", "name"}
+    clip = render_clip(12_000_000, num_frames=3, **SIZE)
+    np.testing.assert_array_equal(example["image"], clip["image"])
+    np.testing.assert_array_equal(example["cg"], clip["cg"])
+
+
 def test_other_numbers_are_another_dataset():
     def directory(**changes):
         return Streets(**{**SIZE, "frames": 1, **NUMBERS, **changes}, data_dir="x").data_path
