@@ -21,9 +21,10 @@ from sflow_jax.models.layers import (
     ReflectConv,
     ResidualBlock,
     UpBlock,
+    normalize,
 )
 from sflow_jax.ops.convolution import convolve
-from sflow_jax.ops.nn import average_pool_3x3, instance_norm, pad_to_multiple, reflect_pad, relu
+from sflow_jax.ops.nn import average_pool_3x3, pad_to_multiple, reflect_pad, relu
 
 
 class Stem(nn.Module):
@@ -34,10 +35,12 @@ class Stem(nn.Module):
     Attributes:
         features: output channels.
         conv: the convolution layer.
+        affine: whether the norm has scales and biases.
     """
 
     features: int
     conv: ModuleDef = Conv
+    affine: bool = False
 
     @nn.compact
     def __call__(self, label_map: jax.Array, edge_map: jax.Array | None) -> jax.Array:
@@ -54,7 +57,7 @@ class Stem(nn.Module):
             kernel_init=INITIALIZER,
             conv_general_dilated=functools.partial(convolve, num_constant=label_map.shape[-1]),
         )
-        return relu(instance_norm(conv(x)))
+        return relu(normalize(conv(x), self.affine))
 
 
 class Blocks(NamedTuple):
@@ -67,22 +70,25 @@ class Blocks(NamedTuple):
     to_image: ModuleDef
 
 
-def make_blocks(dtype: Any, upsampling: str, remat: bool) -> Blocks:
+def make_blocks(dtype: Any, upsampling: str, remat: bool, affine: bool = False) -> Blocks:
     """Makes the parts of a generator.
 
     Args:
         dtype: type of the computation.
         upsampling: a key of `UPSAMPLINGS`.
         remat: whether the inside of residual blocks is computed again for the gradient, not kept.
+        affine: whether the norms have scales and biases, as in vid2vid.
     """
     conv = functools.partial(Conv, dtype=dtype)
     residual_block = nn.remat(ResidualBlock) if remat else ResidualBlock
     return Blocks(
-        stem=functools.partial(Stem, conv=conv),
-        down=functools.partial(DownBlock, conv=conv),
-        residual=functools.partial(residual_block, conv=conv),
+        stem=functools.partial(Stem, conv=conv, affine=affine),
+        down=functools.partial(DownBlock, conv=conv, affine=affine),
+        residual=functools.partial(residual_block, conv=conv, affine=affine),
         up=functools.partial(
-            UpBlock, upsample_conv=functools.partial(UPSAMPLINGS[upsampling], dtype=dtype)
+            UpBlock,
+            upsample_conv=functools.partial(UPSAMPLINGS[upsampling], dtype=dtype),
+            affine=affine,
         ),
         to_image=functools.partial(ReflectConv, 3, 7, use_bias=True, conv=conv),
     )

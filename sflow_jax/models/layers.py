@@ -71,6 +71,11 @@ class AffineInstanceNorm(nn.Module):
         return instance_norm(x) * scale.astype(x.dtype) + bias.astype(x.dtype)
 
 
+def normalize(x: jax.Array, affine: bool, name: str | None = None) -> jax.Array:
+    """Instance norm of [B, H, W, C] inside a module, where `affine` as a layer with parameters."""
+    return AffineInstanceNorm(name=name)(x) if affine else instance_norm(x)
+
+
 def _around_one(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Normal with mean 1 and standard deviation 0.02, as the references draw norms' scales."""
     return 1 + INITIALIZER(key, shape)
@@ -144,16 +149,18 @@ class ResidualBlock(nn.Module):
 
     Attributes:
         conv: the convolution layer.
+        affine: whether the norms have scales and biases.
     """
 
     conv: ModuleDef = Conv
+    affine: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H, W, C]."""
         conv = functools.partial(ReflectConv, x.shape[-1], 3, conv=self.conv)
-        y = relu(instance_norm(conv()(x)))
-        return x + instance_norm(conv()(y))
+        y = relu(normalize(conv()(x), self.affine))
+        return x + normalize(conv()(y), self.affine)
 
 
 class DownBlock(nn.Module):
@@ -162,10 +169,12 @@ class DownBlock(nn.Module):
     Attributes:
         features: output channels.
         conv: the convolution layer.
+        affine: whether the norm has scales and biases.
     """
 
     features: int
     conv: ModuleDef = Conv
+    affine: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -174,7 +183,7 @@ class DownBlock(nn.Module):
         conv = self.conv(
             self.features, (3, 3), strides=2, padding=1, use_bias=False, kernel_init=INITIALIZER
         )
-        return relu(instance_norm(conv(x)))
+        return relu(normalize(conv(x), self.affine))
 
 
 class UpBlock(nn.Module):
@@ -183,12 +192,14 @@ class UpBlock(nn.Module):
     Attributes:
         features: output channels.
         upsample_conv: that convolution layer.
+        affine: whether the norm has scales and biases.
     """
 
     features: int
     upsample_conv: ModuleDef = UpsampleConv
+    affine: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, 2H, 2W, features]."""
-        return relu(instance_norm(self.upsample_conv(self.features)(x)))
+        return relu(normalize(self.upsample_conv(self.features)(x), self.affine))
