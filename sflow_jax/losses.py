@@ -30,6 +30,22 @@ def l1(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32)).mean()
 
 
+def weighted_l1(a: jax.Array, b: jax.Array, weights: jax.Array) -> jax.Array:
+    """Mean over all pixels and channels of the weighted absolute difference: vid2vid's masked L1.
+
+    Unlike the mean over those pixels alone that a mask leaves, it falls with their share.
+
+    Args:
+        a: float [B, H, W, C].
+        b: likewise.
+        weights: of every pixel, [B, H, W, 1], at least 0.
+
+    Returns:
+        A scalar, float32.
+    """
+    return (weights * jnp.abs(a.astype(jnp.float32) - b.astype(jnp.float32))).mean()
+
+
 def total(terms: Iterable[jax.Array]) -> jax.Array:
     """Sum of one or more terms, an array: Python's `sum` would begin with a number."""
     return functools.reduce(operator.add, terms)

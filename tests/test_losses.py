@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from sflow_jax import losses
+from sflow_jax.ops.warp import warp
 from tests.double_precision import double_precision
 from tests.fast_jit import fast_jit
 
@@ -263,6 +264,25 @@ def test_the_warping_loss_moves_the_second_frame_back():
     )
 
 
+def test_the_weighted_l1_is_a_mean_over_all_pixels_as_in_vid2vid():
+    a = np.zeros((1, 2, 2, 3), np.float32)
+    b = np.full((1, 2, 2, 3), 1.0, np.float32)
+    b[0, 0, 0] = [3, -6, 0]
+    mask = np.float32([1, 1, 0, 0]).reshape(1, 2, 2, 1)
+    assert losses.weighted_l1(a, b, mask) == (3 + 6 + 0 + 3 * 1) / 12
+    assert losses.weighted_l1(b, a, 0.5 * mask) == 0.5
+    assert losses.weighted_l1(a, b, 0 * mask) == 0
+    assert losses.flow(a, b, mask) == 2  # the mean over the two pixels that the mask leaves
+
+
+def test_gradient_of_the_weighted_l1():
+    check_gradient(lambda fake: losses.weighted_l1(fake, frames(0), visible()), frames(1))
+    check_gradient(
+        lambda flow: losses.weighted_l1(warp(frames(0), flow), frames(1), visible()),
+        np.random.RandomState(3).uniform(0.2, 0.8, (3, 8, 10, 2)),
+    )
+
+
 def frames(seed):
     return np.random.RandomState(seed).uniform(-1, 1, (3, 8, 10, 3)).astype(np.float32)
 
@@ -306,6 +326,7 @@ def test_the_loss_of_a_pair_does_not_depend_on_its_batch(masked):
     for loss, arrays in (
         (losses.flow, (flows(0), flows(1), mask)),
         (losses.warping, (frames(0), frames(1), flows(0), mask)),
+        (losses.weighted_l1, (frames(0), frames(1), mask)),
     ):
         loss = fast_jit(loss)
         alone = [loss(*(x[i : i + 1] for x in arrays)) for i in range(3)]

@@ -2,7 +2,7 @@
 
 Reference: `MultiscaleDiscriminator` and `NLayerDiscriminator` in NVIDIA/pix2pixHD
 models/networks.py; the receptive field of the default is 70x70 pixels.
-With a padding of 1 and affine norms it is pix2pix's.
+With a padding of 1 and affine norms it is pix2pix's, with affine norms and `widest` 64 vid2vid's.
 """
 
 import functools
@@ -12,8 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sflow_jax.models.layers import INITIALIZER, AffineInstanceNorm, Conv
-from sflow_jax.ops.nn import average_pool_3x3, instance_norm
+from sflow_jax.models.layers import INITIALIZER, Conv, normalize
+from sflow_jax.ops.nn import average_pool_3x3
 
 MAX_FEATURES = 512
 
@@ -61,7 +61,7 @@ class PatchDiscriminator(nn.Module):
             )
             x = conv_layer(x)
             if is_normed:
-                x = AffineInstanceNorm(name=f"norm_{layer}")(x) if self.affine else instance_norm(x)
+                x = normalize(x, self.affine, name=f"norm_{layer}")
             if not is_last:
                 x = nn.leaky_relu(x, 0.2)
             features.append(x)
@@ -78,6 +78,8 @@ class MultiScaleDiscriminator(nn.Module):
         dtype: type of the computation.
         padding: of all convolutions; pix2pixHD's is 2, pix2pix's 1.
         affine: whether the norms have scales and biases, as in pix2pix.
+        widest: where given, every coarser scale has twice the width of the finer one, up to this;
+            64 in vid2vid. Otherwise all have the same.
     """
 
     num_scales: int = 1
@@ -86,6 +88,7 @@ class MultiScaleDiscriminator(nn.Module):
     dtype: Any = jnp.float32
     padding: int = 2
     affine: bool = False
+    widest: int | None = None
 
     @nn.compact
     def __call__(self, condition: jax.Array, image: jax.Array) -> list[list[jax.Array]]:
@@ -93,18 +96,25 @@ class MultiScaleDiscriminator(nn.Module):
 
         Args:
             condition: [B, H, W, C], the one-hot label map (with the edge map where D sees it).
-            image: [B, H, W, 3] in [-1, 1], real or fake.
+            image: [B, H, W, 3] in [-1, 1], real or fake; or several frames, one after another.
 
         Returns:
             For every scale, full size first, the features of `PatchDiscriminator`.
         """
         x = jnp.concatenate([condition.astype(image.dtype), image], axis=-1)
         discriminator = functools.partial(
-            PatchDiscriminator, self.width, self.num_layers, self.dtype, self.padding, self.affine
+            PatchDiscriminator,
+            num_layers=self.num_layers,
+            dtype=self.dtype,
+            padding=self.padding,
+            affine=self.affine,
         )
         outputs = []
         for scale in range(self.num_scales):
             if scale > 0:
                 x = average_pool_3x3(x)
-            outputs.append(discriminator(name=f"scale_{scale}")(x))
+            outputs.append(discriminator(self._width_of(scale), name=f"scale_{scale}")(x))
         return outputs
+
+    def _width_of(self, scale: int) -> int:
+        return self.width if self.widest is None else min(self.width * 2**scale, self.widest)

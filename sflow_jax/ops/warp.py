@@ -8,6 +8,8 @@ from sflow_jax.ops import arguments, bilinear
 # Sundaram, Brox and Keutzer, "Dense point trajectories by GPU-accelerated large displacement
 # optical flow" (ECCV 2010), the check that Ruder et al. and Lai et al. use too.
 _RELATIVE_TOLERANCE, _ABSOLUTE_TOLERANCE = 0.01, 0.5  # of squared pixels
+# vid2vid's (models/flownet.py), the sum over the colors of squared differences.
+_COLOR_TOLERANCE = 0.02
 
 
 def warp(image: jax.Array, flow: jax.Array) -> jax.Array:
@@ -68,3 +70,21 @@ def consistency_mask(forward: jax.Array, backward: jax.Array) -> jax.Array:
     tolerance = _RELATIVE_TOLERANCE * (squared(forward) + squared(back)) + _ABSOLUTE_TOLERANCE
     consistent = squared(forward + back) < tolerance
     return (consistent & stays_inside(forward)).astype(jnp.float32)
+
+
+def color_mask(image: jax.Array, source: jax.Array, flow: jax.Array) -> jax.Array:
+    """The pixels to which the flow brings the color that they have: vid2vid's confidence in it.
+
+    Args:
+        image: [B, H, W, 3] in [-1, 1].
+        source: the image, likewise, that `warp` is to make the first one from.
+        flow: from `image` to `source`, [B, H, W, 2], pixels, x first.
+
+    Returns:
+        float32 [B, H, W, 1]: 1 where the squared differences of the three colors sum up to less
+        than 0.02, else 0. Nothing flows back from it.
+    """
+    arguments.check_array("image", image, "B H W 3", "float")
+    difference = image - warp(source, flow)
+    squared = jnp.square(difference).sum(-1, keepdims=True)
+    return (squared < _COLOR_TOLERANCE).astype(jnp.float32)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sflow_jax.models import discriminator
+from sflow_jax.models import layers
 from sflow_jax.models.discriminator import MultiScaleDiscriminator, PatchDiscriminator
 from sflow_jax.ops.nn import average_pool_3x3
 from tests.fast_jit import fast_jit
@@ -34,7 +34,7 @@ def test_scales_are_the_same_network_on_halved_pairs():
 
 def test_a_patch_is_70_by_70_pixels(monkeypatch):
     # Instance norm lets every pixel see the whole image through its statistics.
-    monkeypatch.setattr(discriminator, "instance_norm", lambda x: x)
+    monkeypatch.setattr(layers, "instance_norm", lambda x: x)
     module = PatchDiscriminator(width=2)
     x = noise(1, 128, 128, 4)
     params = init_random(module, x)
@@ -71,6 +71,33 @@ def test_parameter_count_of_the_default():
         module = MultiScaleDiscriminator(num_scales)
         shapes = jax.eval_shape(module.init, jax.random.key(0), condition, image)
         assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == num_scales * expected
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"), [(16, (16, 32, 64)), (32, (32, 64, 64)), (128, (64, 64, 64))]
+)
+def test_coarser_scales_are_wider_up_to_a_limit(width, expected):
+    module = MultiScaleDiscriminator(3, width, affine=True, widest=64)
+    condition, image = jnp.zeros((1, 64, 64, 5)), jnp.zeros((1, 64, 64, 3))
+    outputs, _ = jax.eval_shape(module.init_with_output, jax.random.key(0), condition, image)
+    assert tuple(features[0].shape[-1] for features in outputs) == expected
+    assert [features[0].shape[1] for features in outputs] == [33, 17, 9]
+
+
+@pytest.mark.parametrize(
+    ("condition_channels", "image_channels", "official"), [(36, 3, 5_606_786), (4, 9, 5_553_538)]
+)
+def test_vid2vids_have_the_official_number_of_parameters(
+    condition_channels, image_channels, official
+):
+    """Counted in the official code: of images under labels and boundaries, and of triples of frames
+    with the two flows between them. We drop the biases before norms.
+    """
+    module = MultiScaleDiscriminator(2, 64, affine=True, widest=64)
+    inputs = (jnp.zeros((1, 64, 64, channels)) for channels in (condition_channels, image_channels))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert count == official - 2 * (128 + 256 + 512)
 
 
 def test_bfloat16_keeps_float32_parameters_and_stays_close():

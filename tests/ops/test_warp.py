@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sflow_jax.ops.warp import consistency_mask, stays_inside, warp
+from sflow_jax.ops.warp import color_mask, consistency_mask, stays_inside, warp
 from tests.fast_jit import fast_jit
 
 SIZE = (13, 17)
@@ -122,3 +122,31 @@ def test_the_tolerance_grows_with_the_motion(forward, backward, consistent):
     flows[0, ..., 0], flows[1, ..., 0] = forward, backward
     mask = fast_jit(consistency_mask)(*flows)
     assert mask[0, 5, 0, 0] == consistent
+
+
+@pytest.mark.parametrize(
+    ("difference", "trusted"),
+    [  # the sum of squares against 0.02
+        ((0.08, -0.08, 0.08), True),  # 0.0192
+        ((0.083, -0.083, 0.083), False),  # 0.0207
+        ((0, 0.14, 0), True),  # 0.0196
+        ((0, 0, -0.15), False),  # 0.0225
+    ],
+)
+def test_colors_agree_within_a_tolerance(difference, trusted):
+    source = np.random.RandomState(0).uniform(-0.8, 0.8, (1, 4, 6, 3)).astype(np.float32)
+    image = source + np.float32(difference)
+    mask = color_mask(image, source, np.zeros((1, 4, 6, 2), np.float32))
+    assert mask.shape == (1, 4, 6, 1)
+    assert mask.dtype == jnp.float32
+    np.testing.assert_array_equal(mask, float(trusted))
+
+
+def test_colors_are_compared_with_those_where_the_flow_leads():
+    source = np.random.RandomState(0).uniform(-1, 1, (1, 6, 9, 3)).astype(np.float32)
+    image = np.roll(source, 2, axis=2)  # shows at x what the source shows at x - 2
+    flow = np.broadcast_to(np.float32([-2, 0]), (1, 6, 9, 2))
+    mask = np.asarray(fast_jit(color_mask)(image, source, flow))
+    assert mask[:, :, 2:].all()
+    assert not mask[:, :, :2].any()  # they came in from the other side
+    assert not fast_jit(jax.grad(lambda f: color_mask(image, source, f).sum()))(flow).any()
