@@ -39,7 +39,8 @@ def check(config: config_dict.ConfigDict) -> None:
     values = _flatten(config.to_dict())
     for name in OPTIONS:
         check_option(name, values[name])
-    method_class(config).check_config(config)
+    if reason := method_class(config).why_impossible(config):
+        raise InputError(reason)
     if values["data.frames"] > 1 and not values["init_from"]:
         expected = "the --workdir of a trained image run, or none to start from random networks"
         raise _wrong_value("init_from", values["init_from"], expected)

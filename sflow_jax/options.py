@@ -236,6 +236,24 @@ OPTIONS: dict[str, Option] = {
     "pix2pixhd.num_features": Option(
         0, at_least(0), "of every instance, by an encoder of the real image; officially 3, or none"
     ),
+    # What only vid2vid has, which trains on clips.
+    "vid2vid.boundaries": Option(
+        True, BOOLEAN, "its networks see where instances meet; False where the data have none"
+    ),
+    "vid2vid.first_frames": Option(
+        "none",
+        one_of("none", "given"),
+        "a clip begins with nothing, or with two frames that are given: real ones in training",
+    ),
+    "vid2vid.first_length": Option(6, at_least(1), "frames that are made of a clip at first"),
+    "vid2vid.epochs_per_length": Option(
+        5, at_least(1), "epochs after which twice as many frames are made, up to all of a clip"
+    ),
+    "vid2vid.num_temporal_scales": Option(
+        2, at_least(0), "discriminators of triples of frames, each of sparser ones"
+    ),
+    "vid2vid.flow_weight": Option(10.0, at_least(0), "of the generator's flow"),
+    "vid2vid.warp_weight": Option(10.0, at_least(0), "of frames moved along a flow"),
     # The losses of pairs of frames, eqs. 8 and 9.
     "flow.loss": Option(
         "farneback",

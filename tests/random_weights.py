@@ -1,12 +1,13 @@
 """Weights that are the same on every machine, in every framework and without compilation."""
 
+import functools
 import zlib
 
 import jax
 import numpy as np
 from flax import traverse_util
 
-from sflow_jax.training.state import TrainState, create_optimizers
+from sflow_jax.training.state import TrainState, initial_optimizer_states
 
 # Gray levels of 8-bit images are multiples of 0.001 / 255; a threshold half-way between two of them
 # keeps rounding from deciding about a pixel. It marks a fifth of the pixels of `random_batch`.
@@ -45,13 +46,17 @@ def random_state(method, config, schedule, seed=0):
     shapes, discriminator_shapes = jax.eval_shape(method.init, jax.random.key(0))
     params = random_params(shapes, seed)
     discriminator_params = random_params(discriminator_shapes, seed + 1)
-    optimizer, discriminator_optimizer = create_optimizers(config, schedule)
+    optimizer_state, discriminator_optimizer_state = zeros(
+        functools.partial(initial_optimizer_states, method, config, schedule),
+        params,
+        discriminator_params,
+    )
     return TrainState(
         step=np.zeros((), np.int32),
         params=params,
         discriminator_params=discriminator_params,
-        optimizer_state=zeros(optimizer.init, params),
-        discriminator_optimizer_state=zeros(discriminator_optimizer.init, discriminator_params),
+        optimizer_state=optimizer_state,
+        discriminator_optimizer_state=discriminator_optimizer_state,
         ema_params=jax.tree.map(np.copy, params),
     )
 

@@ -68,11 +68,15 @@ def test_plain_functions_and_modules_need_no_tensorflow_no_flags_and_no_config(p
             assert f"from {module}" not in text, path
 
 
+_KINDS_OF_METHODS = ("image_method", "clip_method")
+
+
 def test_training_knows_methods_by_their_interface_only():
     known = {name for path in (PACKAGE / "training").glob("*.py") for name in imports(path)}
     methods = {name for name in known if name.startswith("sflow_jax.methods")}
     assert methods
-    others = {name for name in methods if not name.startswith("sflow_jax.methods.base.")}
+    interface = tuple(f"sflow_jax.methods.{name}." for name in ("base", *_KINDS_OF_METHODS))
+    others = {name for name in methods if not name.startswith(interface)}
     assert others == {"sflow_jax.methods.create_method", "sflow_jax.methods.method_class"}
 
 

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from sflow_jax import losses
-from sflow_jax.methods.base import Judged, Method
 from sflow_jax.methods.frames import Frames, augmented_frames, keys_per_frame
+from sflow_jax.methods.image_method import ImageMethod, Judged
 from sflow_jax.ops.pixels import to_uint8
 from tests.stub_networks import StubDiscriminator, StubGenerator
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Toy(Method[Frames, jax.Array]):
+class Toy(ImageMethod[Frames, jax.Array]):
     config: Any
     num_classes: int
     discriminator: nn.Module

@@ -24,7 +24,7 @@ _NUM_STEPS = 8
 def step_seconds(run: Run) -> float:
     """The median time of a step on all local devices, with a batch of the dataset."""
     num_devices = jax.local_device_count()
-    step = sharding.parallelize(run.device_step())
+    step = run.parallel_step()
     state, frozen = sharding.replicate((run.create_state(), run.method.frozen_params))
     batch_size = run.config.train.batch_size * num_devices
     iterator = train_iterator(run.dataset.source("train"), batch_size=batch_size, seed=0)

@@ -143,7 +143,7 @@ class Evaluation:
         scores: list[Score] = [MeanL1(), FixedPattern()]
         if self.predict:
             scores.append(Segmentation(self.predict, self.model.class_table))
-        if self.dataset.schema.frames == 2:
+        if self.dataset.schema.frames > 1:
             scores.append(Temporal())
         if real:
             scores += [DistanceScore(*pair) for pair in zip(self.distances, real, strict=True)]

@@ -41,14 +41,16 @@ def generated(model: TrainedModel, usage: Usage, edge_key: str) -> Draw:
 
     def draw(batch: dict) -> np.ndarray:
         styles = model.method.styles(style_names(batch))
-        # Every frame by itself: the generator knows nothing of its neighbors.
-        frames = []
+        # Every frame by itself, unless the method remembers those before.
+        frames: list[np.ndarray] = []
+        recalled: dict[str, Any] = {}
         for t in range(batch["label"].shape[1]):
             edge_image, controls = guidance(usage, batch[edge_key][:, t])
             inputs = {key: batch[key][:, t] for key in model.method.input_keys}
             translated = model.translate(
-                batch["label"][:, t], edge_image, **inputs, **controls, **styles
+                batch["label"][:, t], edge_image, **inputs, **controls, **styles, **recalled
             )
+            recalled = model.method.recalled(translated)
             frames.append(np.asarray(translated["picture"]))
         return np.stack(frames, axis=1)
 

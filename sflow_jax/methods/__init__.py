@@ -17,6 +17,7 @@ METHODS = {
     "sflow": "sflow_jax.methods.sflow:SFlow",
     "pix2pix": "sflow_jax.methods.pix2pix:Pix2Pix",
     "pix2pixhd": "sflow_jax.methods.pix2pixhd:Pix2PixHD",
+    "vid2vid": "sflow_jax.methods.vid2vid:Vid2Vid",
 }
 """By the value of `config.method`: 'module:class'. To add a method, add its file and an entry."""
 

@@ -1,23 +1,21 @@
 """What a method of image synthesis is to training, sampling and evaluation.
 
-`training/step.py` trains any method: it plays the game of a generator against discriminators whose
-rules are the functions below. A method's own equations are in its own file.
+How it is trained, `image_method.py` says for those that make each image by itself. A method's own
+equations are in its own file.
 """
 
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from sflow_jax.data.labels import ClassTable
-from sflow_jax.losses import DiscriminatorOutput
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.runs.schedule import Schedule
 
@@ -27,27 +25,10 @@ if TYPE_CHECKING:
 Params = Any
 Batch = Mapping[str, jax.Array]
 Scalars = dict[str, jax.Array]
-SceneT = TypeVar("SceneT")
-GeneratedT = TypeVar("GeneratedT")
 
 LAPLACIAN = "Laplacian, no DNED"  # among `Method.edge_usages`
 
 _INIT_SIZE = (64, 64)  # parameters do not depend on the size of the images
-
-
-@flax.struct.dataclass
-class Judged:
-    """What the discriminators tell apart: D(condition, real) from D(condition, fake).
-
-    Attributes:
-        condition: what they see with either image, [N, H, W, C].
-        real: images [N, H, W, 3] in [-1, 1].
-        fake: generated images, likewise.
-    """
-
-    condition: jax.Array
-    real: jax.Array
-    fake: jax.Array
 
 
 def apply(network: nn.Module, params: Params, *inputs: jax.Array | None) -> Any:
@@ -72,19 +53,16 @@ class Usage:
     find_edges: Callable[[np.ndarray], np.ndarray] | None = None
 
 
-class Method(abc.ABC, Generic[SceneT, GeneratedT]):
+class Method(abc.ABC):
     """A generator with its conditions, its discriminators and its losses, without parameters.
 
     A frozen dataclass, so that its functions are pure. `params` are those of all networks that the
     generator's player trains, by name.
 
     Attributes:
-        discriminator: applied to (condition, image); gives for every scale its features, the last
-            of which is the score.
         perceptual_network: the frozen network of the generator's loss, or None without one.
     """
 
-    discriminator: nn.Module
     perceptual_network: PerceptualNetwork | None
 
     @classmethod
@@ -96,7 +74,7 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
         schedule: Schedule,
         perceptual_network: PerceptualNetwork | None = None,
         palettes: np.ndarray | None = None,
-    ) -> "Method[SceneT, GeneratedT]":
+    ) -> "Method":
         """Builds the networks that a config describes.
 
         Args:
@@ -108,12 +86,9 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
         """
 
     @classmethod
-    def check_config(cls, config: ml_collections.ConfigDict) -> None:
-        """Checks options that only this method cannot bear.
-
-        Raises:
-            InputError: names the option, what was found and what was expected.
-        """
+    def why_impossible(cls, config: ml_collections.ConfigDict) -> str:
+        """Which option this method cannot bear, and why; empty where there is none."""
+        return ""
 
     @classmethod
     def wants_palettes(cls, config: ml_collections.ConfigDict) -> bool:
@@ -124,6 +99,16 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
     @abc.abstractmethod
     def networks(self) -> dict[str, nn.Module]:
         """The networks of the generator's player, by their names in `params`."""
+
+    @property
+    @abc.abstractmethod
+    def discriminators(self) -> dict[str, nn.Module]:
+        """The networks of the other player, by name."""
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it makes a frame from those that it made before; see `ClipMethod`."""
+        return False
 
     @property
     def sees_edges(self) -> bool:
@@ -147,7 +132,7 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
 
     @abc.abstractmethod
     def example_inputs(self, size: tuple[int, int]) -> dict[str, tuple[jax.ShapeDtypeStruct, ...]]:
-        """The inputs of every network, and of 'discriminator', for one image of (height, width)."""
+        """The inputs of every network of both players for one image of (height, width)."""
 
     def perceptual_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """What the perceptual network sees of images of (height, width): all by default."""
@@ -155,13 +140,13 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
 
     def init(self, key: jax.Array) -> tuple[Params, Params]:
         """Draws the parameters of the generator's player and those of the discriminators."""
-        modules = self.networks | {"discriminator": self.discriminator}
+        modules = self.networks | self.discriminators
         inputs = self.example_inputs(_INIT_SIZE)
         params = {}
         for name, init_key in zip(modules, jax.random.split(key, len(modules)), strict=True):
             zeros = [jnp.zeros(x.shape, x.dtype) for x in inputs[name]]
             params[name] = modules[name].init(init_key, *zeros)
-        return params, params.pop("discriminator")
+        return params, {name: params.pop(name) for name in self.discriminators}
 
     @classmethod
     def published_params(cls, config: ml_collections.ConfigDict) -> dict[str, Params]:
@@ -171,44 +156,6 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
             InputError: weights are absent; the message has the command that gets them.
         """
         return {}
-
-    @abc.abstractmethod
-    def scene(self, batch: Batch, keys: jax.Array) -> SceneT:
-        """Makes of stored examples what a step needs of them, changed at random.
-
-        Args:
-            batch: `batch_keys` of B examples.
-            keys: a random key for each example, [B].
-        """
-
-    @abc.abstractmethod
-    def generate(self, params: Params, scene: SceneT, step: jax.Array) -> GeneratedT:
-        """Generates the images of a scene as in training.
-
-        Args:
-            params: of the generator's player.
-            scene: from `scene`.
-            step: optimization steps done, int32 scalar.
-        """
-
-    @abc.abstractmethod
-    def judged(self, scene: SceneT, generated: GeneratedT) -> Judged:
-        """Which images the discriminators judge, under which condition."""
-
-    @abc.abstractmethod
-    def terms(
-        self,
-        scene: SceneT,
-        generated: GeneratedT,
-        real_scores: DiscriminatorOutput,
-        fake_scores: DiscriminatorOutput,
-        frozen_params: Params,
-    ) -> tuple[Scalars, Scalars]:
-        """The generator's loss.
-
-        Returns:
-            Its weighted terms by name, whose sum is minimized, and what else is logged.
-        """
 
     @abc.abstractmethod
     def controls(self, step: int) -> dict[str, Any]:
@@ -236,6 +183,14 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
             `image`, float32 [B, H, W, 3] in [-1, 1]; `picture`, the same in uint8 (a quarter of
             the bytes to fetch: what sampling writes and evaluation scores); and the method's own.
         """
+
+    def recalled(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """What `translate` is to be given with the next frames of the same clips.
+
+        Args:
+            outputs: of `translate`.
+        """
+        return {"memory": outputs["memory"]} if self.remembers else {}
 
     @abc.abstractmethod
     def maps(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -278,7 +233,7 @@ class Method(abc.ABC, Generic[SceneT, GeneratedT]):
         """Whether `learn_use` gives anything."""
         return False
 
-    def with_learned(self, learned: Sequence[np.ndarray]) -> "Method[SceneT, GeneratedT]":
+    def with_learned(self, learned: Sequence[np.ndarray]) -> "Method":
         """The same method, in use with what `learn_use` gave."""
         return self
 

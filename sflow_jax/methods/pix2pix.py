@@ -18,8 +18,9 @@ import numpy as np
 from sflow_jax import losses
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.losses import DiscriminatorOutput
-from sflow_jax.methods.base import Batch, Judged, Method, Params, Scalars, apply
+from sflow_jax.methods.base import Batch, Params, Scalars, apply
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
+from sflow_jax.methods.image_method import ImageMethod, Judged
 from sflow_jax.models.discriminator import MultiScaleDiscriminator
 from sflow_jax.models.pix2pix import UNetGenerator
 from sflow_jax.ops.pixels import to_float, to_uint8
@@ -43,7 +44,7 @@ class Scene:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pix2Pix(Method[Scene, jax.Array]):
+class Pix2Pix(ImageMethod[Scene, jax.Array]):
     """See `Method`; `params` are `{'generator': ...}`.
 
     Attributes:

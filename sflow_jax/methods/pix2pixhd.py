@@ -20,8 +20,9 @@ import tqdm
 from sflow_jax import losses
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.losses import DiscriminatorOutput
-from sflow_jax.methods.base import Batch, Judged, Method, Params, Scalars, apply
+from sflow_jax.methods.base import Batch, Params, Scalars, apply
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
+from sflow_jax.methods.image_method import ImageMethod, Judged
 from sflow_jax.methods.instance_features import (
     Clusters,
     cluster,
@@ -61,7 +62,7 @@ class Scene:
 
 
 @dataclasses.dataclass(frozen=True)
-class Pix2PixHD(Method[Scene, jax.Array]):
+class Pix2PixHD(ImageMethod[Scene, jax.Array]):
     """See `Method`; `params` are `{'generator': ...}`, with `pix2pixhd.num_features` and `encoder`.
 
     Attributes:

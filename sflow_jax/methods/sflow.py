@@ -15,10 +15,11 @@ import numpy as np
 from sflow_jax import losses
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.losses import DiscriminatorOutput
-from sflow_jax.methods.base import Batch, Judged, Params, Scalars, apply
+from sflow_jax.methods.base import Batch, Params, Scalars, apply
 from sflow_jax.methods.edges import clean_edges, dned_input
 from sflow_jax.methods.flow_terms import flow_terms
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
+from sflow_jax.methods.image_method import Judged
 from sflow_jax.methods.networks import (
     create_discriminator,
     create_generator,

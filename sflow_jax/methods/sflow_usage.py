@@ -8,9 +8,9 @@ import jax
 import ml_collections
 import numpy as np
 
-from sflow_jax.errors import InputError
-from sflow_jax.methods.base import LAPLACIAN, GeneratedT, Method, Params, SceneT, Usage
+from sflow_jax.methods.base import LAPLACIAN, Params, Usage
 from sflow_jax.methods.edges import canny_edges
+from sflow_jax.methods.image_method import GeneratedT, ImageMethod, SceneT
 from sflow_jax.models.dned import sample_ensemble_weights
 from sflow_jax.runs.schedule import Schedule
 
@@ -18,7 +18,7 @@ _DNED_EDGES, _NO_EDGES = "DNED edges", "labels only, no edges"  # rows of score 
 MEMBERS = ("d1", "d2", "d3", "d4", "d5", "fusion")  # of DNED's ensemble; d1 is the finest
 
 
-class SFlowUsage(Method[SceneT, GeneratedT]):
+class SFlowUsage(ImageMethod[SceneT, GeneratedT]):
     """The controls of `SFlow.translate` and all that follows from them.
 
     Attributes:
@@ -42,10 +42,10 @@ class SFlowUsage(Method[SceneT, GeneratedT]):
         return {"share": float(self.schedule.dned_share(step))}
 
     @classmethod
-    def check_config(cls, config: ml_collections.ConfigDict) -> None:
+    def why_impossible(cls, config: ml_collections.ConfigDict) -> str:
         """See `Method`: the flow losses are of pairs."""
-        if (frames := config.data.frames) > 2:
-            raise InputError(f"config.data.frames: found {frames}, expected 1, or 2 for pairs")
+        frames = config.data.frames
+        return f"config.data.frames: found {frames}, expected 1, or 2 for pairs" * (frames > 2)
 
     @classmethod
     def wants_palettes(cls, config: ml_collections.ConfigDict) -> bool:

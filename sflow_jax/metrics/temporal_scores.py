@@ -1,4 +1,4 @@
-"""How steady the pairs of a row are, given the motion of the real frames."""
+"""How steady the clips of a row are, given the motion of the real frames."""
 
 import collections
 from collections.abc import Mapping
@@ -16,14 +16,15 @@ from sflow_jax.ops.warp import consistency_mask
 
 
 class Temporal:
-    """Scores of pairs of frames, each the mean over all visible pixels of the set.
+    """Scores of the pairs of frames in clips, each the mean over all visible pixels of the set.
 
     - `warping_error`: along the precomputed flow of the real frames, where a forward-backward check
       of the real flow finds the point in both frames.
     - `flow_error`: end-point error, pixels, of Farneback's flow between the pictures to the
       precomputed flow of the real frames, over all pixels.
 
-    and, where the dataset has the exact flow and occlusions,
+    Pairs have that flow; for longer clips, which have none, it is computed here. And, where the
+    dataset has the exact flow and occlusions,
 
     - `exact_flow_error`: of Farneback's flow between the pictures to the exact flow,
     - `flicker`: along the exact flow,
@@ -37,11 +38,13 @@ class Temporal:
 
     def update(self, pictures: np.ndarray, examples: Mapping[str, np.ndarray]) -> None:
         """Adds a batch; see `picture_scores.Score`."""
-        keys = [key for key in _KEYS if key in examples]
-        means = _means(*sharding.spread((pictures, {key: examples[key] for key in keys})))
-        for name, (mean, weight) in jax.device_get(means).items():
-            self._sums[name] += float(mean) * float(weight)
-            self._weights[name] += float(weight)
+        motion = {key: examples[key] for key in _MOTION if key in examples}
+        for t in range(pictures.shape[1] - 1):
+            real, fake = (x[:, t : t + 2] for x in (examples["image"], pictures))
+            means = _means(*sharding.spread((fake, {"image": real, **motion})))
+            for name, (mean, weight) in jax.device_get(means).items():
+                self._sums[name] += float(mean) * float(weight)
+                self._weights[name] += float(weight)
 
     def result(self) -> Result:
         """The numbers by name."""
@@ -49,7 +52,7 @@ class Temporal:
         return {name: float(total / max(weights[name], 1)) for name, total in sums.items()}
 
 
-_KEYS = ("image", "flow", "exact_flow", "occlusion")
+_MOTION = ("flow", "exact_flow", "occlusion")  # of pairs
 
 
 @forms.jit
@@ -58,7 +61,8 @@ def _means(
 ) -> dict[str, tuple[jax.Array, jax.Array]]:
     """The means over a batch, and the number of pixels that each is over."""
     real, fake = _to_unit(examples["image"]), _to_unit(pictures)
-    real_flow, fake_flow = examples["flow"].astype(jnp.float32), _flow(fake)
+    real_flow = examples["flow"].astype(jnp.float32) if "flow" in examples else _flow(real)
+    fake_flow = _flow(fake)
     visible = consistency_mask(real_flow, _flow(real[:, ::-1]))
     means = {
         "warping_error": (

@@ -14,9 +14,14 @@ Time = TypeVar("Time", int, jax.Array)
 """The number of a frame in its clip from 0, a Python number or an integer array of any shape."""
 
 
+def skip(scale: int) -> int:
+    """From a frame to the next of the three: 1, 3, 9 for the scales 0, 1, 2."""
+    return NUM_FRAMES**scale
+
+
 def span(scale: int) -> int:
     """From the first to the last of the three frames: 2, 6, 18 for the scales 0, 1, 2."""
-    return (NUM_FRAMES - 1) * NUM_FRAMES**scale
+    return (NUM_FRAMES - 1) * skip(scale)
 
 
 def triple(time: Time, scale: int) -> tuple[Time, Time, Time]:
@@ -24,14 +29,9 @@ def triple(time: Time, scale: int) -> tuple[Time, Time, Time]:
 
     Numbers below 0 are of frames that do not exist: see `is_ready`.
     """
-    return time - span(scale), time - span(scale) // 2, time
+    return time - span(scale), time - skip(scale), time
 
 
 def is_ready(time: Time, scale: int) -> bool | jax.Array:
     """Whether all frames of `triple` exist."""
     return time >= span(scale)
-
-
-def num_past_frames(num_scales: int) -> int:
-    """How many frames before the newest so many scales need: 2, 6, 18 for 1, 2, 3."""
-    return span(num_scales - 1)

@@ -67,7 +67,8 @@ class Sampling:
             frames.
         results: all frames, in the order of translation, each with the path of its result in the
             folder of a variant.
-        clips: the same frames as clips, for videos.
+        clips: the same frames as clips, for videos and for a method that makes a frame from those
+            before; empty without either.
     """
 
     settings: Settings
@@ -119,6 +120,18 @@ class Sampling:
     def _clip_names(self) -> dict[InputFrame, str]:
         return {frame: clip.name for clip in self.clips for frame in clip.frames}
 
+    @property
+    def missing(self) -> list[InputFrame]:
+        """The frames to translate, in order; of a method that remembers always whole clips."""
+        if not self.model.method.remembers:
+            return [frame for frame in self.frames if not self.is_done(frame)]
+        begun = [clip for clip in self.clips if not all(map(self.is_done, clip.frames))]
+        return [frame for clip in begun for frame in clip.frames]
+
+    def begins_clip(self, frame: InputFrame) -> bool:
+        """Whether it is the first frame of a clip."""
+        return any(frame is clip.frames[0] for clip in self.clips)
+
     def is_done(self, frame: InputFrame) -> bool:
         """Whether all variants of a frame exist and none is older than the frame's own files."""
         if not all(path.is_file() for path in self.paths(frame)):
@@ -142,7 +155,14 @@ def plan(settings: Settings) -> Sampling:
     frames = input_frames.list_frames(
         settings.input, groups, edge_source, settings.grid, model.method.input_keys
     )
-    clips = _limited(input_frames.find_clips(frames), settings.limit) if settings.video else []
+    clips: list[Clip] = []
+    if settings.video:
+        clips = _limited(input_frames.find_clips(frames), settings.limit)
+        results = _clip_results(clips)
+    else:
+        frames = frames[: settings.limit]
+        clips = input_frames.find_clips(frames) if model.method.remembers else []
+        results = _image_results(frames)
     seed = settings.seed
     if seed is None and settings.num_variants > 1:
         seed = 0
@@ -151,15 +171,14 @@ def plan(settings: Settings) -> Sampling:
         model=model,
         edge_source=edge_source,
         variants=model.method.variants(settings.num_variants, seed),
-        results=_clip_results(clips) if clips else _image_results(frames[: settings.limit]),
+        results=results,
         clips=clips,
     )
     _check_sizes(sampling.frames)
     _check_output(settings.output, groups)
     now = _describe(sampling, seed)
     record.check_output(settings.output, now)
-    missing = [frame for frame in sampling.frames if not sampling.is_done(frame)]
-    input_frames.check_frames(missing, model.class_table)
+    input_frames.check_frames(sampling.missing, model.class_table)
     record.save_record(settings.output, now)
     return sampling
 

@@ -1,14 +1,15 @@
 """Translates frames and writes the results as PNG files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 import numpy as np
 import tqdm
 
 from sflow_jax.data import input_frames
-from sflow_jax.data.input_frames import InputFrame
+from sflow_jax.data.input_frames import InputBatch, InputFrame
 from sflow_jax.pictures import write_png
 from sflow_jax.sampling.job import Sampling
 
@@ -25,7 +26,7 @@ def translate_missing(sampling: Sampling) -> None:
         InputError: a file of a frame cannot be read any more.
         OSError: a result cannot be written.
     """
-    missing = [frame for frame in sampling.frames if not sampling.is_done(frame)]
+    missing = sampling.missing
     total = len(sampling.frames)
     model = sampling.model
     progress = tqdm.tqdm(
@@ -38,15 +39,29 @@ def translate_missing(sampling: Sampling) -> None:
     with progress as bar, ThreadPoolExecutor() as pool:
         # Results are fetched one step late: the device computes while files are read and written.
         waiting = None
-        for batch in input_frames.read_batches(missing, sampling.batch_sizes, model.class_table):
+        recalled: dict[int, dict[str, Any]] = {}
+        for batch in _batches(sampling, missing):
+            if sampling.begins_clip(batch.frames[0]):
+                recalled = {}
             for variant in range(len(sampling.variants)):
-                controls = sampling.controls(batch, variant)
-                pictures = model.translate(batch.label, batch.edge_image, **controls)["picture"]
+                controls = sampling.controls(batch, variant) | recalled.get(variant, {})
+                translated = model.translate(batch.label, batch.edge_image, **controls)
+                recalled[variant] = model.method.recalled(translated)
                 if waiting:
                     _write(pool, sampling, *waiting, bar)
-                waiting = batch.frames, variant, pictures
+                waiting = batch.frames, variant, translated["picture"]
         if waiting:
             _write(pool, sampling, *waiting, bar)
+
+
+def _batches(sampling: Sampling, frames: Sequence[InputFrame]) -> Iterator[InputBatch]:
+    """Batches of frames; one by one, in the order of clips, where the method remembers."""
+    class_table, batch_sizes = sampling.model.class_table, sampling.batch_sizes
+    if not sampling.model.method.remembers:
+        yield from input_frames.read_batches(frames, batch_sizes, class_table)
+        return
+    for frame in frames:
+        yield from input_frames.read_batches([frame], {frame.size: 1}, class_table)
 
 
 def _write(

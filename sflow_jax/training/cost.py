@@ -60,7 +60,7 @@ def forward_flops(function: Callable[..., Any], *arguments: Any) -> int:
 
 def network_flops(method: Method, size: tuple[int, int]) -> dict[str, int]:
     """Counts one forward pass of each network for one image of `size`, height and width."""
-    modules = method.networks | {"discriminator": method.discriminator}
+    modules = method.networks | method.discriminators
     inputs = method.example_inputs(size)
     key = jax.random.key(0)
     return {name: forward_flops(modules[name].init, key, *inputs[name]) for name in modules}
@@ -79,7 +79,7 @@ def step_flops(method: Method, size: tuple[int, int]) -> dict[str, int]:
         counted although not all of them are needed.
     """
     counts = {
-        name: (_DISCRIMINATED if name == "discriminator" else _TRAINED) * count
+        name: (_DISCRIMINATED if name in method.discriminators else _TRAINED) * count
         for name, count in network_flops(method, size).items()
     }
     if (frozen := method.perceptual_network) is not None:

@@ -26,9 +26,12 @@ def describe(config: ml_collections.ConfigDict) -> str:
     """
     run = set_up_run(config)
     state = run.describe_state()
+    discriminators = state.discriminator_params
+    if not run.method.remembers:  # there is one, without a name
+        discriminators = {"discriminator": discriminators}
     parts = [
         *(_describe_params(name, params) for name, params in state.params.items()),
-        _describe_params("discriminator", state.discriminator_params),
+        *(_describe_params(name, params) for name, params in discriminators.items()),
         _describe_step(run, state),
         _describe_schedule(run),
     ]
@@ -55,11 +58,13 @@ def _describe_step(run: Run, state: TrainState) -> str:
     height, width = run.dataset.schema.height, run.dataset.schema.width
     by_hand = step_flops(run.method, (height, width))
     shares = ", ".join(f"{name} {count / 1e9:,.1f}" for name, count in by_hand.items())
-    num_images = options.batch_size * data.frames
+    remembers = run.method.remembers
+    num_images = options.batch_size * (1 if remembers else data.frames)
     # Of what is compiled, XLA counts nothing on a GPU: convolutions are calls of a library there.
     by_xla = costs["flops"] / num_images
     kinds = {1: " x", 2: " pairs of"}
-    examples = f"{options.batch_size}{kinds.get(data.frames, f' clips of {data.frames} frames of')}"
+    kind = " frames of clips of" if remembers else f" clips of {data.frames} frames of"
+    examples = f"{options.batch_size}{kinds.get(data.frames, kind)}"
     return (
         f"one step on one device, {examples} {width}x{height}, {options.compute_dtype}\n"
         f"  {sum(by_hand.values()) / 1e9:,.1f} GFLOP per image (the layers, forward and backward, "

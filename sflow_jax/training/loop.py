@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import jax
@@ -16,13 +16,16 @@ from sflow_jax import configuration, sharding
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.errors import InputError, TrainingError, writing_to
 from sflow_jax.methods import create_method, method_class
-from sflow_jax.methods.base import Method, Params
+from sflow_jax.methods.base import Method, Params, Scalars
+from sflow_jax.methods.clip_method import ClipMethod
+from sflow_jax.methods.image_method import ImageMethod
 from sflow_jax.prepare import PreparedDataset, prepare
 from sflow_jax.pretrained.perceptual import load_perceptual_network
 from sflow_jax.runs.checkpoints import Checkpoints, has_checkpoint
 from sflow_jax.runs.palettes import collect_palettes, save_palettes
 from sflow_jax.runs.record import RUN_FILE, RunRecord
 from sflow_jax.runs.schedule import Schedule
+from sflow_jax.training.clip_step import ClipStep, make_frame_step
 from sflow_jax.training.initialize import (
     check_classes,
     check_source,
@@ -60,8 +63,17 @@ class Run:
     published: Mapping[str, Params]
 
     def device_step(self, axis_name: str | None = sharding.AXIS) -> TrainStep:
-        """The train step of one device."""
+        """The train step of one device; of a method that remembers, on one frame of each clip."""
+        if isinstance(self.method, ClipMethod):
+            return make_frame_step(self.method, self.schedule, self.config, axis_name)
+        assert isinstance(self.method, ImageMethod)
         return make_train_step(self.method, self.schedule, self.config, axis_name)
+
+    def parallel_step(self) -> Callable[..., tuple[TrainState, Scalars]]:
+        """The train step of all local devices; its batch is [devices, batch, ...]."""
+        if isinstance(self.method, ClipMethod):
+            return ClipStep(self.method, self.schedule, self.config)
+        return sharding.parallelize(self.device_step())
 
     def create_state(self) -> TrainState:
         """The state before the first step."""
@@ -160,7 +172,7 @@ def _optimize(
 ) -> TrainState:
     options, num_steps = run.config.log, run.schedule.num_steps
     num_devices = jax.local_device_count()
-    train_step = sharding.parallelize(run.device_step())
+    train_step = run.parallel_step()
     # Once and for all: host arrays would cross to the devices at every step, and a state that lies
     # elsewhere than the step leaves it would be compiled for twice.
     state, frozen_params = sharding.replicate((state, run.method.frozen_params))

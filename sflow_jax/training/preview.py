@@ -1,6 +1,7 @@
 """Pictures that show how far a run is: labels, the method's maps, fake, real and flow."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import jax
 import ml_collections
@@ -48,28 +49,36 @@ class Preview:
         """Draws one row per example.
 
         Returns:
-            uint8 RGB pictures: `preview` of the first frames, and for pairs of frames `flow`.
+            uint8 RGB pictures: `preview` of the first frames, or of the last where a method makes a
+            frame from those before, and for pairs of frames `flow`.
         """
-        frames = [self._translate_frame(state, t) for t in range(self._real.shape[1])]
-        pictures = {"preview": self._draw_preview(frames[0])}
+        frames: list[dict] = []
+        recalled: dict[str, Any] = {}
+        for t in range(self._real.shape[1]):
+            translated = self._translate_frame(state, t, recalled)
+            recalled = self._method.recalled(translated)
+            frames.append(jax.device_get(translated))
+        # A method that remembers has done its work at the end of a clip.
+        shown = -1 if self._method.remembers else 0
+        pictures = {"preview": self._draw_preview(frames[shown], shown)}
         if len(frames) == 2:
             pictures["flow"] = self._draw_flow(*(frame["picture"] for frame in frames))
         return pictures
 
-    def _translate_frame(self, state: TrainState, t: int) -> dict[str, np.ndarray]:
-        controls = self._method.controls(int(state.step)) | self._styles
+    def _translate_frame(self, state: TrainState, t: int, recalled: dict) -> dict[str, jax.Array]:
+        controls = self._method.controls(int(state.step)) | self._styles | recalled
         controls |= {key: values[:, t] for key, values in self._inputs.items()}
         label, edge_image = self._label[:, t], self._edge_image[:, t]
-        return jax.device_get(self._translate(state.ema_params, label, edge_image, **controls))
+        return self._translate(state.ema_params, label, edge_image, **controls)
 
-    def _draw_preview(self, outputs: dict[str, np.ndarray]) -> np.ndarray:
+    def _draw_preview(self, outputs: dict[str, np.ndarray], t: int) -> np.ndarray:
         columns: dict[str, Iterable[np.ndarray]] = {
-            "label": self._class_table.colorize(self._label[:, 0, ..., 0]),
-            "edges of": self._edge_image[:, 0],
+            "label": self._class_table.colorize(self._label[:, t, ..., 0]),
+            "edges of": self._edge_image[:, t],
         }
         for caption, maps in self._method.maps(outputs).items():
             columns[caption] = [edges_to_rgb(np.asarray(edge_map)) for edge_map in maps]
-        columns |= {"fake": outputs["picture"], "real": self._real[:, 0]}
+        columns |= {"fake": outputs["picture"], "real": self._real[:, t]}
         rows = [list(row) for row in zip(*columns.values(), strict=True)]
         return grid(rows, list(columns))
 

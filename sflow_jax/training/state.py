@@ -45,18 +45,40 @@ def create_optimizers(
     return optimizer, optimizer
 
 
+def create_clip_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
+    """Adam without its learning rate, for methods that update several times in a step."""
+    return optax.scale_by_adam(b1=config.optimizer.beta1, b2=config.optimizer.beta2)
+
+
+def initial_optimizer_states(
+    method: Method,
+    config: ml_collections.ConfigDict,
+    schedule: Schedule,
+    params: Params,
+    discriminator_params: Params,
+) -> tuple[optax.OptState, optax.OptState]:
+    """Those of the generator's player and of the discriminators, before the first step."""
+    if method.remembers:  # its discriminators learn each by itself
+        init = create_clip_optimizer(config).init
+        return init(params), {name: init(part) for name, part in discriminator_params.items()}
+    optimizer, discriminator_optimizer = create_optimizers(config, schedule)
+    return optimizer.init(params), discriminator_optimizer.init(discriminator_params)
+
+
 def initial_state(
     method: Method, config: ml_collections.ConfigDict, schedule: Schedule
 ) -> TrainState:
     """The state before the first step, drawn from `config.seed`, as a function to trace."""
-    optimizer, discriminator_optimizer = create_optimizers(config, schedule)
     params, discriminator_params = method.init(jax.random.key(config.seed))
+    optimizer_state, discriminator_optimizer_state = initial_optimizer_states(
+        method, config, schedule, params, discriminator_params
+    )
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         discriminator_params=discriminator_params,
-        optimizer_state=optimizer.init(params),
-        discriminator_optimizer_state=discriminator_optimizer.init(discriminator_params),
+        optimizer_state=optimizer_state,
+        discriminator_optimizer_state=discriminator_optimizer_state,
         ema_params=jax.tree.map(jnp.copy, params),
     )
 

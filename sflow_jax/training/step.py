@@ -11,7 +11,8 @@ import optax
 
 from sflow_jax import losses
 from sflow_jax.losses import DiscriminatorOutput
-from sflow_jax.methods.base import Batch, Judged, Method, Params, Scalars, apply
+from sflow_jax.methods.base import Batch, Params, Scalars, apply
+from sflow_jax.methods.image_method import ImageMethod, Judged
 from sflow_jax.ops import augment
 from sflow_jax.ops.layout import in_row_major_layout
 from sflow_jax.runs.schedule import Schedule
@@ -23,7 +24,7 @@ TrainStep = Callable[[TrainState, Params, Batch], tuple[TrainState, Scalars]]
 
 
 def make_train_step(
-    method: Method,
+    method: ImageMethod,
     schedule: Schedule,
     config: ml_collections.ConfigDict,
     axis_name: str | None = AXIS,
@@ -121,19 +122,24 @@ def update_generator(
     grads = jax.tree.map(in_row_major_layout, grads)
     updates, optimizer_state = optimizer.update(grads, state.optimizer_state)
     params = optax.apply_updates(state.params, updates)
+    return dataclasses.replace(
+        state,
+        step=state.step + 1,
+        params=params,
+        optimizer_state=optimizer_state,
+        ema_params=moved_average(state, params, config),
+    )
+
+
+def moved_average(state: TrainState, params: Params, config: ml_collections.ConfigDict) -> Params:
+    """The average of parameters after the step from `state` to `params`."""
     decay = config.optimizer.ema_decay
     if not starts_from_run(config):
         # The usual warm-up: a long average would keep the random start for thousands of steps. Of
         # another run's average it would keep nothing.
         step = state.step.astype(jnp.float32)
         decay = jnp.minimum(decay, (1 + step) / (10 + step))
-    return dataclasses.replace(
-        state,
-        step=state.step + 1,
-        params=params,
-        optimizer_state=optimizer_state,
-        ema_params=optax.incremental_update(params, state.ema_params, 1 - decay),
-    )
+    return optax.incremental_update(params, state.ema_params, 1 - decay)
 
 
 def _gradient_norms(grads: dict[str, Params], discriminator_grads: Params) -> Scalars:

@@ -25,14 +25,6 @@ def test_the_frames_that_three_scales_see(time, expected):
             assert frame_skips.triple(time, scale) == frames
 
 
-def test_the_frames_that_are_kept_are_enough_and_none_too_many():
-    assert [frame_skips.num_past_frames(scales) for scales in (1, 2, 3)] == [2, 6, 18]
-    for scales in (1, 2, 3):
-        kept = frame_skips.num_past_frames(scales)
-        ages = [40 - frame for scale in range(scales) for frame in frame_skips.triple(40, scale)]
-        assert max(ages) == kept
-
-
 def test_the_time_of_a_compiled_loop_will_do():
     @jax.jit
     def last(steps):

@@ -62,6 +62,15 @@ def test_a_baseline_has_the_data_and_length_of_our_own_experiment(method, data):
         load(f"baselines.{method}", "moon")
 
 
+@pytest.mark.parametrize("data", on_data.DATA)
+def test_vid2vid_trains_on_clips_of_our_own_data(data):
+    config, ours = load("baselines.vid2vid", data), load(data)
+    assert config.method == "vid2vid"
+    configuration.check(config)
+    assert (config.data.dataset, config.data.source) == (ours.data.dataset, ours.data.source)
+    assert config.data.frames > 6  # its second temporal discriminator sees something
+
+
 def test_the_baselines_halve_sides_as_officially():
     def halvings(method, data):
         return load(f"baselines.{method}", data).generator.num_downsamplings
