@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from configs.baselines import pix2pix, pix2pixhd
+from configs.baselines import pix2pix, pix2pixhd, vid2vid
 from sflow_jax.data import images
 from sflow_jax.errors import InputError
 from sflow_jax.prepare import prepare
@@ -28,6 +28,9 @@ def runs(tmp_path_factory):
     write_run(folder / "pix2pix", tiny(pix2pix.get_config("streets")))
     hd = tiny(pix2pixhd.get_config("streets"), **{"generator.num_downsamplings": 2})
     write_run(folder / "pix2pixhd", hd)
+    sequential = tiny(vid2vid.get_config("streets"), **{"generator.num_downsamplings": 1})
+    sequential.loss.perceptual_weight = 0.0
+    write_run(folder / "vid2vid", sequential)
     return folder
 
 
@@ -124,3 +127,36 @@ def test_looks_of_instances_are_learned_at_the_first_use_and_kept(tmp_path):
     (workdir / "learned/4.npz").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"learned/4\.npz: found"):
         plan(workdir, tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize("video", [False, True])
+def test_a_method_that_remembers_goes_through_each_clip_by_itself(runs, tmp_path, video):
+    seeds = {"a": (0, 1, 2), "b": (3, 4)}
+    for clip, numbers in seeds.items():
+        for index, seed in enumerate(numbers):
+            write_frame_with_instances(tmp_path / "in" / clip, f"{index:02d}", seed)
+    run(runs / "vid2vid", tmp_path / "in", tmp_path / "out", video=video)
+    found = pngs(tmp_path / "out")
+    model = restore_fast(runs / "vid2vid")
+    pattern = "{}/frames/{:06d}.png" if video else "{}/{:02d}.png"
+    for clip, numbers in seeds.items():
+        recalled = {}
+        for index, seed in enumerate(numbers):
+            frame = {key: array[None] for key, array in frame_with_instances(seed).items()}
+            outputs = model.translate(
+                frame["label"], frame["cg"], instance=frame["instance"], **recalled
+            )
+            recalled = model.method.recalled(outputs)
+            expected = np.asarray(outputs["picture"])[0]
+            assert_same_picture(found[pattern.format(clip, index)], expected)
+    alone = model.translate(frame["label"], frame["cg"], instance=frame["instance"])
+    assert np.any(np.asarray(alone["picture"])[0] != expected)  # of the last frame
+
+    missing = tmp_path / "out" / pattern.format("a", 2)
+    missing.unlink()
+    whole = tmp_path / "out" / pattern.format("b", 0)
+    written = whole.stat().st_mtime_ns
+    run(runs / "vid2vid", tmp_path / "in", tmp_path / "out", video=video)
+    assert whole.stat().st_mtime_ns == written
+    for name, picture in pngs(tmp_path / "out").items():
+        np.testing.assert_array_equal(picture, found[name])
