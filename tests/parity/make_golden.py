@@ -11,7 +11,7 @@ import os
 import numpy as np
 import torch
 
-from tests.parity import cases, hed, i3d, inception, pix2pix, pix2pixhd, pspnet
+from tests.parity import cases, hed, i3d, inception, pix2pix, pix2pixhd, pspnet, vid2vid
 
 
 def pix2pixhd_values(checkout):
@@ -69,6 +69,26 @@ def pix2pix_values(checkout):
         player: cases.summaries(result[player]["gradients"])
         for player in ("generator", "discriminator")
     }
+    return values
+
+
+def vid2vid_values(checkout):
+    """Generators, discriminators, the confidence in a flow, and the losses of a frame."""
+    values = {"generators": {}, "discriminators": {}}
+    with vid2vid.imported(checkout) as reference:
+        for name, (size, sizes) in vid2vid.GENERATORS.items():
+            _, params, *inputs = vid2vid.generator(size, sizes)
+            outputs = vid2vid.generate(reference, sizes, params, *inputs)
+            values["generators"][name] = {key: cases.summary(x) for key, x in outputs.items()}
+        for name, (channels, sizes) in vid2vid.DISCRIMINATORS.items():
+            _, params, *pair = vid2vid.discriminator(channels, sizes)
+            scales = vid2vid.discriminate(reference, sizes, params, *pair)
+            values["discriminators"][name] = [
+                [cases.summary(feature) for feature in features] for features in scales
+            ]
+        mask = vid2vid.confidence(reference, *vid2vid.frames_and_flow())
+        values["confidence"] = cases.summary(mask)
+        values["losses"] = vid2vid.reference_losses(reference)
     return values
 
 
@@ -146,6 +166,7 @@ def pspnet_values(semseg):
 _REFERENCES = {
     "pix2pixhd": (pix2pixhd_values, ("SFLOW_PIX2PIXHD",)),
     "pix2pix": (pix2pix_values, ("SFLOW_PIX2PIX",)),
+    "vid2vid": (vid2vid_values, ("SFLOW_VID2VID",)),
     "hed": (hed_values, ("SFLOW_HED",)),
     "inception": (
         inception_values,

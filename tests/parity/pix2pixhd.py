@@ -10,9 +10,14 @@ import numpy as np
 from flax import traverse_util
 
 
-@contextlib.contextmanager
 def imported(checkout):
-    """Imports the reference's `models.networks` and `models.pix2pixHD_model`.
+    """Imports the reference's `models.networks` and `models.pix2pixHD_model`, as a context."""
+    return modules_of(checkout, networks="models.networks", model="models.pix2pixHD_model")
+
+
+@contextlib.contextmanager
+def modules_of(checkout, **names):
+    """Imports modules of a checkout by their names there.
 
     They import torchvision for VGG19, which no comparison here uses, and expect a GPU: an empty
     torchvision stands in, and `.cuda()` returns the tensor itself. All of it is undone afterwards.
@@ -25,12 +30,11 @@ def imported(checkout):
     cuda_bytes = torch.cuda.ByteTensor
     sys.modules |= {"torchvision": stub, "torchvision.models": stub.models}
     sys.path.insert(0, str(checkout))
-    torch.Tensor.cuda = lambda tensor: tensor
+    torch.Tensor.cuda = lambda tensor, *_: tensor
     torch.cuda.ByteTensor = torch.ByteTensor
     try:
         yield types.SimpleNamespace(
-            networks=importlib.import_module("models.networks"),
-            model=importlib.import_module("models.pix2pixHD_model"),
+            **{ours: importlib.import_module(theirs) for ours, theirs in names.items()}
         )
     finally:
         torch.Tensor.cuda = cuda
@@ -97,11 +101,8 @@ def to_reference(params, names):
     """Our parameters (`{'params': ...}`) under the reference's keys, as NumPy arrays."""
     tensors = {}
     for path, values in traverse_util.flatten_dict(params["params"], sep="/").items():
-        layer, _, kind = path.rpartition("/")
-        if kind == "kernel":
-            tensors[f"{names[layer]}.weight"] = np.transpose(values, _axes(layer))
-        else:
-            tensors[f"{names[layer]}.bias"] = values
+        key, axes = _key_and_axes(path, names)
+        tensors[key] = values if axes is None else np.transpose(values, axes)
     return tensors
 
 
@@ -115,13 +116,17 @@ def from_reference(tensors, names, params):
     """
     found = {}
     for path in traverse_util.flatten_dict(params["params"], sep="/"):
-        layer, _, kind = path.rpartition("/")
-        if kind == "kernel":
-            weight = np.asarray(tensors[f"{names[layer]}.weight"])
-            found[path] = np.transpose(weight, np.argsort(_axes(layer)))
-        else:
-            found[path] = np.asarray(tensors[f"{names[layer]}.bias"])
+        key, axes = _key_and_axes(path, names)
+        values = np.asarray(tensors[key])
+        found[path] = values if axes is None else np.transpose(values, np.argsort(axes))
     return {"params": traverse_util.unflatten_dict(found, sep="/")}
+
+
+def _key_and_axes(path, names):
+    """The reference's key for a parameter of ours, and the order of its axes there, or None."""
+    layer, _, kind = path.rpartition("/")
+    key = f"{names[layer]}.{'bias' if kind == 'bias' else 'weight'}"
+    return key, _axes(layer) if kind == "kernel" else None
 
 
 def _axes(layer):
@@ -146,7 +151,7 @@ def load(torch_module, params, names):
         for key, tensor in torch_module.state_dict().items()
         if key.endswith(".bias")
     }
-    torch_module.load_state_dict(biases | tensors)
+    torch_module.load_state_dict(dict(torch_module.named_buffers()) | biases | tensors)
     return torch_module
 
 
