@@ -11,7 +11,17 @@ import os
 import numpy as np
 import torch
 
-from tests.parity import cases, hed, i3d, inception, pix2pix, pix2pixhd, pspnet, vid2vid
+from tests.parity import (
+    cases,
+    hed,
+    i3d,
+    inception,
+    pix2pix,
+    pix2pixhd,
+    pspnet,
+    vid2vid,
+    vid2vid_losses,
+)
 
 
 def pix2pixhd_values(checkout):
@@ -88,7 +98,7 @@ def vid2vid_values(checkout):
             ]
         mask = vid2vid.confidence(reference, *vid2vid.frames_and_flow())
         values["confidence"] = cases.summary(mask)
-        values["losses"] = vid2vid.reference_losses(reference)
+        values["losses"] = vid2vid_losses.reference_losses(reference)
     return values
 
 

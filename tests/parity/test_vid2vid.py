@@ -15,7 +15,7 @@ from sflow_jax.ops import frame_skips
 from sflow_jax.ops.warp import color_mask, warp
 from tests.double_precision import double_precision, widen
 from tests.fast_jit import fast_jit
-from tests.parity import cases, vid2vid
+from tests.parity import cases, vid2vid, vid2vid_losses
 from tests.parity.pix2pixhd import default_type
 from tests.parity.test_pix2pixhd import assert_features_equal, compare
 
@@ -109,8 +109,8 @@ def test_confidence(reference):
 
 
 def test_losses(reference):
-    expected = vid2vid.reference_losses(reference)
-    found = vid2vid.our_losses()
+    expected = vid2vid_losses.reference_losses(reference)
+    found = vid2vid_losses.our_losses()
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
@@ -148,7 +148,7 @@ def test_golden_confidence(golden):
 
 
 def test_golden_losses(golden):
-    found = vid2vid.our_losses()
+    found = vid2vid_losses.our_losses()
     assert found.keys() == golden["losses"].keys()
     for name, value in golden["losses"].items():
         np.testing.assert_allclose(found[name], value, rtol=TOLERANCE, err_msg=name)
