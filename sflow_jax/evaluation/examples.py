@@ -23,9 +23,11 @@ def draw_examples(evaluation: Evaluation, limit: int | None = None) -> np.ndarra
     spread = [source[index * length // count] for index in range(count)]
     batch, _ = next(eval_batches(spread, count))
     class_table = evaluation.model.class_table
-    columns = {"label": class_table.colorize(batch["label"][:, 0, ..., 0])}
+    # A method that remembers has done its work at the end of a clip.
+    shown = -1 if evaluation.model.method.remembers else 0
+    columns = {"label": class_table.colorize(batch["label"][:, shown, ..., 0])}
     frames = {name: draw(batch) for name, draw in evaluation.rows.items()}
-    pictures = {name: row[:, 0] for name, row in frames.items()}
+    pictures = {name: row[:, shown] for name, row in frames.items()}
     if CG in pictures:
         columns[CG] = pictures.pop(CG)
     real = pictures.pop(ORACLE)

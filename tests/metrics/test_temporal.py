@@ -134,3 +134,21 @@ def test_the_real_frames_have_the_flow_that_was_precomputed(examples):
 def test_without_a_simulator_there_is_no_exact_score(examples):
     known = {key: examples[key] for key in ("image", "flow")}
     assert score(examples["image"], known, [slice(0, 3)]).keys() == {"warping_error", "flow_error"}
+
+
+def test_a_clip_is_scored_as_its_pairs_are(examples):
+    """Its flow is not stored: it is computed, as that of OpenCV to rounding."""
+    clip = {"image": np.concatenate([examples["image"], examples["image"][:, :1]], 1)}
+    pictures = noisy(clip, 4)
+    found = score(pictures, clip, [slice(0, 3)])
+    pairs = {
+        "image": np.concatenate([clip["image"][:, t : t + 2] for t in range(2)]),
+        "flow": np.stack(
+            [farneback_flow(*image[t : t + 2]) for t in range(2) for image in clip["image"]]
+        ),
+    }
+    of_pairs = np.concatenate([pictures[:, t : t + 2] for t in range(2)])
+    expected = score(of_pairs, pairs, [slice(0, 6)])
+    assert found.keys() == expected.keys() == {"warping_error", "flow_error"}
+    for name, value in expected.items():
+        assert found[name] == pytest.approx(value, rel=1e-2)
