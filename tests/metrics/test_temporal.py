@@ -151,4 +151,4 @@ def test_a_clip_is_scored_as_its_pairs_are(examples):
     expected = score(of_pairs, pairs, [slice(0, 6)])
     assert found.keys() == expected.keys() == {"warping_error", "flow_error"}
     for name, value in expected.items():
-        assert found[name] == pytest.approx(value, rel=1e-2)
+        assert found[name] == pytest.approx(value, rel=3e-2)
