@@ -10,6 +10,10 @@ DIR/runs. --runs takes runs that are finished, one for each seed. With --minutes
 for that time, each with the number of steps that fit in. The same command continues where it was
 interrupted.
 
+--dataset names a prepared dataset that scores all runs. Some may then have learned from images and
+others from pairs or clips; of a dataset of clips the report shows these side by side. --also
+downstream and --also diversity add what `evaluate` finds with these options.
+
 It writes report.html, one file with all pictures, and report.md.
 """
 
@@ -23,11 +27,31 @@ import jax
 from absl import flags
 
 from sflow_jax import cli, compilation_cache
-from sflow_jax.comparison import budget, costs, execution, pictures, plan, report, results
+from sflow_jax.comparison import (
+    budget,
+    costs,
+    execution,
+    further_tables,
+    pictures,
+    plan,
+    report,
+    results,
+)
 from sflow_jax.data.images import encode_png
 from sflow_jax.errors import writing_to
 from sflow_jax.files import user_path
 from sflow_jax.pretrained.weights import cache_directory
+
+_FPS = 8  # of the report's clips: slow enough to compare
+_EVALUATE_OPTIONS = {
+    execution.SCORES: ("split", "segmenter", "limit", "dataset"),
+    "downstream": ("split", "dataset"),
+    "diversity": ("split", "segmenter", "limit", "dataset"),
+}
+_FURTHER_TABLES = {
+    "downstream": further_tables.downstream_table,
+    "diversity": further_tables.diversity_table,
+}
 
 
 def main() -> None:
@@ -38,15 +62,19 @@ def main() -> None:
     compilation_cache.use(cache_directory())
     with writing_to(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-    records: dict[str, list[dict]] = {}
+    records: dict[str, dict[str, list[dict]]] = {
+        kind: {} for kind in (execution.SCORES, *options.also)
+    }
     for index, run in enumerate(runs, 1):
         title = f"[{index}/{len(runs)}] {run.workdir.name}"
         execution.train(run, title)
-        record = execution.score(run, workdir, _evaluate_options(options), title)
-        records.setdefault(run.name, []).append(record)
-    methods = [results.collect(name, scores) for name, scores in records.items()]
+        for kind, by_name in records.items():
+            record = execution.evaluate(run, workdir, _evaluate_options(options, kind), title, kind)
+            by_name.setdefault(run.name, []).append(record)
+    scores = records.pop(execution.SCORES)
+    methods = [results.collect(name, found) for name, found in scores.items()]
     with writing_to(workdir):
-        report.write_report(workdir, _report(runs, methods, options))
+        report.write_report(workdir, _report(runs, methods, records, options))
     print(f"\n{workdir}: {report.HTML_FILE}, {report.MARKDOWN_FILE}")
 
 
@@ -55,35 +83,50 @@ def _plan(options: flags.FlagValues, workdir: pathlib.Path) -> list[plan.Run]:
         options.configs or (), workdir, options.seeds, options.override or ()
     )
     finished = plan.plan_finished(options.runs or ())
-    plan.check_comparable([*trainings, *finished])
+    plan.check_comparable([*trainings, *finished], _dataset(options))
     if options.minutes and trainings:
         with writing_to(workdir):
             trainings = budget.with_equal_time(trainings, workdir, options.minutes)
     return [*trainings, *finished]
 
 
-def _evaluate_options(options: flags.FlagValues) -> list[str]:
+def _dataset(options: flags.FlagValues) -> pathlib.Path | None:
+    return user_path(options.dataset) if options.dataset else None
+
+
+def _evaluate_options(options: flags.FlagValues, kind: str) -> list[str]:
     found = []
-    for name in ("split", "segmenter", "limit"):
+    for name in _EVALUATE_OPTIONS[kind]:
         if (value := getattr(options, name)) is not None:
             found += [f"--{name}", str(value)]
     return found
 
 
 def _report(
-    runs: list[plan.Run], methods: list[results.MethodResults], options: flags.FlagValues
+    runs: list[plan.Run],
+    methods: list[results.MethodResults],
+    further: dict[str, dict[str, list[dict]]],
+    options: flags.FlagValues,
 ) -> report.Report:
     first = methods[0].records[0]
     own = {method.name: method.own for method in methods}
-    scenes = pictures.draw_scenes(runs, options.split)
-    shown = {"scenes": (encode_png(scenes), "The same test scenes by all methods, first seeds.")}
+    scenes = pictures.collect_scenes(runs, options.split, _dataset(options))
+    num_frames = scenes["label"].shape[1]
+    sheet = encode_png(pictures.draw_sheet(scenes, num_frames - 1))
+    shown = {"scenes": (sheet, "The same test scenes by all methods, first seeds.")}
+    if num_frames > 1:
+        flows = encode_png(pictures.draw_flows(scenes))
+        shown["flows"] = (flows, "The flow from a frame to the next; white stands still.")
     if curves := pictures.draw_curves(methods):
         shown["curves"] = (curves, "How the runs went; a line for each seed.")
     if classes := pictures.draw_classes(results.reference_rows(methods) | own):
         shown["classes"] = (classes, "IoU by class, with the range over seeds.")
     by_name = {
         method.name: costs.measure(
-            next(run for run in runs if run.name == method.name), method, options.split
+            next(run for run in runs if run.name == method.name),
+            method,
+            options.split,
+            _dataset(options),
         )
         for method in methods
     }
@@ -92,6 +135,7 @@ def _report(
         report.score_table(methods),
         report.ordering_table(methods),
         report.class_table(methods),
+        *(_FURTHER_TABLES[kind](found) for kind, found in further.items()),
         report.cost_table(by_name, device),
     ]
     return report.Report(
@@ -99,6 +143,7 @@ def _report(
         notes=_notes(methods, options),
         tables=[table for table in tables if table is not None],
         pictures=shown,
+        clips=pictures.encode_clips(scenes, _FPS) if num_frames > 2 else None,
         missing=first["missing"],
         commands=_commands(runs),
     )
@@ -149,6 +194,12 @@ def _define_flags() -> None:
     flags.DEFINE_string("split", None, "Split that scores; by default test.")
     flags.DEFINE_integer("limit", None, "Score only the first N examples.", lower_bound=1)
     flags.DEFINE_string("segmenter", None, "As evaluate's --segmenter.")
+    flags.DEFINE_string(
+        "dataset", None, "Prepared dataset that scores all, such as clips; default: the runs' own."
+    )
+    flags.DEFINE_multi_enum(
+        "also", [], list(_FURTHER_TABLES), "What else is asked of evaluate for each run; repeated."
+    )
 
 
 if __name__ == "__main__":

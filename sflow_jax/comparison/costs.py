@@ -1,6 +1,7 @@
 """What a method costs: parameters, operations, and the time of a step and of a picture."""
 
 import dataclasses
+import pathlib
 import statistics
 
 import jax
@@ -33,9 +34,12 @@ class Cost:
     frame_ms: float
 
 
-def measure(run: Run, results: MethodResults, split: str | None) -> Cost:
+def measure(
+    run: Run, results: MethodResults, split: str | None, dataset: pathlib.Path | None
+) -> Cost:
     """The costs of a finished run, its translation timed on this machine."""
-    evaluation = set_up_evaluation(run.workdir, split, None, None, Choice(metrics=()))
+    choice = Choice(metrics=())
+    evaluation = set_up_evaluation(run.workdir, split, choice=choice, dataset_directory=dataset)
     model, schema = evaluation.model, evaluation.dataset.schema
     flops = network_flops(model.method, (schema.height, schema.width))
     used = [count for name, count in flops.items() if name in model.method.networks]

@@ -8,11 +8,18 @@ from collections.abc import Sequence
 
 from sflow_jax.comparison.plan import Run
 from sflow_jax.errors import InputError, TrainingError
+from sflow_jax.evaluation import diversity, downstream
 from sflow_jax.evaluation.report import SCORES_FILE
 from sflow_jax.files import read_json
 from sflow_jax.runs.checkpoints import newest_step
 
-SCORES_FOLDER = "scores"
+SCORES = "scores"
+RECORDS = {
+    SCORES: SCORES_FILE,
+    "downstream": downstream.RESULTS_FILE,
+    "diversity": diversity.RESULTS_FILE,
+}
+"""What a comparison can ask `evaluate` for: the file of each kind of record."""
 
 
 def train(run: Run, title: str) -> None:
@@ -29,22 +36,27 @@ def train(run: Run, title: str) -> None:
         raise TrainingError(f"{title}: stopped before its end; the same command continues")
 
 
-def score(run: Run, folder: pathlib.Path, options: Sequence[str], title: str) -> dict:
-    """The scores of a finished run as `sflow_jax.evaluate` writes them, once for its checkpoint.
+def evaluate(
+    run: Run, folder: pathlib.Path, options: Sequence[str], title: str, kind: str = SCORES
+) -> dict:
+    """What `sflow_jax.evaluate` writes of a finished run, once for its checkpoint.
 
     Args:
         run: the run.
-        folder: of the comparison, in which the scores are kept.
+        folder: of the comparison, in which the record is kept.
         options: of `sflow_jax.evaluate`.
         title: of the run, for messages.
+        kind: a key of `RECORDS`.
     """
-    output = folder / SCORES_FOLDER / run.workdir.name
-    path, settings_path = output / SCORES_FILE, output / "options.json"
+    output = folder / kind / run.workdir.name
+    path, settings_path = output / RECORDS[kind], output / "options.json"
+    if kind != SCORES:
+        options = [f"--{kind}", *options]
     settings = {"options": list(options), "step": newest_step(run.workdir)}
     if not (path.is_file() and settings_path.is_file()) or (
         read_json(settings_path, "a comparison") != settings
     ):
-        print(f"\n{title}: scoring", flush=True)
+        print(f"\n{title}: {kind}", flush=True)
         arguments = ["--workdir", str(run.workdir), "--output", str(output), *options]
         _run_module("sflow_jax.evaluate", arguments, title)
         settings_path.write_text(json.dumps(settings), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib
@@ -9,15 +10,18 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
+from sflow_jax import video
 from sflow_jax.comparison.plan import Run, methods_of
 from sflow_jax.comparison.results import MethodResults, class_spreads
+from sflow_jax.data.flow import farneback_flow
 from sflow_jax.data.pipeline import eval_batches
 from sflow_jax.evaluation.evaluation import Choice, set_up_evaluation
-from sflow_jax.pictures import grid
+from sflow_jax.pictures import flow_to_rgb, grid, largest_motion
 
 matplotlib.use("Agg")
 
 _NUM_SCENES = 6
+_REAL = "real"
 _CURVES = {
     "eval/mean_iou": "mIoU of the validation split",
     "eval/frechet_streets": "frechet_streets of the validation split",
@@ -27,26 +31,59 @@ _CURVES = {
 _SMOOTHED_OVER = 0.05  # of a run, for what is logged of single batches
 
 
-def draw_scenes(runs: Sequence[Run], split: str | None) -> np.ndarray:
-    """The same scenes by the first run of every method: label, CG frame, pictures, real image."""
+def collect_scenes(
+    runs: Sequence[Run], split: str | None, dataset: pathlib.Path | None
+) -> dict[str, np.ndarray]:
+    """The same scenes by the first run of every method.
+
+    Returns:
+        uint8 RGB [N, T, H, W, 3] by caption: label, CG frame, the methods, real image.
+    """
     columns: dict[str, np.ndarray] = {}
     real: np.ndarray | None = None
     for name in methods_of(runs):
         run = next(run for run in runs if run.name == name)
-        evaluation = set_up_evaluation(run.workdir, split, None, None, Choice(metrics=()))
+        choice = Choice(metrics=())
+        evaluation = set_up_evaluation(run.workdir, split, choice=choice, dataset_directory=dataset)
         source = evaluation.dataset.source(evaluation.split)
         count = min(_NUM_SCENES, len(source))
         examples = [source[index * len(source) // count] for index in range(count)]
         batch, _ = next(eval_batches(examples, count))
         if not columns:
-            columns["label"] = evaluation.model.class_table.colorize(batch["label"][:, 0, ..., 0])
+            columns["label"] = evaluation.model.class_table.colorize(batch["label"][..., 0])
             if "cg" in batch:
-                columns["CG frame"] = batch["cg"][:, 0]
-            real = batch["image"][:, 0]
-        columns[name] = evaluation.rows[evaluation.model_row](batch)[:, 0]
+                columns["CG frame"] = batch["cg"]
+            real = batch["image"]
+        columns[name] = evaluation.rows[evaluation.model_row](batch)
     assert real is not None
-    columns["real"] = real
-    return grid([list(row) for row in zip(*columns.values(), strict=True)], list(columns))
+    return columns | {_REAL: real}
+
+
+def draw_sheet(columns: Mapping[str, np.ndarray], time: int) -> np.ndarray:
+    """One frame of every scene, a row for each, as `collect_scenes` gives them."""
+    rows = zip(*(frames[:, time] for frames in columns.values()), strict=True)
+    return grid([list(row) for row in rows], list(columns))
+
+
+def draw_flows(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The flow from the first frame of every scene to the second, by all methods, in one scale."""
+    shown = {name: frames[:, :2] for name, frames in columns.items() if name != "label"}
+    rows = []
+    for index in range(len(shown[_REAL])):
+        flows = {name: farneback_flow(*frames[index]) for name, frames in shown.items()}
+        largest = largest_motion(flows[_REAL])
+        rows.append([flow_to_rgb(flow, largest) for flow in flows.values()])
+    return grid(rows, list(shown))
+
+
+def encode_clips(columns: Mapping[str, np.ndarray], fps: float) -> bytes:
+    """All scenes side by side as one mp4, so that they play in step."""
+    length = columns[_REAL].shape[1]
+    sheets = [draw_sheet(columns, time) for time in range(length)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "clips.mp4")
+        video.encode(path, sheets, length, fps)
+        return path.read_bytes()
 
 
 def draw_curves(methods: Sequence[MethodResults]) -> bytes | None:

@@ -14,6 +14,7 @@ from sflow_jax.options import OPTIONS
 from sflow_jax.runs.checkpoints import newest_step
 from sflow_jax.runs.record import RunRecord
 
+_SAME_PICTURES = ("data.dataset", "data.height", "data.width")
 _ANY_PLACE = ("data.source", "data.data_dir", "data.worker_count")  # do not change the data
 
 
@@ -93,8 +94,13 @@ def plan_finished(entries: Sequence[str]) -> list[Run]:
     return runs
 
 
-def check_comparable(runs: Sequence[Run]) -> None:
+def check_comparable(runs: Sequence[Run], scored_on: pathlib.Path | None = None) -> None:
     """Checks that all runs have the same data, and each method one config.
+
+    Args:
+        runs: of all methods.
+        scored_on: the prepared dataset that all are scored on. Their own may then be single frames,
+            pairs and clips, and as many as they like, of pictures of one size.
 
     Raises:
         InputError: names the two runs and what differs.
@@ -105,7 +111,11 @@ def check_comparable(runs: Sequence[Run]) -> None:
         differences = configuration.differences(
             runs[0].config,
             run.config,
-            lambda field: field.startswith("data.") and field not in _ANY_PLACE,
+            lambda field: (
+                field in _SAME_PICTURES
+                if scored_on
+                else field.startswith("data.") and field not in _ANY_PLACE
+            ),
         )
         if differences:
             raise InputError(

@@ -21,7 +21,8 @@ from sflow_jax.files import write_whole
 from sflow_jax.metrics.picture_scores import Result
 from sflow_jax.metrics.score_table import COLUMNS
 
-HTML_FILE, MARKDOWN_FILE, PICTURES_FOLDER = "report.html", "report.md", "pictures"
+HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
+PICTURES_FOLDER, CLIPS_FILE = "pictures", "clips.mp4"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Report:
         notes: what a reader has to know, a paragraph each.
         tables: in their order.
         pictures: PNG files by name, with a caption each.
+        clips: an mp4 that shows the scenes of the comparison, if they are clips.
         missing: what was not computed and why, a paragraph each.
         commands: that made the report, a line each.
     """
@@ -58,6 +60,7 @@ class Report:
     notes: Sequence[str]
     tables: Sequence[Table]
     pictures: Mapping[str, tuple[bytes, str]]
+    clips: bytes | None
     missing: Sequence[str]
     commands: Sequence[str]
 
@@ -149,10 +152,15 @@ def write_report(folder: pathlib.Path, report: Report) -> None:
         name: (base64.b64encode(content).decode(), caption)
         for name, (content, caption) in report.pictures.items()
     }
-    html = environment.get_template("report.html").render(report=report, embedded=embedded)
-    markdown = environment.get_template("report.md").render(
-        report=report, pictures_folder=PICTURES_FOLDER
+    clips = base64.b64encode(report.clips).decode() if report.clips else None
+    html = environment.get_template("report.html").render(
+        report=report, embedded=embedded, clips=clips
     )
+    markdown = environment.get_template("report.md").render(
+        report=report, pictures_folder=PICTURES_FOLDER, clips_file=CLIPS_FILE
+    )
+    if report.clips:
+        write_whole(folder / PICTURES_FOLDER / CLIPS_FILE, report.clips)
     for name, (content, _) in report.pictures.items():
         write_whole(folder / PICTURES_FOLDER / f"{name}.png", content)
     write_whole(folder / HTML_FILE, html)

@@ -8,9 +8,12 @@ import sys
 import pytest
 
 from configs.baselines import pix2pixhd
+from sflow_jax.configuration import load_config
 from sflow_jax.data import images
+from sflow_jax.prepare import prepare
+from tests.decoded_video import decode
 from tests.test_evaluate import dataset_config
-from tests.tiny_run import write_run
+from tests.tiny_run import random_frame, write_frame, write_run
 
 
 def compare(*arguments):
@@ -87,10 +90,33 @@ def test_the_page_is_one_file_that_asks_for_nothing(compared):
 
 def test_a_second_call_scores_nothing_again(compared):
     _, output, runs, finished = compared
-    assert finished.stdout.count("scoring") == 4
+    assert finished.stdout.count(": scores") == 4
     again = compare("--workdir", output, *runs)
     assert again.returncode == 0
-    assert "scoring" not in again.stdout
+    assert ": scores" not in again.stdout
+
+
+def test_runs_on_images_are_compared_on_clips(compared, tmp_path):
+    folder, _, runs, _ = compared
+    source = tmp_path / "source"
+    for index, seed in enumerate((5, 6, 7)):
+        write_frame(source / "test/drive", f"{index:02d}", random_frame(seed))
+    (source / "classes.json").write_text((folder / "source/classes.json").read_text())
+    data = load_config(folder / "ours_0").data.copy_and_resolve_references()
+    data.source, data.data_dir, data.frames = str(source), str(tmp_path / "data"), 3
+    clips = prepare(data).directory
+    output = tmp_path / "comparison"
+    finished = compare("--workdir", output, *runs[:2], *runs[4:6], "--dataset", clips)
+    assert finished.returncode == 0, finished.stderr
+    text = (output / "report.md").read_text()
+    assert "warping error" in text
+    assert "(pictures/clips.mp4)" in text
+    height, width = 16 + 34, 5 * 42 - 2  # label, CG frame, both methods, real
+    assert decode(output / "pictures/clips.mp4").frames.shape == (3, height, width, 3)
+    assert images.read_color(output / "pictures/flows.png").shape == (height, width - 42, 3)
+    page = (output / "report.html").read_text()
+    assert page.count("data:video/mp4;base64,") == 1
+    assert not re.search(r"""(src|href)=["'](?!data:|\#)""", page)
 
 
 def test_mistakes_end_in_one_line(compared, tmp_path):

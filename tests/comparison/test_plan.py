@@ -87,6 +87,11 @@ def test_runs_on_other_data_and_two_configs_under_one_name_are_refused(tmp_path)
         "b: its data are others than those of ours (data.num_train is 4 and was 8); expected runs "
         "on the same data"
     )
+    on_clips = runs(f"b={STREETS}", **{"data.num_train": 4, "data.frames": 2, "init_from": "none"})
+    plan.check_comparable([*ours, *on_clips], scored_on=tmp_path)
+    smaller = runs(f"b={STREETS}", **{"data.height": 32})
+    with pytest.raises(InputError, match=r"data\.height is 32 and was 64"):
+        plan.check_comparable([*ours, *smaller], scored_on=tmp_path)
     with pytest.raises(InputError, match="ours: found runs of different configs under this name"):
         plan.check_comparable([*ours, *runs(f"ours={STREETS}", **{"generator.width": 8})])
     with pytest.raises(InputError, match="found no runs"):
