@@ -33,6 +33,8 @@ class Conversion:
         keys: the checkpoint's key for every variable, by path.
         ignored_keys: a regular expression; the keys it matches as a whole are left out knowingly.
         ones: paths of the variables that are 1 and that the checkpoint therefore leaves out.
+        transposed: paths of the kernels of transposed convolutions, which are [in, out, *spatial]
+            in PyTorch.
         flax_kernels: kernels are [*spatial, in, out] there too, as TensorFlow has them; PyTorch's
             are [out, in, *spatial].
     """
@@ -41,11 +43,17 @@ class Conversion:
     keys: Mapping[str, str]
     ignored_keys: str = ""
     ones: Collection[str] = ()
+    transposed: Collection[str] = ()
     flax_kernels: bool = False
 
-    def is_moved(self, path: str) -> bool:
-        """Whether this is a kernel in PyTorch's order of axes."""
-        return path.endswith("/kernel") and not self.flax_kernels
+    def channel_axes(self, path: str) -> tuple[int, int] | None:
+        """The axes of the input and the output channels of a kernel in PyTorch's order of axes.
+
+        None of a variable that has the same order in both.
+        """
+        if self.flax_kernels or not path.endswith("/kernel"):
+            return None
+        return (0, 1) if path in self.transposed else (1, 0)
 
 
 def torch_keys(shapes: variables.Shapes) -> dict[str, str]:
@@ -93,15 +101,18 @@ def convert_tensors(
     flat = {path: np.ones(conversion.shapes[path], np.float32) for path in conversion.ones}
     for key, path in paths.items():
         tensor = tensors[key]
-        if conversion.is_moved(path):
-            tensor = np.moveaxis(tensor, (1, 0), (-2, -1))
+        if axes := conversion.channel_axes(path):
+            tensor = np.moveaxis(tensor, axes, (-2, -1))
         flat[path] = tensor.astype(np.float32)
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
 def _stored_shape(path: str, conversion: Conversion) -> tuple[int, ...]:
-    shape = conversion.shapes[path]
-    return (shape[-1], shape[-2], *shape[:-2]) if conversion.is_moved(path) else shape
+    shape, axes = conversion.shapes[path], conversion.channel_axes(path)
+    if axes is None:
+        return shape
+    *spatial, inputs, outputs = shape
+    return (inputs, outputs, *spatial) if axes == (0, 1) else (outputs, inputs, *spatial)
 
 
 def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -9,6 +9,12 @@ import types
 import numpy as np
 from flax import traverse_util
 
+from sflow_jax.pretrained.pix2pixhd import (
+    encoder_names,
+    global_generator_names,
+    local_enhancer_names,
+)
+
 
 def imported(checkout):
     """Imports the reference's `models.networks` and `models.pix2pixHD_model`, as a context."""
@@ -50,50 +56,12 @@ def modules_of(checkout, **names):
         }
 
 
-def global_generator_names(num_downsamplings, num_blocks):
-    """Our layers of `GlobalGenerator`, by path, and the reference's names for them."""
-    names = _trunk_names(num_downsamplings, num_blocks)
-    last = 4 + 6 * num_downsamplings + num_blocks + 1
-    return names | {"to_image/Conv_0": f"model.{last}"}
-
-
-def local_enhancer_names(num_downsamplings, num_blocks, num_local_blocks):
-    """Our layers of `LocalEnhancer`, by path, and the reference's names for them."""
-    names = _trunk_names(num_downsamplings, num_blocks)
-    names |= {"stem/Conv_0": "model1_1.1", "down/Conv_0": "model1_1.4"}
-    for block in range(num_local_blocks):
-        names |= _block_names(f"block_{block}", f"model1_2.{block}")
-    names["up/UpsampleConv_0"] = f"model1_2.{num_local_blocks}"
-    return names | {"to_image/Conv_0": f"model1_2.{num_local_blocks + 4}"}
-
-
 def discriminator_names(num_scales, num_layers):
     """Our layers of `MultiScaleDiscriminator`, by path, and the reference's names for them."""
     return {
         f"scale_{scale}/conv_{layer}": f"scale{num_scales - 1 - scale}_layer{layer}.0"
         for scale in range(num_scales)
         for layer in range(num_layers + 2)
-    }
-
-
-def _trunk_names(num_downsamplings, num_blocks):
-    names = {"trunk/stem/Conv_0": "model.1"}
-    for level in range(num_downsamplings):
-        names[f"trunk/down_{level + 1}/Conv_0"] = f"model.{4 + 3 * level}"
-    first_block = 4 + 3 * num_downsamplings
-    for block in range(num_blocks):
-        names |= _block_names(f"trunk/block_{block}", f"model.{first_block + block}")
-    first_up = first_block + num_blocks
-    for level in range(num_downsamplings):
-        ours = f"trunk/up_{num_downsamplings - 1 - level}/UpsampleConv_0"
-        names[ours] = f"model.{first_up + 3 * level}"
-    return names
-
-
-def _block_names(ours, theirs):
-    return {
-        f"{ours}/ReflectConv_0/Conv_0": f"{theirs}.conv_block.1",
-        f"{ours}/ReflectConv_1/Conv_0": f"{theirs}.conv_block.5",
     }
 
 
@@ -206,9 +174,7 @@ def encode(reference, params, image, instance):
     import torch
 
     module = reference.networks.Encoder(3, 3, 16, 4, reference.networks.get_norm_layer("instance"))
-    names = global_generator_names(4, 0)
-    names["to_features/Conv_0"] = names.pop("to_image/Conv_0")
-    load(module, params, names)
+    load(module, params, encoder_names(4))
     with torch.no_grad():
         return nhwc(module(nchw(image), nchw(instance.astype(np.float64))))
 
