@@ -57,7 +57,7 @@ class TrainedModel:
         params: averaged, of the generator's player.
         step: of the checkpoint.
         controls: the arguments of `Method.translate` with which it works as trained at this step.
-        dataset: folder of the prepared dataset that it was trained on.
+        dataset: folder of the prepared dataset that it was trained on; '' where it is unknown.
     """
 
     config: ml_collections.ConfigDict

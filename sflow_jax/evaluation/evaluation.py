@@ -225,7 +225,16 @@ def _rows(model: TrainedModel, dataset: PreparedDataset) -> tuple[dict[str, Draw
 
 
 def _open_dataset(model: TrainedModel) -> PreparedDataset:
-    """The dataset that the model was trained on; prepared again only if it is gone."""
+    """The dataset that the model was trained on; prepared again only if it is gone.
+
+    Raises:
+        InputError: it is unknown, as imported networks came without one, or cannot be prepared.
+    """
+    if not model.dataset:
+        raise InputError(
+            "--dataset: missing; expected the folder of a prepared dataset, as these networks were "
+            "imported without one"
+        )
     directory = pathlib.Path(model.dataset)
     return open_dataset(directory) if directory.is_dir() else prepare(model.config.data)
 

@@ -158,8 +158,7 @@ def _kernel(
 ) -> np.ndarray:
     """The kernel of a convolution, which a checkpoint of this network has to have."""
     if key not in tensors or tensors[key].ndim != 4:
-        found = f"of shape {list(tensors[key].shape)}" if key in tensors else "not there"
-        raise InputError(f"{path}: found {key} {found}, expected a kernel, as of {expected}")
+        raise InputError(f"{path}: found no kernel {key}, expected {expected}")
     return tensors[key]
 
 

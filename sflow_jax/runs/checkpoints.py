@@ -95,6 +95,19 @@ def newest_step(workdir: pathlib.Path) -> int | None:
     return max(ocp.utils.checkpoint_steps(folder), default=None) if folder.is_dir() else None
 
 
+def save_networks(workdir: pathlib.Path, step: int, ema_params: Any) -> None:
+    """Writes a checkpoint of averaged networks alone, for sampling and evaluation.
+
+    No training can go on from it: it has neither optimizers nor a position in the data.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with ocp.CheckpointManager((workdir / CHECKPOINT_FOLDER).absolute()) as manager:
+        state = ocp.args.StandardSave({"ema_params": ema_params})
+        manager.save(step, args=ocp.args.Composite(state=state))
+
+
 def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -> tuple[dict, int]:
     """Restores some fields of a run's state and reads nothing else.
 

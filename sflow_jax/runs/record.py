@@ -16,16 +16,18 @@ class RunRecord:
     """Kept in `workdir/run.json`, with the class table in `workdir/classes.json`.
 
     Attributes:
-        dataset: folder of the prepared dataset, absolute.
+        dataset: folder of the prepared dataset, absolute; '' where imported networks come without.
         num_examples: of its training split.
         global_batch_size: examples per step over all devices.
         schedule: the run in steps, which follows from both and the config.
+        imported_from: the files that the networks come from, if they were not trained here.
     """
 
     dataset: str
     num_examples: int
     global_batch_size: int
     schedule: Schedule
+    imported_from: tuple[str, ...] = ()
 
     def save(self, workdir: pathlib.Path, class_table: ClassTable) -> None:
         """Writes both files.
@@ -46,7 +48,9 @@ class RunRecord:
         path = workdir / RUN_FILE
         values = read_json(path, "training")
         try:
-            return cls(**(values | {"schedule": Schedule(**values["schedule"])}))
+            schedule = Schedule(**values["schedule"])
+            imported_from = tuple(values.get("imported_from", ()))  # JSON has no tuples
+            return cls(**(values | {"schedule": schedule, "imported_from": imported_from}))
         except (KeyError, TypeError) as error:
             raise InputError(f"{path}: {error!r}; expected the JSON that training wrote") from error
 
@@ -72,3 +76,25 @@ class RunRecord:
                 f"{workdir}: cannot continue this run ({'; '.join(differences)}); expected the "
                 "data and the number of devices that it was started with, or another --workdir"
             )
+
+
+def check_was_trained(workdir: pathlib.Path, option: str, expected: str) -> None:
+    """Checks that the run in `workdir`, if there is one, was not imported.
+
+    Imported networks come without discriminators and optimizers, so that nothing can go on.
+
+    Args:
+        workdir: the folder of the run.
+        option: what names it, for the message.
+        expected: what it should name.
+
+    Raises:
+        InputError: it was imported.
+    """
+    if not (workdir / RUN_FILE).exists():
+        return
+    if files := RunRecord.load(workdir).imported_from:
+        raise InputError(
+            f"{option}: {workdir} holds networks imported from {' and '.join(files)}, without "
+            f"discriminators and optimizers; expected {expected}"
+        )

@@ -15,7 +15,7 @@ from sflow_jax.files import user_path
 from sflow_jax.methods import method_class
 from sflow_jax.methods.base import Params
 from sflow_jax.runs.checkpoints import newest_step, restore_parts
-from sflow_jax.runs.record import RunRecord
+from sflow_jax.runs.record import RunRecord, check_was_trained
 from sflow_jax.training.coarse_to_fine import (
     as_coarse,
     coarse_part,
@@ -39,11 +39,13 @@ def check_source(config: ml_collections.ConfigDict) -> None:
 
     Raises:
         InputError: there is no such run, or no checkpoint yet, or it is of another method or has
-            other networks, or these are not ready yet for the stage that the new run begins in.
+            other networks, or these are not ready yet for the stage that the new run begins in, or
+            it was imported.
     """
     workdir = _source(config)
     if not workdir:
         return
+    check_was_trained(workdir, "config.init_from", "a run that was trained here")
     method = method_class(config)
     options = {"method", *method.options_of_networks(config)}
     source = configuration.load_config(workdir)

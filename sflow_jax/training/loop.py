@@ -23,7 +23,7 @@ from sflow_jax.prepare import PreparedDataset, prepare
 from sflow_jax.pretrained.perceptual import load_perceptual_network
 from sflow_jax.runs.checkpoints import Checkpoints, has_checkpoint
 from sflow_jax.runs.palettes import collect_palettes, save_palettes
-from sflow_jax.runs.record import RUN_FILE, RunRecord
+from sflow_jax.runs.record import RUN_FILE, RunRecord, check_was_trained
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.clip_step import ClipStep, make_frame_step
 from sflow_jax.training.initialize import (
@@ -138,6 +138,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
         InputError: config, weights, dataset or workdir are not usable.
         TrainingError: a loss became non-finite; the last checkpoint is from before that.
     """
+    check_was_trained(workdir, "--workdir", "a new folder, or that of a run that was trained here")
     configuration.check_resumable(config, workdir)
     run = set_up_run(config, is_resumed=has_checkpoint(workdir))
     _start_workdir(workdir, run)
