@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
+from configs.baselines import pix2pixhd as pix2pixhd_config
 from sflow_jax import losses
+from sflow_jax.import_pix2pixhd import import_run
+from sflow_jax.inference import restore_model
 from sflow_jax.ops.instances import instance_boundaries
+from sflow_jax.pretrained.pix2pixhd import read_encoder
 from sflow_jax.training.step import make_train_step
 from tests.double_precision import double_precision, widen
 from tests.fast_jit import fast_jit
@@ -119,6 +123,73 @@ def test_features_of_instances(reference):
     module, params, image, instance = cases.encoder()
     expected = pix2pixhd.encode(reference, params, image, instance)
     assert_features_equal([fast_jit(module.apply)(params, image, instance)], [expected])
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        ("GlobalGenerator", (8, 4, 9)),
+        ("GlobalGenerator", (16, 3, 2)),
+        ("LocalEnhancer", (4, 4, 9, 1, 3)),
+        ("LocalEnhancer", (8, 2, 1, 1, 2)),
+    ],
+)
+def test_an_official_checkpoint_of_a_generator_draws_its_picture(reference, tmp_path, kind, sizes):
+    """What the reference saves, imported as a run; the one-hot labels and boundaries are ours."""
+    norm = reference.networks.get_norm_layer("instance")
+    network = official_network(getattr(reference.networks, kind)(36, 3, *sizes, norm))
+    path = saved(network, tmp_path / "latest_net_G.pth")
+    import_run(pix2pixhd_config.get_config(), tmp_path / "run", path)
+    model = restore_model(tmp_path / "run")
+    label = np.random.RandomState(0).randint(0, 35, (1, 8, 12, 1)).astype(np.uint8)
+    # On fewer pixels than these the norms of the lowest resolution amplify rounding to 1e-4.
+    label = label.repeat(16, 1).repeat(16, 2)
+    instance = label.astype(np.uint16) * 1000 + np.arange(192, dtype=np.uint16)[:, None] // 10
+    found = model.translate(label, np.zeros((1, 128, 192, 3), np.uint8), instance=instance)
+    label_map = np.eye(35, dtype=np.float32)[label[..., 0]]
+    condition = np.concatenate([label_map, found["boundaries"]], -1)
+    expected = pix2pixhd.nhwc(network(pix2pixhd.nchw(condition)))
+    assert_features_equal([found["image"]], [expected])
+
+
+@pytest.mark.parametrize("last", [29, 28])
+def test_an_official_checkpoint_of_an_encoder_gives_its_features(reference, tmp_path, last):
+    norm = reference.networks.get_norm_layer("instance")
+    network = official_network(reference.networks.Encoder(3, 3, 16, 4, norm))
+    state = network.state_dict()
+    for leaf in ("weight", "bias"):
+        state[f"model.{last}.{leaf}"] = state.pop(f"model.29.{leaf}")
+    encoder = read_encoder(saved(state, tmp_path / "latest_net_E.pth"))
+    _, _, image, instance = cases.encoder()
+    expected = network(pix2pixhd.nchw(image), pix2pixhd.nchw(instance.astype(np.float64)))
+    found = fast_jit(encoder.module.apply)(encoder.params, image, instance)
+    assert_features_equal([found], [pix2pixhd.nhwc(expected)])
+
+
+def official_network(network):
+    """A network of the reference with kernels that let signals through, and biases of 0.5.
+
+    Its own kernels, of deviation 0.02, would leave narrow networks' pictures gray.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for tensor in network.parameters():
+            if tensor.ndim == 4:
+                scale = (2 / tensor[0].numel()) ** 0.5
+                tensor.copy_(scale * torch.randn(tensor.shape, generator=generator))
+            else:
+                tensor.fill_(0.5)
+    return network
+
+
+def saved(network, path):
+    """The file that the reference's `save_network` writes."""
+    import torch
+
+    torch.save(network if isinstance(network, dict) else network.state_dict(), path)
+    return path
 
 
 @pytest.mark.parametrize("name", cases.STEPS)
