@@ -230,6 +230,22 @@ def test_checkpoint_that_does_not_fit_is_listed(checkpoint_tensors, change, mess
         conversion.convert_tensors(tensors, vgg19.conversion(), "x.pth")
 
 
+def test_kernels_of_transposed_convolutions_have_their_channels_the_other_way_round():
+    """PyTorch stores them [in, out, *spatial]."""
+    rules = conversion.Conversion(
+        shapes={"params/a/kernel": (3, 5, 2, 4), "params/b/kernel": (3, 5, 2, 4)},
+        keys={"params/a/kernel": "a", "params/b/kernel": "b"},
+        transposed=["params/b/kernel"],
+    )
+    a = np.arange(120.0, dtype=np.float32).reshape(4, 2, 3, 5)
+    b = a.reshape(2, 4, 3, 5)
+    found = conversion.convert_tensors({"a": a, "b": b}, rules, "x.pth")["params"]
+    np.testing.assert_array_equal(found["a"]["kernel"], np.transpose(a, (2, 3, 1, 0)))
+    np.testing.assert_array_equal(found["b"]["kernel"], np.transpose(b, (2, 3, 0, 1)))
+    with pytest.raises(InputError, match=r"b is \[4, 2, 3, 5\], expected \[2, 4, 3, 5\]"):
+        conversion.convert_tensors({"a": a, "b": a}, rules, "x.pth")
+
+
 def test_long_lists_are_cut():
     with pytest.raises(InputError, match=r"26 missing: (\S+, ){9}\S+ and 16 more"):
         conversion.convert_tensors({}, vgg19.conversion(), "x.pth")
