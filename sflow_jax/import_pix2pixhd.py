@@ -46,11 +46,10 @@ def main() -> None:
     options = flags.FLAGS
     names = ("workdir", "generator", "encoder", "classes", "dataset")
     given = {name: user_path(getattr(options, name)) for name in names if getattr(options, name)}
+    workdir = given["workdir"]
     print(import_run(options.config, **given))
-    place = shlex.quote(str(given["workdir"]))
-    print("to translate FOLDER/label/*.png, with FOLDER/instance/*.png where it sees instances:")
-    # It looks at no edges, so that no CG frames are needed.
-    print(f"python -m sflow_jax.sample --workdir {place} --input FOLDER --output OUT --edges none")
+    print(f"{workdir}: ready; for a FOLDER with label/, and instance/ if it sees boundaries:")
+    print(_sample_command(workdir))
 
 
 def import_run(
@@ -87,9 +86,9 @@ def import_run(
         _check_instances(prepared)
     config = describe_networks(config, network_g, network_e, boundaries)
     configuration.check(config)
-    networks = {"generator": network_g.params} | (
-        {"encoder": network_e.params} if network_e else {}
-    )
+    networks = {"generator": network_g.params}
+    if network_e:
+        networks["encoder"] = network_e.params
     files = [path for path in (generator, encoder) if path]
     with writing_to(workdir):
         configuration.save(config, workdir)
@@ -218,6 +217,12 @@ def _record(dataset: PreparedDataset | None, files: Sequence[pathlib.Path]) -> R
         schedule=Schedule(max(1, num_examples), 0, 0, 0, 0, _STEP),
         imported_from=tuple(str(path.absolute()) for path in files),
     )
+
+
+def _sample_command(workdir: pathlib.Path) -> str:
+    """Of networks that see no edges, so that no CG frames are needed."""
+    options = f"--workdir {shlex.quote(str(workdir))} --input FOLDER --output OUT --edges none"
+    return f"python -m sflow_jax.sample {options}"
 
 
 def _report(

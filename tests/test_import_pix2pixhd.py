@@ -11,7 +11,8 @@ import pytest
 
 from configs import streets
 from configs.baselines import pix2pixhd as baseline
-from sflow_jax import variables
+from sflow_jax import import_pix2pixhd, variables
+from sflow_jax.comparison.plan import plan_finished
 from sflow_jax.data import images
 from sflow_jax.data.labels import CITYSCAPES
 from sflow_jax.errors import InputError
@@ -238,6 +239,22 @@ def test_imported_networks_cannot_be_trained_on(tmp_path):
         train(config(), workdir)
     with pytest.raises(InputError, match=f"^config.init_from: {reason}.*expected a run that was"):
         check_source(config(init_from=str(workdir)))
+    with pytest.raises(InputError, match=f"^--runs: {reason}.*expected a run that was"):
+        plan_finished([f"official={workdir}"])
+
+
+def test_an_interrupted_import_is_no_run(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    path, _ = generator_file(tmp_path)
+    monkeypatch.setattr(import_pix2pixhd, "save_networks", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        import_run(config(), tmp_path / "run", path)
+    with pytest.raises(InputError, match="checkpoints: not found"):
+        restore_model(tmp_path / "run")
+    with pytest.raises(InputError, match=r"^--workdir: .* holds networks imported from"):
+        train(config(), tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from sflow_jax import configuration
 from sflow_jax.errors import InputError, one_line
 from sflow_jax.options import OPTIONS
 from sflow_jax.runs.checkpoints import newest_step
-from sflow_jax.runs.record import RunRecord
+from sflow_jax.runs.record import RunRecord, check_was_trained
 
 _SAME_PICTURES = ("data.dataset", "data.height", "data.width")
 _ANY_PLACE = ("data.source", "data.data_dir", "data.worker_count")  # do not change the data
@@ -88,6 +88,7 @@ def plan_finished(entries: Sequence[str]) -> list[Run]:
             raise InputError(f"--runs: found {entry!r}, expected NAME=WORKDIR")
         workdir = pathlib.Path(folder)
         run = Run(name, workdir, configuration.load_config(workdir))
+        check_was_trained(workdir, "--runs", "a run that was trained here")
         if not run.is_finished:
             raise InputError(f"--runs: {workdir} has not come to its end; expected a finished run")
         runs.append(run)
