@@ -44,8 +44,11 @@ _STEP = 0  # the files do not say how many there were
 def main() -> None:
     """The command."""
     options = flags.FLAGS
-    names = ("workdir", "generator", "encoder", "classes", "dataset")
-    given = {name: user_path(getattr(options, name)) for name in names if getattr(options, name)}
+    paths = {
+        name: getattr(options, name)
+        for name in ("workdir", "generator", "encoder", "classes", "dataset")
+    }
+    given = {name: user_path(path) for name, path in paths.items() if path is not None}
     workdir = given["workdir"]
     print(import_run(options.config, **given))
     print(f"{workdir}: ready; for a FOLDER with label/, and instance/ if it sees boundaries:")
