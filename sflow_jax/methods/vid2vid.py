@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -22,83 +21,24 @@ from sflow_jax.methods.base import Batch, Params, Scalars, apply
 from sflow_jax.methods.clip_method import ClipMethod
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
 from sflow_jax.methods.image_method import Judged
+from sflow_jax.methods.moments import (
+    NUM_PREVIOUS,
+    Clip,
+    Moment,
+    first_memory,
+    make_clip,
+    moment_at,
+    remember,
+)
 from sflow_jax.models.discriminator import MultiScaleDiscriminator
 from sflow_jax.models.vid2vid import SequentialGenerator, SequentialOutput
-from sflow_jax.ops import frame_skips
-from sflow_jax.ops.image_flow import image_flow
 from sflow_jax.ops.instances import instance_boundaries
 from sflow_jax.ops.pixels import to_float, to_uint8
-from sflow_jax.ops.warp import color_mask, warp
+from sflow_jax.ops.warp import warp
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.runs.schedule import Schedule
 
-NUM_PREVIOUS = 2  # frames before a frame that its generator sees
 _WIDEST = 64  # channels of the first layer of a discriminator
-_FLOW_SCALE = 20.0  # flows are divided by it for the temporal discriminators
-
-
-@flax.struct.dataclass
-class Clip:
-    """What a step knows of B clips of T frames before any network runs.
-
-    Attributes:
-        condition: one-hot label maps, and boundaries of instances, [T, B, H, W, C].
-        image: the real images in [-1, 1], [T, B, H, W, 3].
-        flows: from each frame to the one that is so many frames before, by that number, pixels,
-            [T, B, H, W, 2]; 0 for the first frames.
-        confidence: 1 where the flow to the frame before is right, [T, B, H, W, 1]; 0 for the first
-            frame.
-    """
-
-    condition: jax.Array
-    image: jax.Array
-    flows: dict[int, jax.Array]
-    confidence: jax.Array
-
-
-@flax.struct.dataclass
-class Moment:
-    """What networks and losses of a frame need, B of them.
-
-    Attributes:
-        condition: of the frame, [B, H, W, C].
-        conditions: those of the two frames before and of the frame, [B, H, W, 3 C].
-        image: the real frame in [-1, 1], [B, H, W, 3].
-        real_before: the real frame before, likewise.
-        previous: the two frames that were made before, [B, H, W, 6].
-        is_start: whether there are none; bool.
-        flow: of the real frames, to the one before, [B, H, W, 2].
-        confidence: in it, [B, H, W, 1].
-        triples: what each temporal discriminator sees besides the frame, by name.
-    """
-
-    condition: jax.Array
-    conditions: jax.Array
-    image: jax.Array
-    real_before: jax.Array
-    previous: jax.Array
-    is_start: jax.Array
-    flow: jax.Array
-    confidence: jax.Array
-    triples: dict[str, "Triple"]
-
-
-@flax.struct.dataclass
-class Triple:
-    """The two frames that a temporal discriminator sees before a frame.
-
-    Attributes:
-        real: [B, H, W, 6] in [-1, 1].
-        fake: those that were made, likewise.
-        flow: of the real frames, from the second to the first and from the frame to the second,
-            [B, H, W, 4], divided by 20.
-        is_ready: whether both frames were made already; bool.
-    """
-
-    real: jax.Array
-    fake: jax.Array
-    flow: jax.Array
-    is_ready: jax.Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # its functions are compiled, known by identity
@@ -221,17 +161,8 @@ class Vid2Vid(ClipMethod[Clip, Moment, SequentialOutput]):
         num_frames = batch["image"].shape[1]
         flip_keys, zoom_keys = keys_per_frame(keys, num_frames, 2)
         frames = augmented_frames(batch, flip_keys, zoom_keys, self.config)
-        image = _by_time(frames.image, num_frames)
-        skips = {1, *map(frame_skips.skip, self.scales.values())}
-        flows = {skip: _flows(image, skip) for skip in skips if skip < num_frames}
-        before = jnp.roll(image, 1, 0)
-        confidence = jax.vmap(color_mask)(image, before, flows[1])
-        return Clip(
-            condition=_by_time(self._condition(frames.label, frames.instance), num_frames),
-            image=image,
-            flows=flows,
-            confidence=confidence.at[0].set(0.0),
-        )
+        condition = self._condition(frames.label, frames.instance)
+        return make_clip(condition, frames.image, num_frames, self.scales.values())
 
     def frames_to_make(self, step: int | jax.Array) -> tuple[int, int | jax.Array]:
         """See `ClipMethod`: clips of `first_length`, twice as many every so many epochs."""
@@ -242,53 +173,18 @@ class Vid2Vid(ClipMethod[Clip, Moment, SequentialOutput]):
         return first, first + jnp.minimum(length, longest).astype(jnp.int32)
 
     def first_memory(self, clip: Clip) -> jax.Array:
-        """The frames that were made, [T + 2, B, H, W, 3]: frame t is the one of number t + 2."""
-        given = clip.image[: self._num_given]
-        zeros = jnp.zeros((NUM_PREVIOUS, *clip.image.shape[1:]), jnp.float32)
-        rest = jnp.zeros((len(clip.image) - len(given), *clip.image.shape[1:]), jnp.float32)
-        return jnp.concatenate([zeros, given, rest])
+        """See `moments.first_memory`."""
+        return first_memory(clip, self._num_given)
 
     def remember(
         self, memory: jax.Array, time: jax.Array, generated: SequentialOutput
     ) -> jax.Array:
         """See `ClipMethod`."""
-        image = jax.lax.stop_gradient(generated.image)
-        return jax.lax.dynamic_update_index_in_dim(memory, image, time + NUM_PREVIOUS, 0)
+        return remember(memory, time, generated.image)
 
     def moment(self, clip: Clip, memory: jax.Array, time: jax.Array) -> Moment:
         """See `ClipMethod`."""
-
-        def at(x: jax.Array, index: jax.Array) -> jax.Array:
-            return jax.lax.dynamic_index_in_dim(x, jnp.maximum(index, 0), 0, keepdims=False)
-
-        def made(index: jax.Array) -> jax.Array:
-            return at(memory, index + NUM_PREVIOUS)
-
-        before = (time - 2, time - 1)
-        triples = {}
-        for name, scale in self.scales.items():
-            if frame_skips.span(scale) >= len(clip.image):  # clips are too short for it
-                continue
-            *pair, _ = frame_skips.triple(time, scale)
-            flows = clip.flows[frame_skips.skip(scale)]
-            triples[name] = Triple(
-                real=jnp.concatenate([at(clip.image, index) for index in pair], -1),
-                fake=jnp.concatenate([made(index) for index in pair], -1),
-                flow=jnp.concatenate([at(flows, pair[1]), at(flows, time)], -1) / _FLOW_SCALE,
-                is_ready=jnp.asarray(frame_skips.is_ready(time - self._num_given, scale)),
-            )
-        conditions = [at(clip.condition, index) for index in (*before, time)]
-        return Moment(
-            condition=conditions[-1],
-            conditions=jnp.concatenate(conditions, -1),
-            image=at(clip.image, time),
-            real_before=at(clip.image, time - 1),
-            previous=jnp.concatenate([made(index) for index in before], -1),
-            is_start=time == 0,
-            flow=at(clip.flows[1], time),
-            confidence=at(clip.confidence, time),
-            triples=triples,
-        )
+        return moment_at(clip, memory, time, self.scales, self._num_given)
 
     def generate(self, params: Params, moment: Moment) -> SequentialOutput:
         """See `ClipMethod`."""
@@ -442,15 +338,3 @@ class Vid2Vid(ClipMethod[Clip, Moment, SequentialOutput]):
         if instance is None:
             raise ValueError("instance: found None, expected the ids of instances")
         return jnp.concatenate([label_map, instance_boundaries(instance)], -1)
-
-
-def _by_time(frames: jax.Array, num_frames: int) -> jax.Array:
-    """[B * T, ...] to [T, B, ...]."""
-    return jnp.moveaxis(frames.reshape(-1, num_frames, *frames.shape[1:]), 1, 0)
-
-
-def _flows(image: jax.Array, skip: int) -> jax.Array:
-    """The flow from each frame [T, B, H, W, 3] to the one `skip` before; 0 for the first ones."""
-    later, earlier = (x.reshape(-1, *x.shape[2:]) for x in (image[skip:], image[:-skip]))
-    flow = image_flow(later, earlier).reshape(len(image) - skip, *image.shape[1:4], 2)
-    return jnp.pad(flow, ((skip, 0), *[(0, 0)] * 4))
