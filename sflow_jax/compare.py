@@ -12,7 +12,7 @@ interrupted.
 
 --dataset names a prepared dataset that scores all runs. Some may then have learned from images and
 others from pairs or clips; of a dataset of clips the report shows these side by side. --also
-downstream and --also diversity add what `evaluate` finds with these options.
+downstream, --also diversity and --also edges add what `evaluate` finds with these options.
 
 It writes report.html, one file with all pictures, and report.md.
 """
@@ -43,14 +43,16 @@ from sflow_jax.files import user_path
 from sflow_jax.pretrained.weights import cache_directory
 
 _FPS = 8  # of the report's clips: slow enough to compare
-_EVALUATE_OPTIONS = {
-    execution.SCORES: ("split", "segmenter", "limit", "dataset"),
-    "downstream": ("split", "dataset"),
-    "diversity": ("split", "segmenter", "limit", "dataset"),
-}
 _FURTHER_TABLES = {
     "downstream": further_tables.downstream_table,
     "diversity": further_tables.diversity_table,
+}
+
+
+_CAPTIONS = {
+    "downstream": "Scenes that segmenters were trained on, and real frames: {}.",
+    "diversity": "Variants of test scenes: {}.",
+    "edges": "Other edges than its own, DNED's side outputs among them: {}.",
 }
 
 
@@ -69,12 +71,14 @@ def main() -> None:
         title = f"[{index}/{len(runs)}] {run.workdir.name}"
         execution.train(run, title)
         for kind, by_name in records.items():
+            if kind == "edges" and not plan.sees_edges(run):
+                continue
             record = execution.evaluate(run, workdir, _evaluate_options(options, kind), title, kind)
             by_name.setdefault(run.name, []).append(record)
     scores = records.pop(execution.SCORES)
     methods = [results.collect(name, found) for name, found in scores.items()]
     with writing_to(workdir):
-        report.write_report(workdir, _report(runs, methods, records, options))
+        report.write_report(workdir, _report(runs, methods, records, options, workdir))
     print(f"\n{workdir}: {report.HTML_FILE}, {report.MARKDOWN_FILE}")
 
 
@@ -96,7 +100,7 @@ def _dataset(options: flags.FlagValues) -> pathlib.Path | None:
 
 def _evaluate_options(options: flags.FlagValues, kind: str) -> list[str]:
     found = []
-    for name in _EVALUATE_OPTIONS[kind]:
+    for name in execution.KINDS[kind].options:
         if (value := getattr(options, name)) is not None:
             found += [f"--{name}", str(value)]
     return found
@@ -107,6 +111,7 @@ def _report(
     methods: list[results.MethodResults],
     further: dict[str, dict[str, list[dict]]],
     options: flags.FlagValues,
+    workdir: pathlib.Path,
 ) -> report.Report:
     first = methods[0].records[0]
     own = {method.name: method.own for method in methods}
@@ -121,12 +126,18 @@ def _report(
         shown["curves"] = (curves, "How the runs went; a line for each seed.")
     if classes := pictures.draw_classes(results.reference_rows(methods) | own):
         shown["classes"] = (classes, "IoU by class, with the range over seeds.")
+    first_runs = {name: next(run for run in runs if run.name == name) for name in own}
+    for kind, found in further.items():
+        for name in found:
+            folder = execution.folder_of(first_runs[name], workdir, kind)
+            picture = (folder / execution.KINDS[kind].picture).read_bytes()
+            shown[f"{kind}_{first_runs[name].workdir.name}"] = (
+                picture,
+                _CAPTIONS[kind].format(name),
+            )
     by_name = {
         method.name: costs.measure(
-            next(run for run in runs if run.name == method.name),
-            method,
-            options.split,
-            _dataset(options),
+            first_runs[method.name], method, options.split, _dataset(options)
         )
         for method in methods
     }
@@ -135,7 +146,7 @@ def _report(
         report.score_table(methods),
         report.ordering_table(methods),
         report.class_table(methods),
-        *(_FURTHER_TABLES[kind](found) for kind, found in further.items()),
+        *(make(further[kind]) for kind, make in _FURTHER_TABLES.items() if further.get(kind)),
         report.cost_table(by_name, device),
     ]
     return report.Report(
@@ -198,7 +209,7 @@ def _define_flags() -> None:
         "dataset", None, "Prepared dataset that scores all, such as clips; default: the runs' own."
     )
     flags.DEFINE_multi_enum(
-        "also", [], list(_FURTHER_TABLES), "What else is asked of evaluate for each run; repeated."
+        "also", [], list(_CAPTIONS), "What else is asked of evaluate for each run; may be repeated."
     )
 
 

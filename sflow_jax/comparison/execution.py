@@ -1,5 +1,6 @@
 """Trains and scores the runs of a comparison, each in a process of its own."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -8,18 +9,35 @@ from collections.abc import Sequence
 
 from sflow_jax.comparison.plan import Run
 from sflow_jax.errors import InputError, TrainingError
-from sflow_jax.evaluation import diversity, downstream
-from sflow_jax.evaluation.report import SCORES_FILE
+from sflow_jax.evaluation import diversity, downstream, edge_sources
+from sflow_jax.evaluation.report import EXAMPLES_FILE, SCORES_FILE
 from sflow_jax.files import read_json
 from sflow_jax.runs.checkpoints import newest_step
 
 SCORES = "scores"
-RECORDS = {
-    SCORES: SCORES_FILE,
-    "downstream": downstream.RESULTS_FILE,
-    "diversity": diversity.RESULTS_FILE,
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What a comparison can ask `evaluate` for.
+
+    Attributes:
+        record: the JSON file of what was found.
+        picture: the file of what was drawn.
+        options: those of `compare` that are passed on.
+    """
+
+    record: str
+    picture: str
+    options: tuple[str, ...] = ("split", "segmenter", "limit", "dataset")
+
+
+KINDS = {
+    SCORES: Kind(SCORES_FILE, EXAMPLES_FILE),
+    "downstream": Kind(downstream.RESULTS_FILE, downstream.PICTURE_FILE, ("split", "dataset")),
+    "diversity": Kind(diversity.RESULTS_FILE, diversity.PICTURE_FILE),
+    "edges": Kind(edge_sources.RESULTS_FILE, edge_sources.PICTURE_FILE),
 }
-"""What a comparison can ask `evaluate` for: the file of each kind of record."""
 
 
 def train(run: Run, title: str) -> None:
@@ -46,10 +64,10 @@ def evaluate(
         folder: of the comparison, in which the record is kept.
         options: of `sflow_jax.evaluate`.
         title: of the run, for messages.
-        kind: a key of `RECORDS`.
+        kind: a key of `KINDS`.
     """
-    output = folder / kind / run.workdir.name
-    path, settings_path = output / RECORDS[kind], output / "options.json"
+    output = folder_of(run, folder, kind)
+    path, settings_path = output / KINDS[kind].record, output / "options.json"
     if kind != SCORES:
         options = [f"--{kind}", *options]
     settings = {"options": list(options), "step": newest_step(run.workdir)}
@@ -61,6 +79,11 @@ def evaluate(
         _run_module("sflow_jax.evaluate", arguments, title)
         settings_path.write_text(json.dumps(settings), encoding="utf-8")
     return read_json(path, "an evaluation")
+
+
+def folder_of(run: Run, folder: pathlib.Path, kind: str) -> pathlib.Path:
+    """Where what `evaluate` wrote of a run is kept in the folder of a comparison."""
+    return folder / kind / run.workdir.name
 
 
 def _run_module(module: str, arguments: Sequence[str], title: str) -> None:

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 import ml_collections
 
 from sflow_jax import configuration
+from sflow_jax.data.labels import CLASSES_FILE, ClassTable
 from sflow_jax.errors import InputError, one_line
+from sflow_jax.methods import create_method
 from sflow_jax.options import OPTIONS
 from sflow_jax.runs.checkpoints import newest_step
 from sflow_jax.runs.record import RunRecord, check_was_trained
@@ -134,6 +136,13 @@ def check_comparable(runs: Sequence[Run], scored_on: pathlib.Path | None = None)
                     f"{name}: found runs of different configs under this name "
                     f"({'; '.join(differences)}); expected a name for each"
                 )
+
+
+def sees_edges(run: Run) -> bool:
+    """Whether edges guide the generator of a run that has begun."""
+    class_table = ClassTable.from_json(run.workdir / CLASSES_FILE)
+    schedule = RunRecord.load(run.workdir).schedule
+    return create_method(run.config, class_table, schedule).sees_edges
 
 
 def methods_of(runs: Sequence[Run]) -> list[str]:

@@ -106,7 +106,8 @@ def test_runs_on_images_are_compared_on_clips(compared, tmp_path):
     data.source, data.data_dir, data.frames = str(source), str(tmp_path / "data"), 3
     clips = prepare(data).directory
     output = tmp_path / "comparison"
-    finished = compare("--workdir", output, *runs[:2], *runs[4:6], "--dataset", clips)
+    options = ["--dataset", clips, "--also", "edges"]
+    finished = compare("--workdir", output, *runs[:2], *runs[4:6], *options)
     assert finished.returncode == 0, finished.stderr
     text = (output / "report.md").read_text()
     assert "warping error" in text
@@ -114,6 +115,8 @@ def test_runs_on_images_are_compared_on_clips(compared, tmp_path):
     height, width = 16 + 34, 5 * 42 - 2  # label, CG frame, both methods, real
     assert decode(output / "pictures/clips.mp4").frames.shape == (3, height, width, 3)
     assert images.read_color(output / "pictures/flows.png").shape == (height, width - 42, 3)
+    # pix2pixHD sees none.
+    assert [path.name for path in (output / "pictures").glob("edges_*")] == ["edges_ours_0.png"]
     page = (output / "report.html").read_text()
     assert page.count("data:video/mp4;base64,") == 1
     assert not re.search(r"""(src|href)=["'](?!data:|\#)""", page)
