@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import io
 import types
 from unittest import mock
 
@@ -29,7 +30,7 @@ DISCRIMINATORS = {  # channels of the condition and of the image
 
 @contextlib.contextmanager
 def imported(checkout):
-    """Imports the reference's networks, discriminating model and wrapper of FlowNet2.
+    """Imports the reference's networks, both models and wrapper of FlowNet2.
 
     It was written for a PyTorch whose `grid_sample` took the corners of an image for the centers of
     its corner pixels, and for a GPU. All of it is undone afterwards.
@@ -41,6 +42,7 @@ def imported(checkout):
         modules_of(
             checkout,
             networks="models.networks",
+            generating="models.vid2vid_model_G",
             model="models.vid2vid_model_D",
             flow="models.flownet",
         ) as modules,
@@ -97,6 +99,71 @@ def discriminator_names(num_scales, num_layers):
         for layer in range(num_layers + 2)
         for place, kind in enumerate(("conv", "norm"))
     }
+
+
+def create_model(model, **options):
+    """A model of the reference that trains on one device: an instance of its class, initialized."""
+    common = {
+        "isTrain": True,
+        "gpu_ids": [0],  # the first one, which a tensor in memory is not on
+        "n_gpus_gen": 1,
+        "batchSize": 1,
+        "checkpoints_dir": "",
+        "name": "",
+        "debug": True,
+        "continue_train": False,
+        "load_pretrain": "",
+        "label_nc": cases.NUM_CLASSES,
+        "use_instance": True,
+        "output_nc": 3,
+        "norm": "batch",
+        "n_scales_spatial": 1,
+        "fp16": False,
+        "TTUR": False,
+        "lr": 2e-4,
+        "beta1": 0.5,
+    }
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its networks
+        model.initialize(types.SimpleNamespace(**common | options))
+    return model
+
+
+def create_judge(reference, sizes, weight, **options):
+    """`Vid2VidModelD` with discriminators of these sizes; all terms but the first have a weight."""
+    judging = {
+        "n_frames_D": 3,
+        "ndf": sizes["width"],
+        "n_layers_D": sizes["num_layers"],
+        "num_D": sizes["num_scales"],
+        "no_ganFeat": False,
+        "add_face_disc": False,
+        "gan_mode": "ls",
+        "no_vgg": True,
+        "lambda_feat": weight,
+        "lambda_F": weight,
+        "lambda_T": weight,
+    }
+    return create_model(reference.model.Vid2VidModelD(), **judging | options)
+
+
+def frames_first(params):
+    """A temporal discriminator's parameters in the order of the reference's input channels.
+
+    Its first ones are the three frames, the last ones the two flows; here flows come first.
+    """
+    return _roll_channels(params, -4)
+
+
+def flows_first(params):
+    """The opposite of `frames_first`."""
+    return _roll_channels(params, 4)
+
+
+def _roll_channels(params, by):
+    params = jax.tree.map(np.array, params)
+    for scale in params["params"].values():
+        scale["conv_0"]["kernel"] = np.roll(scale["conv_0"]["kernel"], by, axis=2)
+    return params
 
 
 def generator(size, sizes, channels=CONDITION):

@@ -1,11 +1,8 @@
 """The losses of one frame and of one triple of frames: NVIDIA/vid2vid's and ours."""
 
-import contextlib
 import functools
-import io
 import types
 
-import jax
 import numpy as np
 
 from sflow_jax import losses
@@ -87,11 +84,11 @@ def _players(real, fakes):
 
 def reference_losses(reference):
     """The same by the reference's `Vid2VidModelD`, for the frame and for the triple."""
-    model = _create_model(reference)
+    model = vid2vid.create_judge(reference, SIZES, WEIGHT, n_scales_temporal=1, no_first_img=True)
     _, of_images, of_triples = judges()
     names = vid2vid.discriminator_names(SIZES["num_scales"], SIZES["num_layers"])
     load(model.netD, of_images, names)
-    load(model.netD_T0, _frames_first(of_triples), names)
+    load(model.netD_T0, vid2vid.frames_first(of_triples), names)
     x = {name: nchw(value) for name, value in judged().items()}
     order = ("real", "fake", "raw", "condition", "real_before", "fake_before", "flow", "mask")
     values = model(0, [x[name] for name in (*order, "reference_flow", "confidence")])
@@ -105,51 +102,3 @@ def reference_losses(reference):
     names |= {"T_real": "D_T_real", "T_fake": "D_T_fake"}
     names |= {name: name for name in ("F_Flow", "F_Warp", "G_Warp", "W")}
     return {ours: found[theirs].item() for ours, theirs in names.items()}
-
-
-def _frames_first(params):
-    """Parameters for an input whose first channels are the frames, the last the four flows."""
-    params = jax.tree.map(np.copy, params)
-    for scale in params["params"].values():
-        scale["conv_0"]["kernel"] = np.roll(scale["conv_0"]["kernel"], -4, axis=2)
-    return params
-
-
-def _create_model(reference):
-    options = types.SimpleNamespace(
-        isTrain=True,
-        gpu_ids=[0],  # the first one, which a tensor in memory is not on
-        n_gpus_gen=1,
-        batchSize=1,
-        checkpoints_dir="",
-        name="",
-        debug=True,
-        continue_train=False,
-        load_pretrain="",
-        label_nc=cases.NUM_CLASSES,
-        use_instance=True,
-        output_nc=3,
-        n_frames_D=3,
-        ndf=SIZES["width"],
-        n_layers_D=SIZES["num_layers"],
-        num_D=SIZES["num_scales"],
-        norm="batch",
-        no_ganFeat=False,
-        add_face_disc=False,
-        n_scales_spatial=1,
-        n_scales_temporal=1,
-        gan_mode="ls",
-        no_vgg=True,
-        no_first_img=True,
-        lambda_feat=WEIGHT,
-        lambda_F=WEIGHT,
-        lambda_T=WEIGHT,
-        fp16=False,
-        TTUR=False,
-        lr=2e-4,
-        beta1=0.5,
-    )
-    model = reference.model.Vid2VidModelD()
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its networks
-        model.initialize(options)
-    return model
