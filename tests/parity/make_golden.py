@@ -21,6 +21,8 @@ from tests.parity import (
     pspnet,
     vid2vid,
     vid2vid_losses,
+    vid2vid_reference,
+    vid2vid_training,
 )
 
 
@@ -83,7 +85,7 @@ def pix2pix_values(checkout):
 
 
 def vid2vid_values(checkout):
-    """Generators, discriminators, the confidence in a flow, and the losses of a frame."""
+    """Networks, the confidence in a flow, the losses of a frame, and training on a clip."""
     values = {"generators": {}, "discriminators": {}}
     with vid2vid.imported(checkout) as reference:
         for name, (size, sizes) in vid2vid.GENERATORS.items():
@@ -99,6 +101,8 @@ def vid2vid_values(checkout):
         mask = vid2vid.confidence(reference, *vid2vid.frames_and_flow())
         values["confidence"] = cases.summary(mask)
         values["losses"] = vid2vid_losses.reference_losses(reference)
+        training = vid2vid_reference.training(reference)
+        values["training"] = vid2vid_training.recorded(training)
     return values
 
 

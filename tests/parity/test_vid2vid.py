@@ -1,4 +1,4 @@
-"""Networks and losses against NVIDIA/vid2vid.
+"""Networks, losses and training on a clip against NVIDIA/vid2vid.
 
 The live comparisons run where SFLOW_VID2VID names a checkout and PyTorch is installed; the golden
 values that they gave are checked always.
@@ -15,7 +15,7 @@ from sflow_jax.ops import frame_skips
 from sflow_jax.ops.warp import color_mask, warp
 from tests.double_precision import double_precision, widen
 from tests.fast_jit import fast_jit
-from tests.parity import cases, vid2vid, vid2vid_losses
+from tests.parity import cases, vid2vid, vid2vid_losses, vid2vid_reference, vid2vid_training
 from tests.parity.pix2pixhd import default_type
 from tests.parity.test_pix2pixhd import assert_features_equal, compare
 
@@ -124,6 +124,35 @@ def test_frames_that_temporal_discriminators_see(reference):
             assert (frame_skips.triple(time, scale) if ready else None) == triple
 
 
+def test_training_on_a_clip_in_float64(reference):
+    """Rounding grows about tenfold per frame: made frames are fed back, and all networks learn."""
+    case, found = vid2vid_training.case(), vid2vid_training.our_training()
+    expected = vid2vid_reference.training(reference)
+    rate, before = case.config.optimizer.learning_rate, case.params
+    learned = {0: {"generator", "discriminator_image"}}  # for the first time, by number of frame
+    learned |= {2: {"discriminator_temporal_0"}, 6: {"discriminator_temporal_1"}}
+    have_learned = set()
+    for number, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
+        growth = 10.0**number
+        assert_losses_equal(ours.losses, theirs.losses, rtol=1e-13 * growth)
+        assert ours.gradients.keys() == theirs.gradients.keys() == learned.get(number, set())
+        have_learned |= theirs.gradients.keys()
+        for player, gradients in theirs.gradients.items():
+            largest = max(np.abs(x).max() for x in jax.tree.leaves(gradients))
+            compare(ours.gradients[player], gradients, atol=1e-12 * growth * largest)
+        for player, params in theirs.params.items():
+            compare(ours.params[player], params, atol=1e-10 * growth * rate)
+            pairs = zip(*map(jax.tree.leaves, (params, before[player])), strict=True)
+            moved = np.median([np.abs(new - old).max() for new, old in pairs])
+            assert moved > 0.9 * rate if player in have_learned else moved == 0, player
+
+
+def assert_losses_equal(found, expected, rtol):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=rtol, err_msg=name)
+
+
 @pytest.mark.parametrize("name", vid2vid.GENERATORS)
 def test_golden_generators(golden, name):
     size, sizes = vid2vid.GENERATORS[name]
@@ -152,3 +181,15 @@ def test_golden_losses(golden):
     assert found.keys() == golden["losses"].keys()
     for name, value in golden["losses"].items():
         np.testing.assert_allclose(found[name], value, rtol=TOLERANCE, err_msg=name)
+
+
+def test_golden_training_on_a_clip(golden):
+    """In float64: what rounding makes of a gradient of almost 0 would grow from frame to frame."""
+    outcomes, expected = vid2vid_training.our_training(), golden["training"]
+    for ours, theirs in zip(outcomes, expected["losses"], strict=True):
+        assert_losses_equal(ours.losses, theirs, rtol=1e-6)
+    found = vid2vid_training.recorded(outcomes)
+    for kind, atol in (("gradients", 1e-6), ("updates", 1e-4)):
+        assert found[kind].keys() == expected[kind].keys()
+        for player, summaries in expected[kind].items():
+            compare(found[kind][player], summaries, atol=atol)
