@@ -21,7 +21,7 @@ demo: $(VENV)/.installed
 	@test -f $(DEMO)/variant || if $(RUN) sflow_jax.pretrained.weights get hed; \
 		then echo demo > $(DEMO)/variant; \
 		else echo offline > $(DEMO)/variant; \
-		echo "Going on without HED's weights: worse pictures. To try again: make clean demo"; fi
+		echo "Going on without HED's weights: worse pictures. To try again: rm -r $(DEMO) && make demo"; fi
 	$(RUN) sflow_jax.main --config configs/streets.py:$(VARIANT) $(DATA) --workdir $(DEMO)/run
 	@# Exporting refuses a folder that is not empty: what an interruption left is made again.
 	test -d $(DEMO)/scenes || { rm -rf $(DEMO)/scenes.part && $(RUN) sflow_jax.prepare \
@@ -47,6 +47,7 @@ demo: $(VENV)/.installed
 	@echo "  $(DEMO)/variants/grid.png    four variants of the same scenes"
 	@echo "  $(DEMO)/run/pictures         how training went"
 	@echo "  $(DEMO)/scores/scores.txt    segmentation scores next to those of the real images"
+	@test $(VARIANT) = offline || echo "  $(DEMO)/scores/diversity.png  variants in edges, in colors and in both"
 	@echo "  $(DEMO)/clip/comparison.mp4  a drive: label, CG frame, edges, generated, real"
 
 test: $(VENV)/.installed-test

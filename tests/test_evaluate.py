@@ -15,7 +15,7 @@ from sflow_jax.evaluation.evaluation import score, set_up_evaluation
 from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import describe_evaluation, summarize, write_evaluation
 from sflow_jax.evaluation.rows import make_rows
-from sflow_jax.evaluation.segmenters import NamedSegmenter
+from sflow_jax.evaluation.segmenters import STREETS_TITLE, NamedSegmenter
 from tests.as_bytes import to_uint8
 from tests.tiny_run import (
     TABLE,
@@ -109,6 +109,23 @@ def test_scores_are_those_of_the_pictures_that_sampling_writes(evaluation, model
         )
     rows = [results_of_two[name]["l1"] for name in pictures]
     assert len({round(l1, 6) for l1 in rows}) == len(rows)  # no two rows show the same pictures
+
+
+def test_the_shipped_segmenter_says_what_it_shares_with_what_was_trained(evaluation):
+    def notes(evaluation):
+        return "\n".join(describe_evaluation(evaluation, 5))
+
+    flattered, of_little_use = "Flattered: the perceptual network", "trained at 128x64 and is of"
+    assert flattered not in notes(evaluation)
+    shipped = NamedSegmenter(f"{STREETS_TITLE}, a network", segment_by_color)
+    by_relative = dataclasses.replace(evaluation, segmenter=shipped)
+    assert flattered in notes(by_relative)
+    assert of_little_use in notes(by_relative)
+    assert "little use at 40x32" in notes(by_relative)
+    config = evaluation.model.config.copy_and_resolve_references()
+    config.loss.perceptual_network = "hed_vgg16"
+    model = dataclasses.replace(evaluation.model, config=config)
+    assert flattered not in notes(dataclasses.replace(by_relative, model=model))
 
 
 def test_the_oracle_is_perfect_for_a_perfect_segmenter(evaluation):

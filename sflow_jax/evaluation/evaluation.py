@@ -255,7 +255,7 @@ def load_segmenter(model: TrainedModel, choice: Choice) -> segmenters.NamedSegme
     dataset = model.config.data.dataset
     if dataset == "streets":
         if choice.multi_scale:
-            raise segmenters.one_scale_only("the segmenter shipped for streets")
+            raise segmenters.one_scale_only(segmenters.STREETS_TITLE)
         return segmenters.load_streets()
     if dataset != "cityscapes" or weights.what_is_missing("pspnet50_cityscapes"):
         return None

@@ -9,9 +9,11 @@ import numpy as np
 from sflow_jax.errors import writing_to
 from sflow_jax.evaluation.evaluation import Evaluation
 from sflow_jax.evaluation.rows import CG, ORACLE
+from sflow_jax.evaluation.segmenters import STREETS_TITLE
 from sflow_jax.files import write_json, write_whole
 from sflow_jax.metrics.picture_scores import Result, number
 from sflow_jax.pictures import write_png
+from sflow_jax.pretrained import streets_segmenter
 
 SCORES_FILE = "metrics.json"
 SCORES_TABLE_FILE = "scores.txt"
@@ -39,12 +41,28 @@ def describe_evaluation(evaluation: Evaluation, num_examples: int) -> list[str]:
         lines.append("All generated rows are the same generator, given other edges.")
     if evaluation.segmenter:
         lines.append(f"mIoU and accuracies are by {evaluation.segmenter.title}.")
+        if evaluation.segmenter.title.startswith(STREETS_TITLE):
+            lines += _doubts_about_streets(evaluation)
     if evaluation.distances:
         lines.append(
             "Distances are to the real images of the split. Only KID is unbiased: compare the "
             "others between equal numbers of images."
         )
     return [*lines, *evaluation.missing]
+
+
+def _doubts_about_streets(evaluation: Evaluation) -> list[str]:
+    """What the shipped segmenter shares with what was trained, and where it is of no use."""
+    model, schema = evaluation.model, evaluation.dataset.schema
+    lines = []
+    if model.config.loss.perceptual_weight and model.config.loss.perceptual_network == "streets":
+        lines.append(
+            "Flattered: the perceptual network of the training has the same architecture and task."
+        )
+    if (size := (schema.width, schema.height)) != streets_segmenter.SIZE:
+        expected, found = ("x".join(map(str, sides)) for sides in (streets_segmenter.SIZE, size))
+        lines.append(f"It was trained at {expected} and is of little use at {found}.")
+    return lines
 
 
 def summarize(evaluation: Evaluation, results: dict[str, Result]) -> tuple[dict, str]:

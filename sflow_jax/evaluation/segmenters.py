@@ -17,6 +17,7 @@ from sflow_jax.segmentation.sliding_window import SlidingWindow
 from sflow_jax.segmentation.trained import read_segmenter
 from sflow_jax.segmentation.unet import UNet
 
+STREETS_TITLE = "the segmenter shipped for streets"
 PUBLISHED = {f"pspnet{layers}": layers for layers in BLOCKS}
 
 
@@ -41,7 +42,7 @@ def load_streets() -> NamedSegmenter:
         images = to_float(sharding.spread(pictures))
         return np.asarray(streets_segmenter.predict(variables.matching(len(pictures)), images))
 
-    return NamedSegmenter("the segmenter shipped for streets", predict)
+    return NamedSegmenter(f"{STREETS_TITLE}, a small U-Net of other streets (seed 1)", predict)
 
 
 def load_published(

@@ -24,6 +24,7 @@ from sflow_jax.ops import forms
 from sflow_jax.segmentation.unet import STRIDE, UNet
 
 ROLES = ("features", "evaluator")
+SIZE = (128, 64)  # width and height at which they were trained
 
 FOLDER = pathlib.Path(__file__).parent
 

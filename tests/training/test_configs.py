@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 
-from configs import ablations, default
+from configs import ablations, default, streets
 from configs.baselines import on_data
 from sflow_jax import configuration
 from sflow_jax.errors import InputError
@@ -92,13 +92,27 @@ def test_an_ablation_changes_what_it_names_and_nothing_else(ablation):
             load("ablations", wrong)
 
 
+@pytest.mark.parametrize("name", ["streets", "camvid"])
+def test_the_papers_method_is_a_config_as_well(name):
+    paper, ours, default_config = load(name, "paper"), load(name), default.get_config()
+    configuration.check(paper)
+    changed = configuration.differences(ours, paper, lambda field: True)
+    assert {line.split()[0] for line in changed} <= set(streets.OURS)
+    assert len(changed) > 4
+    for option in streets.OURS:
+        section, _, field = option.partition(".")
+        assert paper[section][field] == default_config[section][field]
+
+
 def test_the_simulators_configs_have_a_tiny_variant():
     assert VARIED == ["streets", "streets_video"]
     for name in VARIED:
         tiny, demo = load(name, "tiny"), load(name, "demo")
         assert tiny.generator.width < demo.generator.width
         assert tiny.data.num_train < demo.data.num_train
-        with pytest.raises(ValueError, match="found variant 'huge', expected demo, offline or"):
+        with pytest.raises(
+            ValueError, match="found variant 'huge', expected demo, offline"
+        ):
             load(name, "huge")
 
 
