@@ -4,7 +4,8 @@
         --config.init_from=runs/streets
 
 docs/results.md has what the flow losses did on former streets, with the package's segmenter as
-perceptual network. Time, memory and scores with HED's have not been measured.
+perceptual network. With HED's, the 200 steps of `make demo` take two minutes on two cores; their
+scores have not been measured.
 
 The networks are those of configs/streets.py; pairs of consecutive frames replace single ones and
 the flow loss joins the image losses.
