@@ -110,9 +110,7 @@ def test_the_simulators_configs_have_a_tiny_variant():
         tiny, demo = load(name, "tiny"), load(name, "demo")
         assert tiny.generator.width < demo.generator.width
         assert tiny.data.num_train < demo.data.num_train
-        with pytest.raises(
-            ValueError, match="found variant 'huge', expected demo, offline"
-        ):
+        with pytest.raises(ValueError, match="found variant 'huge', expected demo, offline"):
             load(name, "huge")
 
 
