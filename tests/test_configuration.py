@@ -100,7 +100,7 @@ def test_the_choices_are_those_of_the_losses():
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("method", "cyclegan", "one of sflow, pix2pix, pix2pixhd"),
+        ("method", "cyclegan", "one of sflow, pix2pix, pix2pixhd, vid2vid"),
         ("flow.loss", "wrap", "one of farneback, warp, both, none"),
         ("data.dataset", "kitti", "one of streets, cityscapes, synthia, folder"),
         ("dned.width", 0, "at least 1"),
