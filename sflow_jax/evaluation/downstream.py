@@ -258,14 +258,18 @@ def _score(evaluation: Evaluation, predict: Predict) -> Result:
     return scored.result()
 
 
-def gap_closed(scores: dict[str, list[Result]]) -> list[float]:
+def gap_closed(scores: dict[str, list[Result]], name: str = TRANSLATED) -> list[float]:
     """(translated - source-only) / (oracle - source-only) of the mean IoU, for every seed.
 
-    It is empty where there is no source-only row, or where an oracle is no better than that.
+    It is empty where one of the sets is absent, or where an oracle is no better than source-only.
+
+    Args:
+        scores: of every seed, by set of frames.
+        name: the set in the place of 'translated'.
     """
-    if SOURCE not in scores:
+    names = (SOURCE, name, ORACLE)
+    if any(name not in scores for name in names):
         return []
-    names = (SOURCE, TRANSLATED, ORACLE)
     rows = [[number(result, "mean_iou") for result in scores[name]] for name in names]
     return [(t - s) / (o - s) for s, t, o in zip(*rows, strict=True) if o > s]
 
@@ -295,6 +299,9 @@ def _format_network(scores: dict[str, list[Result]], gaps: Sequence[float]) -> s
     text = align(lines)
     if gaps:
         text += f"\n\ngap closed by translation: {_spread(gaps, 0)} %"
+        for name in (FILTERED, WITH_SOURCE):
+            if others := gap_closed(scores, name):
+                text += f"; {name}: {_spread(others, 0)} %"
     lines = [["IoU %", *scores]]
     for name in class_ious(scores[ORACLE][0]):
         values = [[class_ious(result)[name] for result in results] for results in scores.values()]

@@ -311,6 +311,7 @@ def test_the_table_shows_means_and_ranges_the_gap_and_the_classes():
         "oracle (real frames)": results(0.3, 0.6),
     }
     assert gap_closed(scores) == pytest.approx([0.25, 0.5])
+    assert gap_closed({**scores, "mixed": scores["oracle (real frames)"]}, "mixed") == [1, 1]
     record = {"scores": {"unet": scores}, "gap_closed": {"unet": gap_closed(scores)}}
     lines = format_downstream(record).splitlines()
     ranges = ["15.0 (10.0 to 20.0)", "50.0 (50.0 to 50.0)", "25.0 (25.0 to 25.0)"]
