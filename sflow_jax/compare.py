@@ -40,6 +40,7 @@ from sflow_jax.comparison import (
 from sflow_jax.data.images import encode_png
 from sflow_jax.errors import writing_to
 from sflow_jax.files import user_path
+from sflow_jax.pretrained import hed
 from sflow_jax.pretrained.weights import cache_directory
 
 _FPS = 8  # of the report's clips: slow enough to compare
@@ -88,6 +89,8 @@ def _plan(options: flags.FlagValues, workdir: pathlib.Path) -> list[plan.Run]:
     )
     finished = plan.plan_finished(options.runs or ())
     plan.check_comparable([*trainings, *finished], _dataset(options))
+    if "diversity" in options.also:
+        hed.load()  # its distance is by these weights: absent ones are found before any work
     if options.minutes and trainings:
         with writing_to(workdir):
             trainings = budget.with_equal_time(trainings, workdir, options.minutes)

@@ -247,7 +247,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "vid2vid.first_length": Option(6, at_least(1), "frames that are made of a clip at first"),
     "vid2vid.epochs_per_length": Option(
-        5, at_least(1), "epochs after which twice as many frames are made, up to all of a clip"
+        5.0, POSITIVE, "epochs after which twice as many frames are made, up to all of a clip"
     ),
     "vid2vid.num_temporal_scales": Option(
         2, at_least(0), "discriminators of triples of frames, each of sparser ones"

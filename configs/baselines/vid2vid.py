@@ -2,8 +2,8 @@
 
     python -m sflow_jax.main --config configs/baselines/vid2vid.py:streets --workdir runs/vid2vid
 
-After the colon: `cityscapes` (256x128, the default), `streets` (128x64) or `camvid` (128x96, which
-has no instances; both photographs' datasets need --config.data.source=DIR, a folder of sequences).
+After the colon: `cityscapes` (256x128, the default), `streets` (128x64) or `camvid` (128x96); both
+photographs' datasets, whose sequences have no instances, need --config.data.source=DIR.
 Of these the small ones have narrow networks and the perceptual network of S-Flow GAN's experiment.
 docs/baselines.md says where it differs from the official code.
 """
@@ -23,7 +23,7 @@ def get_config(data: str = "cityscapes") -> config_dict.ConfigDict:
     config.method = "vid2vid"
     config.init_from = "none"
     config.data.frames = 8
-    config.vid2vid.boundaries = data != "camvid"
+    config.vid2vid.boundaries = data == "streets"
     config.generator.width, config.generator.num_downsamplings = 128, 2
     config.discriminator.num_scales = 1
     config.loss.feature_weighting = "pix2pixhd"

@@ -10,7 +10,13 @@ from sflow_jax.comparison.plan import Run
 from sflow_jax.errors import InputError
 from sflow_jax.files import read_json
 
-_EPOCHS = ("laplacian_epochs", "ramp_epochs", "constant_epochs", "epochs")
+_EPOCHS = (
+    "train.laplacian_epochs",
+    "train.ramp_epochs",
+    "train.constant_epochs",
+    "train.epochs",
+    "vid2vid.epochs_per_length",
+)
 
 
 def with_equal_time(runs: Sequence[Run], folder: pathlib.Path, minutes: float) -> list[Run]:
@@ -45,9 +51,10 @@ def _stretched(run: Run, num_epochs: float) -> Run:
     config = run.config.copy_and_resolve_references()
     overrides = list(run.overrides)
     for name in _EPOCHS:
-        value = float(f"{config.train[name] * factor:.6g}")
-        config.train[name] = value
-        overrides.append(f"train.{name}={value}")
+        section, _, field = name.partition(".")
+        value = float(f"{config[section][field] * factor:.6g}")
+        config[section][field] = value
+        overrides.append(f"{name}={value}")
     return dataclasses.replace(run, config=config, overrides=tuple(overrides))
 
 

@@ -70,7 +70,11 @@ def evaluate(
     path, settings_path = output / KINDS[kind].record, output / "options.json"
     if kind != SCORES:
         options = [f"--{kind}", *options]
-    settings = {"options": list(options), "step": newest_step(run.workdir)}
+    settings = {
+        "options": list(options),
+        "step": newest_step(run.workdir),
+        "workdir": str(run.workdir.absolute()),
+    }
     if not (path.is_file() and settings_path.is_file()) or (
         read_json(settings_path, "a comparison") != settings
     ):

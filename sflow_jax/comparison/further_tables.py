@@ -1,5 +1,6 @@
 """Tables of what `evaluate` finds beyond scores: what the pictures teach, and how they vary."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,8 +26,7 @@ def downstream_table(records: Records) -> Table:
         ]
         lines.append([name, *cells])
     gaps = [
-        _text([next(iter(record["gap_closed"][network]), None) for record in own])
-        for own in records.values()
+        _text([_mean(record["gap_closed"][network]) for record in own]) for own in records.values()
     ]
     lines.append(["gap closed", *gaps])
     note = (
@@ -38,12 +38,12 @@ def downstream_table(records: Records) -> Table:
 
 def diversity_table(records: Records) -> Table:
     """How much variants of a scene differ, and their mIoU."""
-    kinds = list(dict.fromkeys(kind for record in _all(records) for kind in record))
+    kinds = list(dict.fromkeys(kind for record in _all(records) for kind in record["rows"]))
     lines = []
     for kind in kinds:
         cells = []
         for own in records.values():
-            found = [record.get(kind, {}) for record in own]
+            found = [record["rows"].get(kind, {}) for record in own]
             distance = _text([values.get("distance") for values in found], 1, 3)
             cells.append(f"{distance}, {_text([values.get('mean_iou') for values in found])}")
         lines.append([kind, *cells])
@@ -59,8 +59,12 @@ def _all(records: Records) -> list[Mapping[str, Any]]:
 
 
 def _mean_iou(results: Sequence[Mapping[str, Any]] | None) -> float | None:
-    """Of the first segmenter; None where the set does not exist."""
-    return results[0]["mean_iou"] if results else None
+    """The mean over the segmenters of a run; None where the set does not exist."""
+    return _mean([result["mean_iou"] for result in results or ()])
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.mean(values) if values else None
 
 
 def _text(values: Sequence[float | None], factor: float = 100, decimals: int = 1) -> str:

@@ -121,7 +121,13 @@ def _plot_curves(
         axis.set_xlabel("share of the run", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=8)
+    # A method may not have what is drawn first.
+    lines = {
+        label: line
+        for axis in figure.axes
+        for line, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.axes[0].legend(lines.values(), lines.keys(), fontsize=8)
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:

@@ -136,6 +136,13 @@ def check_comparable(runs: Sequence[Run], scored_on: pathlib.Path | None = None)
                     f"{name}: found runs of different configs under this name "
                     f"({'; '.join(differences)}); expected a name for each"
                 )
+    folders: dict[str, Run] = {}
+    for run in runs:
+        if folders.setdefault(run.workdir.name, run) is not run:
+            raise InputError(
+                f"--runs: found two folders of the name {run.workdir.name!r}, expected a name for "
+                "each: results are kept by it"
+            )
 
 
 def sees_edges(run: Run) -> bool:

@@ -183,7 +183,7 @@ def windows(frames: Sequence[Frame], num_frames: int) -> list[tuple[Frame, ...]]
     """The examples that consecutive frames give: all single frames, all pairs, or clips.
 
     Clips begin half their length after each other, and the last ends with the last frame, so that
-    each frame is in one, and most are in two.
+    each frame is in one.
 
     Args:
         frames: in their order; fewer than `num_frames` give none.

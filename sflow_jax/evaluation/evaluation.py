@@ -195,6 +195,11 @@ def set_up_evaluation(
             f"{dataset.directory}: found other classes than in {workdir}, "
             "expected the dataset that the run was trained on"
         )
+    if absent := sorted(set(model.method.input_keys) - set(dataset.schema.keys)):
+        raise InputError(
+            f"{dataset.directory}: found no {' and no '.join(absent)} in its examples, expected "
+            f"what the run in {workdir} needs"
+        )
     return assemble(model, dataset, split, choice, limit)
 
 
@@ -267,9 +272,15 @@ def load_distances(
 ) -> tuple[list[Distance], list[str]]:
     """The distances whose weights are there, and a line for each one that the data cannot give."""
     schema, found = dataset.schema, []
+    is_short = schema.frames < i3d.MIN_FRAMES
+    reason = (
+        f"it needs sequences of at least {i3d.MIN_FRAMES} frames, those of this dataset have "
+        f"{schema.frames}. Translate longer ones"
+        if is_short
+        else "it is of videos. Translate them"
+    )
     lines = [
-        f"No FVD: it needs sequences of at least {i3d.MIN_FRAMES} frames, those of this dataset "
-        f"have {schema.frames}. Translate longer ones with sample --video and compare their folder "
+        f"No FVD: {reason} with sample --video and compare their folder "
         "with that of the real ones: evaluate --real FOLDER --fake FOLDER --videos"
     ]
     num_images = num_examples * schema.frames

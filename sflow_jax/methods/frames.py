@@ -48,8 +48,8 @@ def augmented_frames(
     """Unpacks, zooms and mirrors stored frames.
 
     Args:
-        batch: `image` uint8 [B, T, H, W, 3], `label` uint8 [B, T, H, W, 1], for T = 2 `flow`
-            [B, H, W, 2] and, if they are wanted, `cg` like `image` and `instance` uint16
+        batch: `image` uint8 [B, T, H, W, 3], `label` uint8 [B, T, H, W, 1] and, if they are wanted,
+            `flow` [B, H, W, 2] of pairs, `cg` like `image` and `instance` uint16
             [B, T, H, W, 1].
         flip_keys: from `keys_per_frame`.
         zoom_keys: likewise.
@@ -58,7 +58,7 @@ def augmented_frames(
     num_frames = batch["image"].shape[1]
     pictures = {key: to_float(_as_frames(batch[key])) for key in ("image", "cg") if key in batch}
     ids = {key: _as_frames(batch[key]) for key in ("label", "instance") if key in batch}
-    flow = batch["flow"].astype(jnp.float32) if num_frames == 2 else None
+    flow = batch["flow"].astype(jnp.float32) if "flow" in batch else None
     if config.augmentation.zoom:
         zoom = augment.random_zooms(zoom_keys, config.augmentation.zoom)
         pictures = {key: augment.zoom_image(x, zoom) for key, x in pictures.items()}

@@ -38,6 +38,7 @@ from sflow_jax.ops.warp import warp
 from sflow_jax.pretrained.perceptual import PerceptualNetwork
 from sflow_jax.runs.schedule import Schedule
 
+_MOST_DOUBLINGS = 20  # more frames than any clip has
 _WIDEST = 64  # channels of the first layer of a discriminator
 
 
@@ -168,8 +169,9 @@ class Vid2Vid(ClipMethod[Clip, Moment, SequentialOutput]):
         """See `ClipMethod`: clips of `first_length`, twice as many every so many epochs."""
         options, first = self.config.vid2vid, self._num_given
         longest = self.config.data.frames - first
-        epoch = step // self.schedule.steps_per_epoch
-        length = options.first_length * 2.0 ** (epoch // options.epochs_per_length)
+        epoch = step / self.schedule.steps_per_epoch
+        doublings = jnp.minimum(epoch // options.epochs_per_length, _MOST_DOUBLINGS)
+        length = options.first_length * 2.0**doublings
         return first, first + jnp.minimum(length, longest).astype(jnp.int32)
 
     def first_memory(self, clip: Clip) -> jax.Array:
@@ -263,6 +265,15 @@ class Vid2Vid(ClipMethod[Clip, Moment, SequentialOutput]):
         """See `Method`."""
         return {}
 
+    def notes(self, controls: Mapping[str, Any]) -> list[str]:
+        """See `Method`."""
+        if not self._num_given:
+            return []
+        return [
+            "Clips begin after the frame that is given with the first label map: the CG frame, or "
+            "where there is none the real one, whose colors the first frames then have."
+        ]
+
     def translate(
         self,
         params: Params,
@@ -316,7 +327,7 @@ class Vid2Vid(ClipMethod[Clip, Moment, SequentialOutput]):
     def options_of_networks(cls, config: ml_collections.ConfigDict) -> tuple[str, ...]:
         """See `Method`."""
         networks = ("generator.width", "generator.num_downsamplings", "generator.num_blocks")
-        return (*networks, "discriminator", "vid2vid")
+        return (*networks, "discriminator", "vid2vid.boundaries", "vid2vid.num_temporal_scales")
 
     @property
     def _num_given(self) -> int:

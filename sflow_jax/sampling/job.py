@@ -160,6 +160,8 @@ def plan(settings: Settings) -> Sampling:
         clips = _limited(input_frames.find_clips(frames), settings.limit)
         results = _clip_results(clips)
     else:
+        if model.method.remembers:  # by number, not by name
+            frames = [frame for clip in input_frames.find_clips(frames) for frame in clip.frames]
         frames = frames[: settings.limit]
         clips = input_frames.find_clips(frames) if model.method.remembers else []
         results = _image_results(frames)

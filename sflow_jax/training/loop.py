@@ -118,7 +118,8 @@ def set_up_run(config: ml_collections.ConfigDict, is_resumed: bool = False) -> R
     if missing := sorted(set(method.batch_keys) - set(dataset.schema.keys)):
         raise InputError(
             f"{dataset.directory}: found no {' and no '.join(missing)} in its examples, expected "
-            "what this config trains on"
+            "what this config trains on (without instances: pix2pixhd.boundaries=False, "
+            "vid2vid.boundaries=False)"
         )
     validation = Validation(dataset, method, schedule, config) if config.eval.every_steps else None
     return Run(config, dataset, method, schedule, validation, palettes, published)

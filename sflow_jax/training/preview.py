@@ -57,7 +57,8 @@ class Preview:
         for t in range(self._real.shape[1]):
             translated = self._translate_frame(state, t, recalled)
             recalled = self._method.recalled(translated)
-            frames.append(jax.device_get(translated))
+            drawn = {key: value for key, value in translated.items() if key != "memory"}
+            frames.append(jax.device_get(drawn))
         # A method that remembers has done its work at the end of a clip.
         shown = -1 if self._method.remembers else 0
         pictures = {"preview": self._draw_preview(frames[shown], shown)}

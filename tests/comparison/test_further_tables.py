@@ -31,10 +31,10 @@ def test_what_pictures_teach_is_the_spread_over_the_runs_of_a_method():
 def test_variants_that_a_method_does_not_have_are_left_open():
     records = {
         "ours": [
-            {"colors": {"distance": 0.5, "mean_iou": 0.35}},
-            {"colors": {"distance": 0.7, "mean_iou": 0.33}},
+            {"num_variants": 4, "rows": {"colors": {"distance": 0.5, "mean_iou": 0.35}}},
+            {"num_variants": 4, "rows": {"colors": {"distance": 0.7, "mean_iou": 0.33}}},
         ],
-        "other": [{"generated": {"mean_iou": 0.3}}],
+        "other": [{"num_variants": 4, "rows": {"generated": {"mean_iou": 0.3}}}],
     }
     table = diversity_table(records)
     assert table.rows == [

@@ -96,6 +96,9 @@ def test_runs_on_other_data_and_two_configs_under_one_name_are_refused(tmp_path)
         plan.check_comparable([*ours, *runs(f"ours={STREETS}", **{"generator.width": 8})])
     with pytest.raises(InputError, match="found no runs"):
         plan.check_comparable([])
+    elsewhere = plan.plan_trainings([f"b={STREETS}"], tmp_path / "other", 1, [])
+    with pytest.raises(InputError, match="--runs: found two folders of the name 'b_0'"):
+        plan.check_comparable([*runs(f"b={STREETS}"), *elsewhere])
 
 
 def test_equal_times_stretch_whole_schedules(tmp_path):

@@ -68,6 +68,8 @@ def test_vid2vid_trains_on_clips_of_our_own_data(data):
     assert config.method == "vid2vid"
     configuration.check(config)
     assert (config.data.dataset, config.data.source) == (ours.data.dataset, ours.data.source)
+    # Sequences of Cityscapes and CamVid have no instances.
+    assert config.vid2vid.boundaries == (data == "streets")
     assert config.data.frames > 6  # its second temporal discriminator sees something
 
 
