@@ -39,7 +39,7 @@ class ClipMethod(Method, Generic[ClipT, MomentT, GeneratedT]):
         """
 
     @abc.abstractmethod
-    def frames_to_make(self, step: int | jax.Array) -> tuple[int, int | jax.Array]:
+    def frames_to_make(self, step: int) -> tuple[int, int]:
         """The first frame that a step makes, and the one after the last."""
 
     @abc.abstractmethod

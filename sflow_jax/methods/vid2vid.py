@@ -51,9 +51,8 @@ class Vid2Vid(ClipMethod[Clip, Moment, SequentialOutput]):
         num_classes: channels of the one-hot label map.
         schedule: the run in steps, by which clips get longer.
         generator: G, which sees three label maps and the two frames before.
-        image_discriminator: D_I, which sees a frame under its label map.
-        temporal_discriminator: D_V, which sees three frames and the flows between them; there is
-            one for each of `vid2vid.num_temporal_scales`.
+        discriminator: what all of `discriminators` are: D_I, which sees a frame under its label
+            map, and D_V, which see three frames and the flows between them.
         perceptual_network: VGG19, in training.
     """
 
@@ -61,8 +60,7 @@ class Vid2Vid(ClipMethod[Clip, Moment, SequentialOutput]):
     num_classes: int
     schedule: Schedule
     generator: nn.Module
-    image_discriminator: nn.Module
-    temporal_discriminator: nn.Module
+    discriminator: nn.Module
     perceptual_network: PerceptualNetwork | None = None
 
     @classmethod
@@ -77,17 +75,6 @@ class Vid2Vid(ClipMethod[Clip, Moment, SequentialOutput]):
         """See `Method`."""
         dtype = jnp.dtype(config.train.compute_dtype)
         generator, discriminator = config.generator, config.discriminator
-        image, temporal = (
-            MultiScaleDiscriminator(
-                discriminator.num_scales,
-                discriminator.width,
-                discriminator.num_layers,
-                dtype,
-                affine=True,
-                widest=_WIDEST,
-            )
-            for _ in range(2)
-        )
         return cls(
             config,
             class_table.num_classes,
@@ -95,8 +82,14 @@ class Vid2Vid(ClipMethod[Clip, Moment, SequentialOutput]):
             SequentialGenerator(
                 generator.width, generator.num_downsamplings, generator.num_blocks, dtype
             ),
-            image,
-            temporal,
+            MultiScaleDiscriminator(
+                discriminator.num_scales,
+                discriminator.width,
+                discriminator.num_layers,
+                dtype,
+                affine=True,
+                widest=_WIDEST,
+            ),
             perceptual_network,
         )
 
@@ -119,8 +112,7 @@ class Vid2Vid(ClipMethod[Clip, Moment, SequentialOutput]):
     @property
     def discriminators(self) -> dict[str, nn.Module]:
         """D_I, and D_V for every spacing of its frames."""
-        temporal = dict.fromkeys(self.scales, self.temporal_discriminator)
-        return {"discriminator_image": self.image_discriminator, **temporal}
+        return dict.fromkeys(["discriminator_image", *self.scales], self.discriminator)
 
     @property
     def scales(self) -> dict[str, int]:
@@ -165,14 +157,13 @@ class Vid2Vid(ClipMethod[Clip, Moment, SequentialOutput]):
         condition = self._condition(frames.label, frames.instance)
         return make_clip(condition, frames.image, num_frames, self.scales.values())
 
-    def frames_to_make(self, step: int | jax.Array) -> tuple[int, int | jax.Array]:
+    def frames_to_make(self, step: int) -> tuple[int, int]:
         """See `ClipMethod`: clips of `first_length`, twice as many every so many epochs."""
         options, first = self.config.vid2vid, self._num_given
         longest = self.config.data.frames - first
         epoch = step / self.schedule.steps_per_epoch
-        doublings = jnp.minimum(epoch // options.epochs_per_length, _MOST_DOUBLINGS)
-        length = options.first_length * 2.0**doublings
-        return first, first + jnp.minimum(length, longest).astype(jnp.int32)
+        doublings = min(int(epoch // options.epochs_per_length), _MOST_DOUBLINGS)
+        return first, first + min(options.first_length * 2**doublings, longest)
 
     def first_memory(self, clip: Clip) -> jax.Array:
         """See `moments.first_memory`."""

@@ -94,6 +94,27 @@ def make_blocks(dtype: Any, upsampling: str, remat: bool, affine: bool = False) 
     )
 
 
+def halve(x: jax.Array, block: Blocks, width: int, num_downsamplings: int) -> jax.Array:
+    """The down blocks of the module that calls it: `down_1` and so on, twice as wide each."""
+    for level in range(1, num_downsamplings + 1):
+        x = block.down(width * 2**level, name=f"down_{level}")(x)
+    return x
+
+
+def refine(x: jax.Array, block: Blocks, num_blocks: int) -> jax.Array:
+    """The residual blocks of the module that calls it: `block_0` and so on."""
+    for index in range(num_blocks):
+        x = block.residual(name=f"block_{index}")(x)
+    return x
+
+
+def enlarge(x: jax.Array, block: Blocks, width: int, num_upsamplings: int) -> jax.Array:
+    """The up blocks of the module that calls it, the last of which, `up_0`, gives the width."""
+    for level in reversed(range(num_upsamplings)):
+        x = block.up(width * 2**level, name=f"up_{level}")(x)
+    return x
+
+
 class GlobalTrunk(nn.Module):
     """The global generator up to its last features: stem, down, residual and up blocks.
 
@@ -116,13 +137,9 @@ class GlobalTrunk(nn.Module):
         H and W divide by 2**num_downsamplings.
         """
         x = self.block.stem(self.width, name="stem")(label_map, edge_map)
-        for level in range(1, self.num_downsamplings + 1):
-            x = self.block.down(self.width * 2**level, name=f"down_{level}")(x)
-        for index in range(self.num_blocks):
-            x = self.block.residual(name=f"block_{index}")(x)
-        for level in reversed(range(self.num_downsamplings)):
-            x = self.block.up(self.width * 2**level, name=f"up_{level}")(x)
-        return x
+        x = halve(x, self.block, self.width, self.num_downsamplings)
+        x = refine(x, self.block, self.num_blocks)
+        return enlarge(x, self.block, self.width, self.num_downsamplings)
 
 
 class GlobalGenerator(nn.Module):
@@ -204,8 +221,7 @@ class LocalEnhancer(nn.Module):
         coarse = trunk(*jax.tree.map(average_pool_3x3, inputs))
         fine = block.stem(self.width, name="stem")(*inputs)
         x = coarse + block.down(2 * self.width, name="down")(fine)
-        for index in range(self.num_local_blocks):
-            x = block.residual(name=f"block_{index}")(x)
+        x = refine(x, block, self.num_local_blocks)
         x = block.up(self.width, name="up")(x)
         return _finish(block.to_image(name="to_image")(x), size)
 

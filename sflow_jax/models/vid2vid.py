@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from sflow_jax.models.generator import Blocks, make_blocks
+from sflow_jax.models.generator import Blocks, enlarge, halve, make_blocks, refine
 from sflow_jax.models.layers import Conv, ReflectConv
 from sflow_jax.ops.nn import pad_to_multiple
 from sflow_jax.ops.warp import warp
@@ -57,11 +57,8 @@ class Encoder(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps data [B, H, W, C] to [B, h, w, width * 2**num_downsamplings]; no gradient to it."""
         x = self.block.stem(self.width, name="stem")(x, None)
-        for level in range(1, self.num_downsamplings + 1):
-            x = self.block.down(self.width * 2**level, name=f"down_{level}")(x)
-        for index in range(self.num_blocks):
-            x = self.block.residual(name=f"block_{index}")(x)
-        return x
+        x = halve(x, self.block, self.width, self.num_downsamplings)
+        return refine(x, self.block, self.num_blocks)
 
 
 class Decoder(nn.Module):
@@ -82,11 +79,8 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps what `Encoder` returns to [B, H, W, width]."""
-        for index in range(self.num_blocks):
-            x = self.block.residual(name=f"block_{index}")(x)
-        for level in reversed(range(self.num_upsamplings)):
-            x = self.block.up(self.width * 2**level, name=f"up_{level}")(x)
-        return x
+        x = refine(x, self.block, self.num_blocks)
+        return enlarge(x, self.block, self.width, self.num_upsamplings)
 
 
 class SequentialGenerator(nn.Module):

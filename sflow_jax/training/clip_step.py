@@ -87,7 +87,7 @@ class ClipStep:
     ) -> tuple[TrainState, Scalars]:
         """Trains on a batch of clips; takes over the memory of the state that it is given."""
         clip, memory = self._begin(state.step, batch)
-        first, end = map(int, self._method.frames_to_make(int(state.step)))
+        first, end = self._method.frames_to_make(int(state.step))
         metrics = []
         for time in range(first, end):
             is_last = np.int32(time == end - 1)
