@@ -38,10 +38,9 @@ from sflow_jax.comparison import (
     results,
 )
 from sflow_jax.data.images import encode_png
-from sflow_jax.errors import writing_to
+from sflow_jax.errors import InputError, writing_to
 from sflow_jax.files import user_path
-from sflow_jax.pretrained import hed
-from sflow_jax.pretrained.weights import cache_directory
+from sflow_jax.pretrained.weights import cache_directory, what_is_missing
 
 _FPS = 8  # of the report's clips: slow enough to compare
 _FURTHER_TABLES = {
@@ -89,8 +88,9 @@ def _plan(options: flags.FlagValues, workdir: pathlib.Path) -> list[plan.Run]:
     )
     finished = plan.plan_finished(options.runs or ())
     plan.check_comparable([*trainings, *finished], _dataset(options))
-    if "diversity" in options.also:
-        hed.load()  # its distance is by these weights: absent ones are found before any work
+    # The distance of variants is by HED's weights: found absent before any work.
+    if "diversity" in options.also and (missing := what_is_missing("hed")):
+        raise InputError(missing)
     if options.minutes and trainings:
         with writing_to(workdir):
             trainings = budget.with_equal_time(trainings, workdir, options.minutes)
@@ -129,7 +129,7 @@ def _report(
         shown["curves"] = (curves, "How the runs went; a line for each seed.")
     if classes := pictures.draw_classes(results.reference_rows(methods) | own):
         shown["classes"] = (classes, "IoU by class, with the range over seeds.")
-    first_runs = {name: next(run for run in runs if run.name == name) for name in own}
+    first_runs = plan.first_runs(runs)
     for kind, found in further.items():
         for name in found:
             folder = execution.folder_of(first_runs[name], workdir, kind)

@@ -86,7 +86,7 @@ def import_run(
     network_g, network_e = read_generator(generator), read_encoder(encoder) if encoder else None
     boundaries = sees_boundaries(network_g, network_e, class_table, generator)
     if prepared and (boundaries or encoder):
-        _check_instances(prepared)
+        prepared.require_keys(["instance"], "the maps of instances that these networks need")
     config = describe_networks(config, network_g, network_e, boundaries)
     configuration.check(config)
     networks = {"generator": network_g.params}
@@ -193,14 +193,6 @@ def _open_dataset(folder: pathlib.Path) -> PreparedDataset:
     dataset = open_dataset(folder)
     dataset.require_examples("train")
     return dataset
-
-
-def _check_instances(dataset: PreparedDataset) -> None:
-    if "instance" not in dataset.schema.keys:
-        raise InputError(
-            f"{dataset.directory}: found no instance in its examples, expected the maps of "
-            "instances that these networks need"
-        )
 
 
 def _class_table(classes: pathlib.Path | None, dataset: PreparedDataset | None) -> ClassTable:

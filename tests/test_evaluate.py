@@ -15,7 +15,7 @@ from sflow_jax.evaluation.evaluation import score, set_up_evaluation
 from sflow_jax.evaluation.examples import draw_examples
 from sflow_jax.evaluation.report import describe_evaluation, summarize, write_evaluation
 from sflow_jax.evaluation.rows import make_rows
-from sflow_jax.evaluation.segmenters import STREETS_TITLE, NamedSegmenter
+from sflow_jax.evaluation.segmenters import NamedSegmenter
 from tests.as_bytes import to_uint8
 from tests.tiny_run import (
     TABLE,
@@ -117,7 +117,7 @@ def test_the_shipped_segmenter_says_what_it_shares_with_what_was_trained(evaluat
 
     flattered, of_little_use = "Flattered: the perceptual network", "trained at 128x64 and is of"
     assert flattered not in notes(evaluation)
-    shipped = NamedSegmenter(f"{STREETS_TITLE}, a network", segment_by_color)
+    shipped = NamedSegmenter("a network", segment_by_color, is_shipped=True)
     by_relative = dataclasses.replace(evaluation, segmenter=shipped)
     assert flattered in notes(by_relative)
     assert of_little_use in notes(by_relative)

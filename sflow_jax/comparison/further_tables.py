@@ -12,7 +12,7 @@ Records = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def downstream_table(records: Records) -> Table:
-    """The mIoU on real images of segmenters by what they were trained on, one per seed."""
+    """The mIoU on real images of segmenters, by what they were trained on."""
     first = next(iter(records.values()))[0]
     network = next(iter(first["scores"]))
     sets = list(

@@ -11,7 +11,7 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from sflow_jax import video
-from sflow_jax.comparison.plan import Run, methods_of
+from sflow_jax.comparison.plan import Run, first_runs
 from sflow_jax.comparison.results import MethodResults, class_spreads
 from sflow_jax.data.flow import farneback_flow
 from sflow_jax.data.pipeline import eval_batches
@@ -41,8 +41,7 @@ def collect_scenes(
     """
     columns: dict[str, np.ndarray] = {}
     real: np.ndarray | None = None
-    for name in methods_of(runs):
-        run = next(run for run in runs if run.name == name)
+    for name, run in first_runs(runs).items():
         choice = Choice(metrics=())
         evaluation = set_up_evaluation(run.workdir, split, choice=choice, dataset_directory=dataset)
         source = evaluation.dataset.source(evaluation.split)

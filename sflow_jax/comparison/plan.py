@@ -154,7 +154,15 @@ def sees_edges(run: Run) -> bool:
 
 def methods_of(runs: Sequence[Run]) -> list[str]:
     """The names of the methods, in the order of the report."""
-    return list(dict.fromkeys(run.name for run in runs))
+    return list(first_runs(runs))
+
+
+def first_runs(runs: Sequence[Run]) -> dict[str, Run]:
+    """The first run of each method, by its name, in the order of the report."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        found.setdefault(run.name, run)
+    return found
 
 
 def load_config_file(config_file: str, overrides: Sequence[str] = ()) -> ml_collections.ConfigDict:

@@ -159,7 +159,7 @@ def consecutive(paths: Mapping[str, pathlib.Path]) -> list[str]:
 def consecutive_frames(
     frames: Sequence[Frame], num_frames: int, sequence: pathlib.Path
 ) -> list[Frame]:
-    """Orders the frames of a sequence that is to give examples of several frames.
+    """Orders the frames of a sequence that is to give examples; single ones keep their order.
 
     Args:
         frames: in any order.
@@ -169,6 +169,8 @@ def consecutive_frames(
     Raises:
         InputError: there are fewer frames, or they are not consecutive.
     """
+    if num_frames == 1:
+        return list(frames)
     by_name = {frame.name: frame for frame in frames}
     order = consecutive({name: frame.files["image"] for name, frame in by_name.items()})
     if len(order) < num_frames:

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+from collections.abc import Iterable
 
 import tensorflow_datasets as tfds
 import tqdm
@@ -78,6 +79,22 @@ class PreparedDataset:
         """
         if not self.num_examples.get(split):
             raise InputError(f"{self.directory}: split {split!r} is empty, expected examples")
+
+    def require_keys(self, keys: Iterable[str], expected: str) -> None:
+        """Checks that examples have arrays.
+
+        Args:
+            keys: their names.
+            expected: what the dataset should have, for the message.
+
+        Raises:
+            InputError: names those that are absent.
+        """
+        if absent := sorted(set(keys) - set(self.schema.keys)):
+            raise InputError(
+                f"{self.directory}: found no {' and no '.join(absent)} in its examples, "
+                f"expected {expected}"
+            )
 
 
 def open_dataset(directory: pathlib.Path) -> PreparedDataset:

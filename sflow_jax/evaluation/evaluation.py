@@ -195,11 +195,7 @@ def set_up_evaluation(
             f"{dataset.directory}: found other classes than in {workdir}, "
             "expected the dataset that the run was trained on"
         )
-    if absent := sorted(set(model.method.input_keys) - set(dataset.schema.keys)):
-        raise InputError(
-            f"{dataset.directory}: found no {' and no '.join(absent)} in its examples, expected "
-            f"what the run in {workdir} needs"
-        )
+    dataset.require_keys(model.method.input_keys, f"what the run in {workdir} needs")
     return assemble(model, dataset, split, choice, limit)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from sflow_jax.errors import writing_to
 from sflow_jax.evaluation.evaluation import Evaluation
 from sflow_jax.evaluation.rows import CG, ORACLE
-from sflow_jax.evaluation.segmenters import STREETS_TITLE
 from sflow_jax.files import write_json, write_whole
 from sflow_jax.metrics.picture_scores import Result, number
 from sflow_jax.pictures import write_png
@@ -41,7 +40,7 @@ def describe_evaluation(evaluation: Evaluation, num_examples: int) -> list[str]:
         lines.append("All generated rows are the same generator, given other edges.")
     if evaluation.segmenter:
         lines.append(f"mIoU and accuracies are by {evaluation.segmenter.title}.")
-        if evaluation.segmenter.title.startswith(STREETS_TITLE):
+        if evaluation.segmenter.is_shipped:
             lines += _doubts_about_streets(evaluation)
     if evaluation.distances:
         lines.append(

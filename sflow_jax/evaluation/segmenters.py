@@ -28,10 +28,12 @@ class NamedSegmenter:
     Attributes:
         title: for people.
         predict: labels pictures with eval ids.
+        is_shipped: whether it is the one for `streets` that ships with the package.
     """
 
     title: str
     predict: Predict
+    is_shipped: bool = False
 
 
 def load_streets() -> NamedSegmenter:
@@ -42,7 +44,8 @@ def load_streets() -> NamedSegmenter:
         images = to_float(sharding.spread(pictures))
         return np.asarray(streets_segmenter.predict(variables.matching(len(pictures)), images))
 
-    return NamedSegmenter(f"{STREETS_TITLE}, a small U-Net of other streets (seed 1)", predict)
+    title = f"{STREETS_TITLE}, a small U-Net of other streets (seed 1)"
+    return NamedSegmenter(title, predict, is_shipped=True)
 
 
 def load_published(

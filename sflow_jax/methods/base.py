@@ -31,6 +31,11 @@ LAPLACIAN = "Laplacian, no DNED"  # among `Method.edge_usages`
 _INIT_SIZE = (64, 64)  # parameters do not depend on the size of the images
 
 
+def map_spec(size: tuple[int, int], channels: int) -> jax.ShapeDtypeStruct:
+    """One float32 map or image of (height, width), for `Method.example_inputs`."""
+    return jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
+
+
 def apply(network: nn.Module, params: Params, *inputs: jax.Array | None) -> Any:
     """What a network gives; `Module.apply` could also give variables that it has changed."""
     return network.apply(params, *inputs)

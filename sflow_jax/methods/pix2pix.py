@@ -18,7 +18,7 @@ import numpy as np
 from sflow_jax import losses
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.losses import DiscriminatorOutput
-from sflow_jax.methods.base import Batch, Params, Scalars, apply
+from sflow_jax.methods.base import Batch, Params, Scalars, apply, map_spec
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
 from sflow_jax.methods.image_method import ImageMethod, Judged
 from sflow_jax.models.discriminator import MultiScaleDiscriminator
@@ -95,9 +95,7 @@ class Pix2Pix(ImageMethod[Scene, jax.Array]):
     def example_inputs(self, size: tuple[int, int]) -> dict[str, tuple[jax.ShapeDtypeStruct, ...]]:
         """See `Method`."""
         channels = 3 if self._sees_colors else self.class_table.num_classes
-        condition, image = (
-            jax.ShapeDtypeStruct((1, *size, count), jnp.float32) for count in (channels, 3)
-        )
+        condition, image = map_spec(size, channels), map_spec(size, 3)
         return {"generator": (condition,), "discriminator": (condition, image)}
 
     def scene(self, batch: Batch, keys: jax.Array) -> Scene:

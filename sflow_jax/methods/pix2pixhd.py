@@ -20,7 +20,7 @@ import tqdm
 from sflow_jax import losses
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.losses import DiscriminatorOutput
-from sflow_jax.methods.base import Batch, Params, Scalars, apply
+from sflow_jax.methods.base import Batch, Params, Scalars, apply, map_spec
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
 from sflow_jax.methods.image_method import ImageMethod, Judged
 from sflow_jax.methods.instance_features import (
@@ -120,9 +120,7 @@ class Pix2PixHD(ImageMethod[Scene, jax.Array]):
 
     def example_inputs(self, size: tuple[int, int]) -> dict[str, tuple[jax.ShapeDtypeStruct, ...]]:
         """See `Method`."""
-
-        def images(channels: int) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
+        images = functools.partial(map_spec, size)
 
         num_boundaries = int(self.config.pix2pixhd.boundaries)
         guide = num_boundaries + self.config.pix2pixhd.num_features

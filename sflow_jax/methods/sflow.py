@@ -5,6 +5,7 @@ images in training (`generate`) and in use (`translate`).
 """
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -15,7 +16,7 @@ import numpy as np
 from sflow_jax import losses
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.losses import DiscriminatorOutput
-from sflow_jax.methods.base import Batch, Params, Scalars, apply
+from sflow_jax.methods.base import Batch, Params, Scalars, apply, map_spec
 from sflow_jax.methods.edges import clean_edges, dned_input
 from sflow_jax.methods.flow_terms import flow_terms
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
@@ -139,9 +140,7 @@ class SFlow(SFlowUsage[Scene, Generated]):
 
     def example_inputs(self, size: tuple[int, int]) -> dict[str, tuple[jax.ShapeDtypeStruct, ...]]:
         """See `Method`."""
-
-        def images(channels: int) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
+        images = functools.partial(map_spec, size)
 
         guide = self.sees_edges + 3 * self.generator_sees_colors
         label_map = images(self.num_classes)

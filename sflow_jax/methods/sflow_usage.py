@@ -44,8 +44,9 @@ class SFlowUsage(ImageMethod[SceneT, GeneratedT]):
     @classmethod
     def why_impossible(cls, config: ml_collections.ConfigDict) -> str:
         """See `Method`: the flow losses are of pairs."""
-        frames = config.data.frames
-        return f"config.data.frames: found {frames}, expected 1, or 2 for pairs" * (frames > 2)
+        if (frames := config.data.frames) > 2:
+            return f"config.data.frames: found {frames}, expected 1, or 2 for pairs"
+        return ""
 
     @classmethod
     def wants_palettes(cls, config: ml_collections.ConfigDict) -> bool:

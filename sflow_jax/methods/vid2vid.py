@@ -5,6 +5,7 @@ docs/baselines.md says why.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from sflow_jax import losses
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.losses import DiscriminatorOutput
-from sflow_jax.methods.base import Batch, Params, Scalars, apply
+from sflow_jax.methods.base import Batch, Params, Scalars, apply, map_spec
 from sflow_jax.methods.clip_method import ClipMethod
 from sflow_jax.methods.frames import augmented_frames, keys_per_frame
 from sflow_jax.methods.image_method import Judged
@@ -132,9 +133,7 @@ class Vid2Vid(ClipMethod[Clip, Moment, SequentialOutput]):
 
     def example_inputs(self, size: tuple[int, int]) -> dict[str, tuple[jax.ShapeDtypeStruct, ...]]:
         """See `Method`."""
-
-        def maps(channels: int) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
+        maps = functools.partial(map_spec, size)
 
         condition = self.num_classes + self.config.vid2vid.boundaries
         num_frames = NUM_PREVIOUS + 1

@@ -130,7 +130,11 @@ class Sampling:
 
     def begins_clip(self, frame: InputFrame) -> bool:
         """Whether it is the first frame of a clip."""
-        return any(frame is clip.frames[0] for clip in self.clips)
+        return frame in self._first_frames
+
+    @functools.cached_property
+    def _first_frames(self) -> frozenset[InputFrame]:
+        return frozenset(clip.frames[0] for clip in self.clips)
 
     def is_done(self, frame: InputFrame) -> bool:
         """Whether all variants of a frame exist and none is older than the frame's own files."""

@@ -1,5 +1,6 @@
 """Translates frames and writes the results as PNG files."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -60,8 +61,8 @@ def _batches(sampling: Sampling, frames: Sequence[InputFrame]) -> Iterator[Input
     if not sampling.model.method.remembers:
         yield from input_frames.read_batches(frames, batch_sizes, class_table)
         return
-    for frame in frames:
-        yield from input_frames.read_batches([frame], {frame.size: 1}, class_table)
+    for size, clips in itertools.groupby(frames, key=lambda frame: frame.size):
+        yield from input_frames.read_batches(list(clips), {size: 1}, class_table)
 
 
 def _write(

@@ -115,12 +115,11 @@ def set_up_run(config: ml_collections.ConfigDict, is_resumed: bool = False) -> R
     if method_class(config).wants_palettes(config):
         palettes = collect_palettes(dataset.source("train"), class_table.num_classes, config.seed)
     method = create_method(config, class_table, schedule, perceptual_network, palettes)
-    if missing := sorted(set(method.batch_keys) - set(dataset.schema.keys)):
-        raise InputError(
-            f"{dataset.directory}: found no {' and no '.join(missing)} in its examples, expected "
-            "what this config trains on (without instances: pix2pixhd.boundaries=False, "
-            "vid2vid.boundaries=False)"
-        )
+    dataset.require_keys(
+        method.batch_keys,
+        "what this config trains on (without instances: pix2pixhd.boundaries=False, "
+        "vid2vid.boundaries=False)",
+    )
     validation = Validation(dataset, method, schedule, config) if config.eval.every_steps else None
     return Run(config, dataset, method, schedule, validation, palettes, published)
 

@@ -100,9 +100,7 @@ def _list_examples(
 ) -> list[tuple[frame_files.Frame, ...]]:
     examples: list[tuple[frame_files.Frame, ...]] = []
     for sequence in sequences:
-        frames = _list_frames(sequence)
-        if num_frames > 1:
-            frames = frame_files.consecutive_frames(frames, num_frames, sequence)
+        frames = frame_files.consecutive_frames(_list_frames(sequence), num_frames, sequence)
         examples += frame_files.windows(frames, num_frames)
     return examples
 

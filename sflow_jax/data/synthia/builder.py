@@ -118,8 +118,6 @@ def _list_sequence(
     frames = frame_files.match(
         paths, lambda key, name: folders[key] / f"{name.rpartition('/')[2]}.png"
     )
-    if num_frames == 1:
-        return frames
     return frame_files.consecutive_frames(frames, num_frames, folders["image"])
 
 
