@@ -13,5 +13,5 @@ def test_a_config_file_that_fails_is_one_line():
     assert result.stderr == (
         "error: command line or config: flag --config=configs/streets.py:huge: Error whilst "
         "parsing config file: ValueError: configs/streets.py: found variant 'huge', expected demo, "
-        "offline or tiny\n"
+        "offline, paper or tiny\n"
     )
