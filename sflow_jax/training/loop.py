@@ -75,6 +75,14 @@ class Run:
             return ClipStep(self.method, self.schedule, self.config)
         return sharding.parallelize(self.device_step())
 
+    def images_made(self, step: int) -> int:
+        """How many images the step after `step` others makes, on all devices."""
+        num_images = self.config.data.frames
+        if isinstance(self.method, ClipMethod):
+            first, end = self.method.frames_to_make(step)
+            num_images = end - first
+        return num_images * self.config.train.batch_size * jax.device_count()
+
     def create_state(self) -> TrainState:
         """The state before the first step."""
         return create_state(self.method, self.config, self.schedule)
@@ -179,18 +187,18 @@ def _optimize(
     state, frozen_params = sharding.replicate((state, run.method.frozen_params))
     guard = FiniteGuard()
     first = int(state.step)
-    images_per_example = run.config.data.frames
-    rate = ImageRate(images_per_example * run.config.train.batch_size * jax.device_count())
+    rate = ImageRate()
     with tqdm.tqdm(total=num_steps, initial=first, unit="step", desc="training") as bar:
         for step in range(first + 1, num_steps + 1):
             batch = next(iterator)
             inputs = sharding.stack_for_devices(batch, run.method.batch_keys, num_devices)
             state, metrics = train_step(state, frozen_params, inputs)
             guard.follow(step, metrics, batch["name"])
+            rate.count(run.images_made(step - 1))
             bar.update()
             if step % options.every_steps == 0 or step == num_steps:
                 scalars = guard.check()
-                log.write_scalars(step, scalars | rate.measure(step))
+                log.write_scalars(step, scalars | rate.measure())
                 bar.set_postfix(l1=f"{scalars['l1']:.3f}", g=f"{scalars['generator/total']:.2f}")
             if step % options.images_every_steps == 0 or step == num_steps:
                 guard.check()
@@ -200,7 +208,7 @@ def _optimize(
             if run.validation and run.validation.is_due(step):
                 guard.check()
                 log.write_scalars(step, run.validation.score(state))
-                rate.restart(step)
+                rate.restart()
             if checkpoints.is_due(step) or step == num_steps or stop:
                 guard.check()
                 checkpoints.save(step, state, iterator)
@@ -251,24 +259,27 @@ class FiniteGuard:
 class ImageRate:
     """Images per second between two measurements; the first leaves compilation out."""
 
-    def __init__(self, images_per_step: int):
-        self._images_per_step = images_per_step
-        self._last: tuple[int, float] | None = None
+    def __init__(self) -> None:
+        self._num_images = 0
+        self._since: float | None = None
 
-    def measure(self, step: int) -> dict[str, float]:
+    def count(self, num_images: int) -> None:
+        """Counts the images of a step."""
+        self._num_images += num_images
+
+    def measure(self) -> dict[str, float]:
         """`images_per_second` since the last call; nothing at the first."""
-        last = self._last
-        now = self.restart(step)
-        if last is None:
+        num_images, since = self._num_images, self._since
+        now = self.restart()
+        if since is None:
             return {}
-        rate = (step - last[0]) * self._images_per_step / max(now - last[1], 1e-9)
-        return {"images_per_second": rate}
+        return {"images_per_second": num_images / max(now - since, 1e-9)}
 
-    def restart(self, step: int) -> float:
+    def restart(self) -> float:
         """Leaves out what happened since the last call; returns the time in seconds."""
-        now = time.perf_counter()
-        self._last = (step, now)
-        return now
+        self._num_images = 0
+        self._since = time.perf_counter()
+        return self._since
 
 
 def _start_workdir(workdir: pathlib.Path, run: Run) -> None:

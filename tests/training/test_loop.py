@@ -17,13 +17,17 @@ import pytest
 from PIL import Image
 
 from configs import streets_video
+from configs.baselines import vid2vid
 from sflow_jax.data.flow import farneback_flow
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.errors import InputError, TrainingError
+from sflow_jax.methods import create_method
 from sflow_jax.pictures import flow_to_rgb, largest_motion
 from sflow_jax.prepare import prepare
 from sflow_jax.runs.checkpoints import Checkpoints, restore_parts
+from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training import loop
+from tests.class_tables import numbered_classes
 from tests.conftest import PROJECT_ROOT, UNUSUAL_ENVIRONMENT
 from tests.fast_jit import FAST_FLAGS
 
@@ -87,6 +91,33 @@ def uninterrupted(tmp_path_factory, data_dir):
     code, output, errors = run("--workdir", workdir, **{"data.data_dir": data_dir})
     assert code == 0, errors
     return workdir, output
+
+
+def test_the_rate_is_that_of_the_images_made_since_the_last_measurement(monkeypatch):
+    clock = iter([10.0, 12.0, 20.0, 21.0])
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))
+    rate = loop.ImageRate()
+    rate.count(8)
+    assert rate.measure() == {}
+    for num_images in (6, 12):  # clips that get longer
+        rate.count(num_images)
+    assert rate.measure() == {"images_per_second": 9}
+    rate.count(100)
+    rate.restart()
+    rate.count(5)
+    assert rate.measure() == {"images_per_second": 5}
+
+
+@pytest.mark.parametrize(("step", "num_frames"), [(0, 2), (9, 2), (10, 4), (30, 5)])
+def test_a_step_of_vid2vid_makes_as_many_images_as_its_clips_have_by_then(step, num_frames):
+    config = vid2vid.get_config("streets")
+    config.data.frames, config.vid2vid.first_length = 5, 2
+    config.vid2vid.epochs_per_length = 1.0
+    config.train.batch_size = 3
+    schedule = Schedule(10, 0, 0, 40, 40, 40)
+    method = create_method(config, numbered_classes(4), schedule)
+    run = loop.Run(config, None, method, schedule, None, None, {})
+    assert run.images_made(step) == num_frames * 3 * jax.device_count()
 
 
 def test_a_run_leaves_metrics_pictures_config_and_a_checkpoint(uninterrupted):
