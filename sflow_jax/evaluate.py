@@ -45,6 +45,7 @@ from sflow_jax.errors import InputError, writing_to
 from sflow_jax.evaluation import (
     diversity,
     downstream,
+    downstream_report,
     edge_sources,
     folders,
     image_folders,
@@ -237,9 +238,8 @@ def _score_downstream(options: flags.FlagValues) -> None:
     )
     record = downstream.train_and_score(comparison)
     with writing_to(output):
-        text = downstream.write_results(comparison, record)
-    files = downstream.RESULTS_FILE, downstream.TABLE_FILE, downstream.PICTURE_FILE
-    print(f"\n{text}\n{output}: {', '.join(files)}")
+        text = downstream_report.write_results(comparison, record)
+    print(f"\n{text}\n{output}: {', '.join(downstream_report.FILES)}")
 
 
 def _measure_diversity(options: flags.FlagValues) -> None:

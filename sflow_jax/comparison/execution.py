@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sflow_jax.comparison.plan import Run
 from sflow_jax.errors import InputError, TrainingError
-from sflow_jax.evaluation import diversity, downstream, edge_sources
+from sflow_jax.evaluation import diversity, downstream_report, edge_sources
 from sflow_jax.evaluation.report import EXAMPLES_FILE, SCORES_FILE
 from sflow_jax.files import read_json
 from sflow_jax.runs.checkpoints import newest_step
@@ -34,7 +34,9 @@ class Kind:
 
 KINDS = {
     SCORES: Kind(SCORES_FILE, EXAMPLES_FILE),
-    "downstream": Kind(downstream.RESULTS_FILE, downstream.PICTURE_FILE, ("split", "dataset")),
+    "downstream": Kind(
+        downstream_report.RESULTS_FILE, downstream_report.PICTURE_FILE, ("split", "dataset")
+    ),
     "diversity": Kind(diversity.RESULTS_FILE, diversity.PICTURE_FILE),
     "edges": Kind(edge_sources.RESULTS_FILE, edge_sources.PICTURE_FILE),
 }

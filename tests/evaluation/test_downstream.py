@@ -11,14 +11,8 @@ from sflow_jax.data.prepared import PreparedDataset
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation import downstream as downstream_lib
 from sflow_jax.evaluation import evaluation as evaluation_lib
-from sflow_jax.evaluation.downstream import (
-    Downstream,
-    draw_scenes,
-    format_downstream,
-    gap_closed,
-    train_and_score,
-    write_results,
-)
+from sflow_jax.evaluation.downstream import Downstream, gap_closed, train_and_score
+from sflow_jax.evaluation.downstream_report import draw_scenes, format_downstream, write_results
 from sflow_jax.evaluation.evaluation import Choice, set_up_evaluation
 from sflow_jax.evaluation.scenes import open_scenes, own_scenes
 from sflow_jax.prepare import prepare
