@@ -40,7 +40,7 @@ from sflow_jax.comparison import (
 from sflow_jax.data.images import encode_png
 from sflow_jax.errors import InputError, writing_to
 from sflow_jax.files import user_path
-from sflow_jax.pretrained.weights import cache_directory, what_is_missing
+from sflow_jax.pretrained.weights import what_is_missing
 
 _FPS = 8  # of the report's clips: slow enough to compare
 _FURTHER_TABLES = {
@@ -61,7 +61,7 @@ def main() -> None:
     options = flags.FLAGS
     workdir = user_path(options.workdir)
     runs = _plan(options, workdir)
-    compilation_cache.use(cache_directory())
+    compilation_cache.use()
     with writing_to(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
     records: dict[str, dict[str, list[dict]]] = {

@@ -5,43 +5,69 @@ import os
 import pathlib
 import platform
 import re
+import stat
 import sys
 import warnings
 
 import jax
+import jaxlib
 
-from sflow_jax.files import nearest_existing
+from sflow_jax.errors import InputError
+from sflow_jax.files import user_path
 
-COMPILED_FOLDER = "compiled"
 _LEAST_SECONDS = 0.2  # of compiling; what is faster is not kept
 _UNREADABLE = re.compile("Error reading persistent compilation cache entry for '(?P<function>.+?)'")
 
 
-def use(folder: pathlib.Path) -> None:
-    """Keeps what JAX compiles in `folder/compiled` from now on, a part for each kind of processor.
+def use() -> None:
+    """Keeps what JAX compiles in the user's own cache folder from now on.
 
-    XLA compiles for the processor that it runs on, but tells processors apart by no more than a
-    warning: code of another machine that shares the folder could end this one's process.
+    What is in it is executed unseen. So it is not in a run's folder, which is copied from person to
+    person, nor in one that others may write: it is `sflow_jax/compiled` in $XDG_CACHE_HOME, or in
+    ~/.cache, and belongs to the user alone. There is a part for each version of JAX and each kind
+    of processor: XLA compiles for the processor that it runs on, but tells processors apart by no
+    more than a warning, and code of another machine could end this one's process.
 
     JAX's own setting goes first: `JAX_COMPILATION_CACHE_DIR`, or
-    `JAX_ENABLE_COMPILATION_CACHE=false` for none. A folder that cannot be written is not used,
-    and a note says so.
+    `JAX_ENABLE_COMPILATION_CACHE=false` for none. A folder that is not private, or cannot be made,
+    is not used, and a note says so.
     """
     if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
-    parent = nearest_existing(folder)
-    if not (parent.is_dir() and os.access(parent, os.W_OK)):
-        print(
-            f"note: {folder}: cannot be written; compiled functions are not kept", file=sys.stderr
-        )
+    if not jax.config.values["jax_enable_compilation_cache"]:
         return
-    entries = folder / COMPILED_FOLDER / _processor()
+    try:
+        folder = user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "sflow_jax/compiled"
+        _make_private(folder)
+    except (InputError, OSError) as error:
+        print(f"note: {error}; compiled functions are not kept", file=sys.stderr)
+        return
+    entries = folder / f"jax-{jax.__version__}-{jaxlib.__version__}-{_processor()}"
     jax.config.update("jax_compilation_cache_dir", str(entries))
-    # XLA's own caches, of a GPU only, would make the path a part of every key: a run that is moved
-    # would be compiled again.
+    # XLA's own caches, of a GPU only, would make the path a part of every key.
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", _LEAST_SECONDS)
     _replace_unreadable(entries)
+
+
+def _make_private(folder: pathlib.Path) -> None:
+    """Makes a folder that only this user can enter.
+
+    Raises:
+        OSError: it cannot be made.
+        InputError: it is there and is no folder, a link, or somebody else's or open to others.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=stat.S_IRWXU, exist_ok=True)
+    found = folder.lstat()  # not of what a link leads to, which others may choose
+    permissions = stat.S_IMODE(found.st_mode)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or permissions & 0o077:
+        raise InputError(
+            f"{folder}: found {stat.filemode(found.st_mode)} of user {found.st_uid}, "
+            f"expected drwx------ of user {os.geteuid()}"
+        )
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise InputError(f"{folder}: cannot be written")
 
 
 def _replace_unreadable(entries: pathlib.Path) -> None:

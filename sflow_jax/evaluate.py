@@ -68,7 +68,6 @@ from sflow_jax.metrics import fid, fvd
 from sflow_jax.metrics.inception_input import PROTOCOLS
 from sflow_jax.metrics.score_table import format_table
 from sflow_jax.pretrained import i3d
-from sflow_jax.pretrained.weights import cache_directory
 
 # What a run is asked, beside its scores, and the flags that belong to the question alone.
 _QUESTIONS = {
@@ -112,8 +111,7 @@ def main() -> None:
     of_folders = asks_for_folders(flags.FLAGS)
     if flags.FLAGS.distributed:
         sharding.join_hosts()
-    workdir = flags.FLAGS.workdir
-    compilation_cache.use(pathlib.Path(workdir) if workdir else cache_directory())
+    compilation_cache.use()
     if of_folders:
         _score_folders(flags.FLAGS)
     elif flags.FLAGS.edges:

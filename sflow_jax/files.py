@@ -22,11 +22,6 @@ def user_path(path: str | os.PathLike) -> pathlib.Path:
         ) from error
 
 
-def nearest_existing(path: pathlib.Path) -> pathlib.Path:
-    """The path itself, or the folder in which making it would begin."""
-    return next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-
-
 def write_whole(path: pathlib.Path, content: bytes | str) -> None:
     """Writes a file under a temporary name and renames it: a kill leaves no half of it.
 

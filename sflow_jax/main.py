@@ -37,7 +37,7 @@ def main() -> None:
     from sflow_jax.training.loop import train
 
     workdir = pathlib.Path(_WORKDIR.value)
-    compilation_cache.use(workdir)
+    compilation_cache.use()
     train(_CONFIG.value, workdir)
     print(f"pictures, metrics and checkpoints are in {workdir}")
 

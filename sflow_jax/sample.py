@@ -31,7 +31,7 @@ from sflow_jax.sampling.translation import translate_missing
 def main() -> None:
     """Runs the command that the flags describe."""
     settings = _settings()
-    compilation_cache.use(settings.workdir)
+    compilation_cache.use()
     with writing_to(settings.output):
         sampling = plan(settings)
         _warn_of_sizes(sampling)

@@ -23,7 +23,6 @@ from sflow_jax import cli, compilation_cache, prepare
 from sflow_jax.data import builder
 from sflow_jax.data.prepared import PreparedDataset
 from sflow_jax.errors import InputError
-from sflow_jax.pretrained import weights
 from sflow_jax.segmentation import experiment, trained
 from sflow_jax.segmentation.progress import Progress
 from sflow_jax.segmentation.pspnet import BLOCKS
@@ -32,7 +31,7 @@ from sflow_jax.segmentation.scores import format_class_scores
 
 def main() -> None:
     """The command."""
-    compilation_cache.use(weights.cache_directory())
+    compilation_cache.use()
     options = flags.FLAGS
     output = pathlib.Path(options.output)
     if output.suffix != ".safetensors":

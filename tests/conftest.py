@@ -2,8 +2,13 @@
 
 import os
 import pathlib
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# One cache of compiled functions for all tests, deleted in the end by the process that made it.
+if "SFLOW_TEST_CACHE" not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory(prefix="sflow_jax-tests-")
+    os.environ["XDG_CACHE_HOME"] = os.environ["SFLOW_TEST_CACHE"] = _CACHE.name
 
 import pytest
 

@@ -16,7 +16,6 @@ from absl import flags
 from sflow_jax import cli, compilation_cache, sharding
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.files import write_json
-from sflow_jax.pretrained.weights import cache_directory
 from sflow_jax.training.cost import time_calls
 from sflow_jax.training.loop import Run, set_up_run
 
@@ -53,5 +52,5 @@ def main() -> None:
 if __name__ == "__main__":
     cli.define_config_flag()
     flags.DEFINE_string("output", None, "The JSON to write.", required=True)
-    compilation_cache.use(cache_directory())
+    compilation_cache.use()
     cli.run(main)
