@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and checks of the paths that users give."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -62,6 +63,12 @@ def read_json(path: pathlib.Path, writer: str) -> Any:
         raise not_found(path, f"what {writer} wrote") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}; expected the JSON that {writer} wrote") from error
+
+
+def sha256_of(path: pathlib.Path) -> str:
+    """The SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def not_found(path: pathlib.Path, expected: str) -> InputError:

@@ -1,6 +1,5 @@
 """Downloads that resume after an interruption and are checked before anything reads them."""
 
-import hashlib
 import http.client
 import pathlib
 import urllib.error
@@ -10,15 +9,10 @@ from typing import IO
 import tqdm
 
 from sflow_jax.errors import InputError
+from sflow_jax.files import sha256_of
 
 _TIMEOUT_SECONDS = 30
 _CHUNK_BYTES = 1 << 20
-
-
-def sha256_of(path: pathlib.Path) -> str:
-    """The SHA-256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_hash(path: pathlib.Path, sha256_prefix: str) -> None:

