@@ -3,9 +3,10 @@
 python -m sflow_jax.prepare --config configs/cityscapes.py --config.data.source=DIR [--export DIR]
     [--beam_options=runner=DirectRunner,direct_num_workers=8,direct_running_mode=multi_processing]
 
-Training does this itself if it has not been done. `--export` also writes the prepared splits as
-PNG files in the layout of the `folder` dataset. With `--beam_options`, Apache Beam does the work,
-with its own defaults if that is empty; its workers must see both folders under the same paths.
+Training does this itself if it has not been done. A dataset that is there already is compared with
+its checksums. `--export` also writes the prepared splits as PNG files in the layout of the `folder`
+dataset. With `--beam_options`, Apache Beam does the work, with its own defaults if that is empty;
+its workers must see both folders under the same paths.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ import tensorflow_datasets as tfds
 from absl import flags
 from ml_collections import config_dict
 
-from sflow_jax import cli, configuration
+from sflow_jax import cli, configuration, manifest
 from sflow_jax.data import beam, frame_files
 from sflow_jax.data import builder as builder_lib
 from sflow_jax.data import prepared as prepared_lib
@@ -61,8 +62,9 @@ def prepare(
 
 
 def main() -> None:
-    """Prepares the dataset of `--config`, and exports it on request."""
+    """Prepares the dataset of `--config`, verifies all of it, and exports it on request."""
     dataset = prepare(flags.FLAGS.config.data, flags.FLAGS.beam_options)
+    prepared_lib.open_dataset(dataset.directory, verify=True)
     sizes = ", ".join(f"{size} {split}" for split, size in dataset.num_examples.items())
     print(f"{dataset.directory}: {sizes} examples of {builder_lib.size_name(dataset.schema)}")
     if flags.FLAGS.export:
@@ -124,6 +126,7 @@ def _build(
             for stale in [directory, *directory.parent.glob(_INCOMPLETE)]:
                 shutil.rmtree(stale, ignore_errors=True)
             builder.download_and_prepare(download_config=download_config)
+            manifest.write_manifest(directory)
 
 
 @contextlib.contextmanager

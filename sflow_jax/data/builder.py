@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
@@ -18,9 +19,14 @@ from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
 from sflow_jax.data import beam, example, flow, labels, workers
 from sflow_jax.data.shards import Shard, write_shard
-from sflow_jax.errors import InputError
+from sflow_jax.errors import InputError, one_line
 
 FILE_FORMAT = "array_record"
+WHOLE = "a whole prepared dataset"
+"""What is expected of a folder, in messages."""
+_OWN_FILES = re.compile(
+    r"(dataset_info|features|metadata|manifest)\.json|[\w-]+\.array_record-\d+-of-\d+"
+)
 _EXAMPLES_PER_SHARD = 256  # a full disk is noticed where a shard ends
 
 
@@ -183,11 +189,18 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):  # typ
 
 
 def damaged(directory: os.PathLike, error: Exception) -> InputError:
-    """The error for a prepared dataset that cannot be read."""
-    return InputError(
-        f"{directory}: {error}; expected a complete prepared dataset: "
-        "remove this folder to prepare it afresh"
-    )
+    """The error for a prepared dataset that cannot be read.
+
+    It advises to remove the folder only if that holds nothing but a prepared dataset.
+    """
+    reason = one_line(error).removeprefix(f"{directory}").lstrip(":/ ")
+    advice = ": remove this folder to prepare it afresh" if _is_prepared(directory) else ""
+    return InputError(f"{directory}: {reason}; expected {WHOLE}{advice}")
+
+
+def _is_prepared(directory: os.PathLike) -> bool:
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    return bool(names) and all(map(_OWN_FILES.fullmatch, names))
 
 
 @contextlib.contextmanager

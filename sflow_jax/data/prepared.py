@@ -2,17 +2,15 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import re
 from collections.abc import Iterable
 
-import tensorflow_datasets as tfds
 import tqdm
-from array_record.python import array_record_module
 
-from sflow_jax.data import builder, example, folder, images, labels
-from sflow_jax.errors import InputError, writing_to
+from sflow_jax import manifest
+from sflow_jax.data import builder, example, folder, images, labels, opening
+from sflow_jax.errors import InputError, reading_from, writing_to
 from sflow_jax.files import not_found, require_new_folder, write_whole
 
 INFO_FILE = "dataset_info.json"
@@ -27,18 +25,24 @@ class ExampleSource:
 
     def __init__(self, directory: pathlib.Path, split: str, schema: example.Schema):
         self._arguments = (directory, split, schema)
-        self._schema = schema
         with builder.quiet():
-            self._records = tfds.builder_from_directory(directory).as_data_source(split)
+            self._records = opening.open_builder(directory, schema).as_data_source(split)
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: int) -> dict:
-        """The arrays of `example.Schema`, and `name`."""
+        """The arrays of `example.Schema`, and `name`.
+
+        Raises:
+            InputError: the example is damaged.
+        """
         if not 0 <= index < len(self):
             raise IndexError(f"found index {index}, expected 0 to {len(self) - 1}")
-        return example.decode_arrays(self._records[index], self._schema)
+        directory, split, schema = self._arguments
+        # The files have a checksum of every record, so that damage does not pass for an example.
+        with reading_from(f"{directory}: example {index} of {split!r}", builder.WHOLE):
+            return example.decode_arrays(self._records[index], schema)
 
     def __reduce__(self):
         return type(self), self._arguments
@@ -53,12 +57,15 @@ class PreparedDataset:
         class_table: the meaning of its label maps.
         schema: what its examples hold.
         num_examples: the size of each of its splits: 'train', 'validation', 'test' or some of them.
+        fingerprint: of the training examples: others have another; '' of a dataset that was
+            prepared by an earlier version.
     """
 
     directory: pathlib.Path
     class_table: labels.ClassTable
     schema: example.Schema
     num_examples: dict[str, int]
+    fingerprint: str = ""
 
     def source(self, split: str) -> ExampleSource:
         """The examples of a split.
@@ -97,8 +104,13 @@ class PreparedDataset:
             )
 
 
-def open_dataset(directory: pathlib.Path) -> PreparedDataset:
-    """Opens a prepared dataset.
+def open_dataset(directory: pathlib.Path, verify: bool = False) -> PreparedDataset:
+    """Opens a prepared dataset; nothing that its files name is imported.
+
+    Args:
+        directory: its folder.
+        verify: whether all examples are compared with their checksums; otherwise the sizes of the
+            files are, and damage in an example is found when that is read.
 
     Raises:
         InputError: the folder or a file of it is missing, or damaged.
@@ -106,17 +118,21 @@ def open_dataset(directory: pathlib.Path) -> PreparedDataset:
     if not directory.is_dir():
         raise not_found(directory, "the folder of a prepared dataset")
     try:
-        info = tfds.builder_from_directory(directory).info
+        manifest.check_contents(directory, suffix="" if verify else ".json")
         metadata = json.loads((directory / "metadata.json").read_text(encoding="utf-8"))
+        schema = example.Schema(**metadata["schema"])
+        with builder.quiet():
+            splits = opening.open_builder(directory, schema).info.splits
+        opening.check_features(directory, schema)
         prepared = PreparedDataset(
             directory=directory,
             class_table=labels.ClassTable.from_json(metadata["class_table"]),
-            schema=example.Schema(**metadata["schema"]),
-            num_examples={name: split.num_examples for name, split in info.splits.items()},
+            schema=schema,
+            num_examples={name: split.num_examples for name, split in splits.items()},
+            fingerprint=manifest.fingerprint(directory, part="-train."),
         )
-        for split in info.splits.values():
-            for path, length in zip(split.filepaths, split.shard_lengths, strict=True):
-                _check_shard(pathlib.Path(path), length)
+        for split in splits.values():
+            opening.check_shards(directory, split)
     except Exception as error:  # whatever the libraries raise for a damaged file
         raise builder.damaged(directory, error) from error
     return prepared
@@ -158,12 +174,3 @@ def _next_stem(stem: str) -> str:
     """The name of the frame after 'clip_0009': 'clip_0010'."""
     prefix, number, _ = re.split(r"(\d+)$", stem)
     return f"{prefix}{int(number) + 1:0{len(number)}d}"
-
-
-def _check_shard(path: pathlib.Path, length: int) -> None:
-    reader = array_record_module.ArrayRecordReader(os.fspath(path))
-    try:
-        if reader.num_records() != length:
-            raise ValueError(f"{path.name} has {reader.num_records()} examples of {length}")
-    finally:
-        reader.close()
