@@ -28,7 +28,7 @@ diversity.json, diversity.txt and diversity.png.
 With --edges it gives the generator other edges than its own: each member of DNED's ensemble, the
 Laplacian's, Canny's and none. It writes edge_sources.json, edge_sources.txt and edge_sources.png.
 
-With --real and --fake, two folders of PNG files, it writes FID, KID, precision and recall to
+With --real and --fake, two folders of images, it writes FID, KID, precision and recall to
 metrics.json and scores.txt. With --videos too, the folders hold videos: video files, and
 folders of frames that are numbered at the end of their names, such as `sample --video` writes; it
 then writes FVD. FID needs the published weights of Inception-v3, FVD those of I3D; without them

@@ -111,6 +111,12 @@ OPTIONS: dict[str, Option] = {
         at_least(1),
         "consecutive frames per example: images, pairs for a flow loss, or clips for vid2vid",
     ),
+    "data.frame_step": Option(
+        1,
+        at_least(0),
+        "from the number of a frame to the next one's, in synthia and folder; 0 takes frames in "
+        "the order of their names, such as time stamps",
+    ),
     "data.num_train": Option(400, at_least(1), "training examples, where streets renders them"),
     "data.num_validation": Option(50, at_least(0), "examples of this split of streets; 0 for none"),
     "data.num_test": Option(50, at_least(0), "examples of this split of streets; 0 for none"),

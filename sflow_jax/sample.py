@@ -62,6 +62,7 @@ def _settings() -> Settings:
         grid=options.grid,
         video=options.video,
         fps=Settings.fps if options.fps is None else options.fps,
+        frame_step=options.frame_step,
     )
 
 
@@ -107,6 +108,13 @@ def _define_flags() -> None:
     flags.DEFINE_bool("video", False, "Frames are clips: number the results and make videos.")
     flags.DEFINE_float(
         "fps", None, f"Frames per second of the videos; {Settings.fps:g} by default."
+    )
+    flags.DEFINE_integer(
+        "frame_step",
+        None,
+        "From the number of a clip's frame to the next one's; 0 takes frames in the order of their "
+        "names, such as time stamps. By default that of the run's data.",
+        lower_bound=0,
     )
     flags.mark_flags_as_required(["workdir", "input", "output"])
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from sflow_jax.data import images
 from sflow_jax.errors import InputError
@@ -93,11 +94,16 @@ def test_a_tree_that_sampling_reads_and_one_that_it_writes_are_their_images(tmp_
     assert len(written.paths) == 3
 
 
-def test_other_formats_are_not_left_out_in_silence(tmp_path):
+def test_other_formats_are_not_left_out_in_silence(tmp_path, capsys):
     folder = write_images(tmp_path / "real", 4)
-    (folder / "b/photo.JPG").touch()
-    with pytest.raises(InputError, match=r"photo\.JPG: found \.JPG, expected PNG files only$"):
-        image_folders.find_images("real", folder)
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(folder / "b/photo.JPG")
+    (folder / "b/photo.heic").touch()
+    (folder / "b/._photo.png").touch()
+    found = image_folders.find_images("real", folder)
+    assert len(found.paths) == 5
+    assert folder / "b/photo.JPG" in found.paths
+    note = capsys.readouterr().err
+    assert note.startswith(f"note: {folder}: 1 file is not read (1 .heic), such as {folder}/b/ph")
 
 
 def test_identical_folders_have_no_distance(tmp_path, cache):
@@ -194,7 +200,7 @@ def test_rounding_errors_have_no_sign():
 
 @pytest.mark.parametrize(
     ("count", "message"),
-    [(0, "no PNG file, expected at least 2; videos"), (1, "1 PNG file, expected at least 2$")],
+    [(0, "no image, expected at least 2; videos"), (1, "1 image, expected at least 2$")],
 )
 @pytest.mark.parametrize("empty", FOLDERS)
 def test_a_folder_needs_two_images(tmp_path, monkeypatch, count, message, empty):
@@ -229,7 +235,7 @@ def test_a_broken_png_is_named_before_anything_is_computed(tmp_path, cache, wron
     with pytest.raises(InputError, match=r"003\.png: truncated PNG"):
         image_folders.compare_images(*pair, cache_dir=cache)
     path.write_bytes(b"GIF89a" + content)
-    with pytest.raises(InputError, match=r"003\.png: found bytes that are no PNG's"):
+    with pytest.raises(InputError, match=r"003\.png: cannot identify .*; expected a pic"):
         image_folders.compare_images(*pair, cache_dir=cache)
 
 

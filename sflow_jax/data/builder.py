@@ -216,7 +216,8 @@ def quiet() -> Iterator[None]:
 
 def _fingerprint(contents: str, schema: example.Schema) -> str:
     """A hash of the contents and of how their flow is computed: eight hexadecimal digits."""
-    digest = hashlib.sha256(contents.encode())
+    # Names of files may hold bytes that are no UTF-8: the same bytes give the same digest.
+    digest = hashlib.sha256(contents.encode(errors="surrogateescape"))
     if schema.flow:
         digest.update(json.dumps(flow.FARNEBACK).encode())
     return digest.hexdigest()[:8]

@@ -69,6 +69,6 @@ DATASETS: dict[str, Dataset] = {
         },
     ),
     "cityscapes": Dataset("sflow_jax.data.cityscapes:Cityscapes"),
-    "synthia": Dataset("sflow_jax.data.synthia:Synthia"),
-    "folder": Dataset("sflow_jax.data.folder:Folder"),
+    "synthia": Dataset("sflow_jax.data.synthia:Synthia", arguments={"frame_step": "frame_step"}),
+    "folder": Dataset("sflow_jax.data.folder:Folder", arguments={"frame_step": "frame_step"}),
 }

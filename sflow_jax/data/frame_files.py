@@ -1,5 +1,6 @@
-"""Datasets of PNG files: from a list of files to checked and resized examples."""
+"""Datasets of image files: from a list of files to checked and resized examples."""
 
+import decimal
 import itertools
 import os
 import pathlib
@@ -8,14 +9,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import tqdm
 
-from sflow_jax.data import builder, example, images, labels
+from sflow_jax.data import builder, example, images, labels, listing
 from sflow_jax.data.frame_reading import Frame, ReadExample, ReadFrame, read_frame
 from sflow_jax.errors import InputError
 from sflow_jax.files import require_folder
 
+_ANY_ORDER = " (frame_step=0 takes frames in the order of their names)"
+
 
 class FrameFilesBuilder(builder.ExampleBuilder):
-    """Prepares examples from PNG files.
+    """Prepares examples from image files.
 
     Images are resized to the training size, even if that changes the aspect ratio, and never
     cropped: colors are averaged, label and instance maps take the nearest pixel.
@@ -50,7 +53,7 @@ class FrameFilesBuilder(builder.ExampleBuilder):
         self._size_reference = None if height else first[0].files["image"]
         if self._size_reference:
             header = images.check_header(self._size_reference, "image")
-            height, width = header.height, header.width
+            width, height = header.size
         schema = example.Schema(
             height,
             width,
@@ -108,6 +111,8 @@ def match(
 ) -> list[Frame]:
     """Groups files by the frame that they belong to.
 
+    What the names of a key end with, such as '_leftImg8bit', may differ between keys.
+
     Args:
         paths: the files of each key, by the name of their frame.
         expected_path: where the file of a key and a name should be.
@@ -118,21 +123,25 @@ def match(
     Raises:
         InputError: a frame lacks the file of a key.
     """
+    paths, endings = listing.without_endings(paths)
     names = {name: key for key in reversed(list(paths)) for name in paths[key]}
     for key, name in itertools.product(paths, sorted(names)):
         if name not in paths[key]:
             partner = paths[names[name]][name]
             raise InputError(
-                f"{expected_path(key, name)}: not found, expected it as the {key} of {partner}"
+                f"{expected_path(key, name + endings[key])}: not found, "
+                f"expected it as the {key} of {partner}"
             )
     return [Frame(name, {key: paths[key][name] for key in paths}) for name in sorted(names)]
 
 
-def consecutive(paths: Mapping[str, pathlib.Path]) -> list[str]:
+def consecutive(paths: Mapping[str, pathlib.Path], step: int = 1) -> list[str]:
     """Orders the frames of a sequence by the number at the end of their names.
 
     Args:
         paths: a file of each frame, for messages, by the frame's name, such as 'clip/frame_0007'.
+        step: from a frame's number to the next one's; 0 takes any, and names without a number too,
+            in the order of the numbers in them, such as time stamps.
 
     Returns:
         The names: 'frame_9' comes before 'frame_10'.
@@ -140,24 +149,43 @@ def consecutive(paths: Mapping[str, pathlib.Path]) -> list[str]:
     Raises:
         InputError: a name has no number at its end, or a number is not the next one.
     """
+    if step == 0:
+        return sorted(paths, key=_by_numbers)
     numbered = []
     for name, path in paths.items():
         match = re.fullmatch(r"(.*?)(\d+)", name)
         if not match:
-            raise InputError(f"{path}: found no frame number, expected one at the end of the name")
+            raise InputError(
+                f"{path}: found no frame number, expected one at the end of the name{_ANY_ORDER}"
+            )
         numbered.append((int(match[2]), match[1], name))
     numbered.sort()
     for (before, prefix, previous), (number, own_prefix, name) in itertools.pairwise(numbered):
-        if own_prefix != prefix or number != before + 1:
+        if own_prefix != prefix or number != before + step:
             raise InputError(
                 f"{paths[name]}: found this frame after {paths[previous].name}, expected number "
-                f"{before + 1}: the frames of a sequence must be consecutive"
+                f"{before + step}: the frames of a sequence must be consecutive"
+                f"{_advice([number for number, *_ in numbered], step)}"
             )
     return [name for _, _, name in numbered]
 
 
+def _by_numbers(name: str) -> list[tuple[str, decimal.Decimal]]:
+    """A key that sorts names by their texts and numbers in turn: 'a9' before 'a10.5'."""
+    parts = re.findall(r"(\D*)(\d+(?:\.\d+)?|$)", name)
+    return [(text, decimal.Decimal(number or 0)) for text, number in parts]
+
+
+def _advice(numbers: Sequence[int], step: int) -> str:
+    """What to do if the numbers are not those of another step by mistake."""
+    steps = {after - before for before, after in itertools.pairwise(numbers)}
+    if len(steps) == 1 and steps != {step} and len(numbers) > 2:
+        return f" (numbered in steps of {steps.pop()}: frame_step says so)"
+    return _ANY_ORDER
+
+
 def consecutive_frames(
-    frames: Sequence[Frame], num_frames: int, sequence: pathlib.Path
+    frames: Sequence[Frame], num_frames: int, sequence: pathlib.Path, step: int = 1
 ) -> list[Frame]:
     """Orders the frames of a sequence that is to give examples; single ones keep their order.
 
@@ -165,6 +193,7 @@ def consecutive_frames(
         frames: in any order.
         num_frames: of each example.
         sequence: their folder, for messages.
+        step: see `consecutive`.
 
     Raises:
         InputError: there are fewer frames, or they are not consecutive.
@@ -172,7 +201,7 @@ def consecutive_frames(
     if num_frames == 1:
         return list(frames)
     by_name = {frame.name: frame for frame in frames}
-    order = consecutive({name: frame.files["image"] for name, frame in by_name.items()})
+    order = consecutive({name: frame.files["image"] for name, frame in by_name.items()}, step)
     if len(order) < num_frames:
         raise InputError(
             f"{sequence}: found {_count(len(order))}, expected at least {num_frames}, as "

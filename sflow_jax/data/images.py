@@ -1,4 +1,4 @@
-"""Checks, reads, writes and resizes PNG images.
+"""Checks, reads, writes and resizes images: PNG, and photographs in other formats.
 
 A file is refused, not converted, if the conversion could change the meaning of a pixel:
 
@@ -8,7 +8,9 @@ A file is refused, not converted, if the conversion could change the meaning of 
 - An instance map is a gray PNG of 8 or 16 bits.
 - An annotation, as SYNTHIA has it, is an RGB PNG of 16 bits: class ids in red, instance numbers in
   green. Its copy in colors, of 8 bits, is refused.
-- A color image has 8 bits per channel; gray becomes RGB and an alpha channel is dropped.
+- A color image has 8 bits per channel; gray becomes RGB and an alpha channel is dropped. It may be
+  of another format, see `photographs`, and is turned as its EXIF says. All others are PNGs: what
+  compresses with losses changes ids.
 """
 
 import dataclasses
@@ -16,13 +18,17 @@ import io
 import pathlib
 import struct
 import zlib
+from typing import IO
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from sflow_jax.data import labels
+from sflow_jax.data import labels, photographs
 from sflow_jax.errors import InputError
+
+COLOR_KEYS = ("image", "cg")
+"""The keys of photographs and CG frames; all others are maps of ids."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LAST_CHUNK = b"\x00\x00\x00\x00IEND\xaeB`\x82"
@@ -34,23 +40,34 @@ _COLOR_NAMES = {
     _GRAY_ALPHA: "gray with alpha",
     _RGBA: "RGBA",
 }
+_LONGEST_EXIF = 2**16  # bytes, as in JPEG
 _MOST_IDS_SHOWN = 5
 _MOST_INSTANCES = 999  # of a class, so that class id * 1000 + number tells them apart
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """The header of a PNG: size in pixels, bits per channel, PNG color type."""
+    """The header of an image.
+
+    Attributes:
+        width: as stored, in pixels.
+        height: likewise.
+        bit_depth: bits per channel.
+        color_type: PNG's.
+        orientation: EXIF's, 1 to 8; 1 is upright.
+    """
 
     width: int
     height: int
     bit_depth: int
     color_type: int
+    orientation: int = 1
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height, in pixels."""
-        return self.width, self.height
+        """Width and height, in pixels, upright."""
+        is_turned = photographs.is_turned(self.orientation)
+        return (self.height, self.width) if is_turned else (self.width, self.height)
 
     def __str__(self) -> str:
         kind = _COLOR_NAMES.get(self.color_type, f"color type {self.color_type}")
@@ -61,13 +78,18 @@ def check_header(path: pathlib.Path, key: str) -> Header:
     """Checks the first and the last bytes of a file, without decoding it.
 
     Args:
-        path: the PNG.
+        path: the file.
         key: what it should be: 'image', 'cg', 'label', 'instance' or 'annotation'.
 
     Raises:
-        InputError: not a PNG, truncated, or of a kind that `key` does not allow.
+        InputError: truncated, or of a format or a kind that `key` does not allow.
     """
+    if key in COLOR_KEYS and not _is_png(path):
+        width, height = photographs.check(path)
+        return Header(width, height, 8, _RGB)
     header = _read_header(path)
+    if key not in COLOR_KEYS:
+        header = dataclasses.replace(header, orientation=1)  # no viewer turns ids
     expected = _violation(header, key)
     if expected:
         raise InputError(f"{path}: found a {header}, expected {expected}")
@@ -98,8 +120,10 @@ def read_color(path: pathlib.Path) -> np.ndarray:
     Raises:
         InputError: the file is missing, damaged or not such an image.
     """
-    check_header(path, "image")
-    return _decode_rgb(path, cv2.IMREAD_COLOR_RGB)
+    if not _is_png(path):
+        return photographs.read(path)
+    header = check_header(path, "image")
+    return photographs.upright(_decode_rgb(path, cv2.IMREAD_COLOR_RGB), header.orientation)
 
 
 def read_label_map(path: pathlib.Path, class_table: labels.ClassTable) -> np.ndarray:
@@ -177,7 +201,7 @@ def resize_map(ids: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def _violation(header: Header, key: str) -> str:
     """What a file of this key should be, if the header shows that it is not; else ''."""
-    if key in ("image", "cg"):
+    if key in COLOR_KEYS:
         return "8 bits per channel" if header.bit_depth > 8 else ""
     if key == "instance":
         fits = header.color_type == _GRAY and header.bit_depth >= 8
@@ -193,18 +217,46 @@ def _read_header(path: pathlib.Path) -> Header:
     try:
         with path.open("rb") as file:
             start = file.read(33)
+            exif = _find_exif(file)
             file.seek(-min(len(_LAST_CHUNK), len(start)), io.SEEK_END)
             end = file.read()
     except OSError as error:
         raise _unreadable(path, error) from error
     if start[:8] != _SIGNATURE or (len(start) == 33 and start[12:16] != b"IHDR"):
-        raise InputError(f"{path}: found bytes that are no PNG's, expected a PNG")
+        found = photographs.name_format(start)
+        raise InputError(
+            f"{path}: found a {found}, expected a PNG: other formats may change ids"
+            if found
+            else f"{path}: found bytes that are no PNG's, expected a PNG"
+        )
     if len(start) < 33:
         raise _truncated(path, len(start))
     if end != _LAST_CHUNK:
         _read_intact(path)  # Bytes after the last chunk are odd but harmless.
     width, height, bit_depth, color_type = struct.unpack(">IIBB", start[16:26])
-    return Header(width, height, bit_depth, color_type)
+    return Header(width, height, bit_depth, color_type, photographs.exif_orientation(exif))
+
+
+def _is_png(path: pathlib.Path) -> bool:
+    """Whether a file begins as a PNG, or with nothing that another format has."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return not photographs.name_format(start)
+
+
+def _find_exif(file: IO[bytes]) -> bytes:
+    """EXIF data before the pixels of a PNG that is open behind its header; b'' without any."""
+    while len(start := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", start)
+        if kind == b"eXIf":
+            return file.read(min(length, _LONGEST_EXIF))
+        if kind == b"IDAT":
+            break
+        file.seek(length + 4, io.SEEK_CUR)
+    return b""
 
 
 def _read_intact(path: pathlib.Path) -> bytes:

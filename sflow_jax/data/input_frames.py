@@ -1,8 +1,8 @@
 """Finds and checks the frames to translate, before any of them is translated.
 
     FOLDER/label/NAME.png     8-bit class ids
-    FOLDER/cg/NAME.png        the simulator's frame,
-    FOLDER/image/NAME.png     or the real one, whose edges guide the generator
+    FOLDER/cg/NAME.jpg        the simulator's frame (JPEG, PNG or another common format),
+    FOLDER/image/NAME.jpg     or the real one, whose edges guide the generator
     FOLDER/instance/NAME.png  ids of instances, for a method that needs them
 
 or any tree of such folders, such as `SEQUENCE/{label,cg,image}` or an exported dataset.
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 import tqdm
 
-from sflow_jax.data import frame_files, images
+from sflow_jax.data import frame_files, images, listing
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.errors import InputError
 from sflow_jax.files import require_folder
@@ -151,32 +151,66 @@ def list_frames(
     Raises:
         InputError: a file lacks its partner or its label map's header is wrong, or there is none.
     """
-    frames = []
-    for group in groups:
-        keys = ["label"] if edge_source == "none" else ["label", edge_source]
-        keys += input_keys
-        paths = {key: _list_pngs(folder, group, key) for key in keys}
-        real = _list_pngs(folder, group, "image") if with_real else {}
-        for frame in frame_files.match(paths, lambda key, name: _path(folder, key, name)):
-            label = frame.files["label"]
-            header = images.check_header(label, "label")
-            frames.append(
-                InputFrame(
-                    name=frame.name,
-                    label=label,
-                    edges=frame.files.get(edge_source),
-                    real=real.get(frame.name),
-                    size=(header.height, header.width),
-                    instance=frame.files.get("instance"),
-                )
-            )
+    left_out = listing.LeftOut()
+    keys = ["label", *([] if edge_source == "none" else [edge_source]), *input_keys]
+    try:
+        frames = [
+            frame
+            for group in groups
+            for frame in _list_group(folder, group, keys, with_real, left_out)
+        ]
+    finally:  # what is not read may be why there is an error
+        left_out.report(folder)
     if not frames:
         raise InputError(f"{groups[0] / 'label'}: found no PNG files, expected label maps")
     return sorted(frames, key=lambda frame: frame.name)
 
 
-def find_clips(frames: Iterable[InputFrame]) -> list[Clip]:
+def _list_group(
+    folder: pathlib.Path,
+    group: pathlib.Path,
+    keys: Sequence[str],
+    with_real: bool,
+    left_out: listing.LeftOut,
+) -> Iterator[InputFrame]:
+    """The frames of one folder; `keys` are those that they must have."""
+    paths = {key: listing.list_pictures(group / key, key, left_out) for key in keys}
+    matched = frame_files.match(paths, lambda key, name: group / key / f"{name}.png")
+    real = _find_real(group, matched) if with_real else {}
+    place = pathlib.PurePath(listing.readable(group.relative_to(folder)))
+    for frame in matched:
+        label = frame.files["label"]
+        header = images.check_header(label, "label")
+        yield InputFrame(
+            name=str(place / frame.name),
+            label=label,
+            edges=next((frame.files[key] for key in EDGE_SOURCES if key in frame.files), None),
+            real=real.get(label),
+            size=(header.height, header.width),
+            instance=frame.files.get("instance"),
+        )
+
+
+def _find_real(
+    group: pathlib.Path, frames: Sequence[frame_files.Frame]
+) -> dict[pathlib.Path, pathlib.Path]:
+    """The real images by the label maps of their frames."""
+    label = {frame.name: frame.files["label"] for frame in frames}
+    image = listing.list_pictures(group / "image", "image", listing.LeftOut())
+    paths, _ = listing.without_endings({"label": label, "image": image})
+    return {
+        path: paths["image"][name]
+        for name, path in paths["label"].items()
+        if name in paths["image"]
+    }
+
+
+def find_clips(frames: Iterable[InputFrame], frame_step: int = 1) -> list[Clip]:
     """Sorts the frames of each folder by the numbers at the end of their names.
+
+    Args:
+        frames: of all folders.
+        frame_step: from the number of a frame to the next one's; see `frame_files.consecutive`.
 
     Raises:
         InputError: a name has no number at its end, or the frames of a folder are not consecutive
@@ -188,7 +222,8 @@ def find_clips(frames: Iterable[InputFrame]) -> list[Clip]:
         folders.setdefault(name, {})[frame.name] = frame
     clips = []
     for name, members in folders.items():
-        order = frame_files.consecutive({frame.name: frame.label for frame in members.values()})
+        labels = {frame.name: frame.label for frame in members.values()}
+        order = frame_files.consecutive(labels, frame_step)
         clip = Clip(name, [members[frame_name] for frame_name in order])
         first = clip.frames[0]
         for frame in clip.frames:
@@ -249,22 +284,6 @@ def _stack(arrays: list[np.ndarray], batch_size: int) -> np.ndarray:
 def _read_edge_image(frame: InputFrame) -> np.ndarray:
     # An image of one color has no edges.
     return images.read_color(frame.edges) if frame.edges else np.zeros((*frame.size, 3), np.uint8)
-
-
-def _list_pngs(folder: pathlib.Path, group: pathlib.Path, key: str) -> dict[str, pathlib.Path]:
-    """The PNG files of a key by the name of their frame."""
-    if not (group / key).is_dir():
-        return {}
-    return {
-        str((group / path.stem).relative_to(folder)): path
-        for path in sorted((group / key).iterdir())
-        if path.suffix.lower() == ".png" and not path.name.startswith(".")
-    }
-
-
-def _path(folder: pathlib.Path, key: str, name: str) -> pathlib.Path:
-    path = folder / name
-    return path.parent / key / f"{path.name}.png"
 
 
 def _check_frame(frame: InputFrame, class_table: ClassTable) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import tqdm
 
+from sflow_jax.data import listing
 from sflow_jax.data.images import check_header, read_color, require_size
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation.distances import FEWEST, FEWEST_KEPT
@@ -21,18 +22,15 @@ from sflow_jax.metrics import fid
 from sflow_jax.metrics.feature_statistics import MOST_KEPT
 from sflow_jax.sampling.job import GRID_FILE
 
-# To leave them out without a word would score another set than the user means.
-_OTHER_FORMATS = (".bmp", ".jpeg", ".jpg", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
-
 
 class Images(ComparedFolder):
-    """PNG files, at least two; see `find_images`."""
+    """Image files, at least two; see `find_images`."""
 
     def check(self) -> None:
         """Reads the headers of all files.
 
         Raises:
-            InputError: a file is no color PNG, is truncated or has another size than the first.
+            InputError: a file is no color image, is truncated or has another size than the first.
         """
         sizes = ((path, check_header(path, "image").size) for path in self.paths)
         first = next(sizes)
@@ -43,7 +41,7 @@ class Images(ComparedFolder):
         """Reads uint8 RGB [N, H, W, 3], N at most `batch_size`, with a progress bar.
 
         Raises:
-            InputError: a file is missing, damaged or no color PNG.
+            InputError: a file is missing, damaged or no color image.
         """
         paths = own_share(self.paths)
         with tqdm.tqdm(total=len(paths), desc=self.name, unit="image") as bar:
@@ -54,22 +52,24 @@ class Images(ComparedFolder):
 
 
 def find_images(name: str, folder: pathlib.Path) -> Images:
-    """Finds the PNG files in a folder and in those below it; see `folders.walk`.
+    """Finds the images in a folder and in those below it; see `folders.walk`.
 
-    The picture that `sample --grid` makes of its results does not count.
+    The picture that `sample --grid` makes of its results does not count. Files of formats that are
+    not read are left out with a note.
 
     Raises:
-        InputError: it is no folder, holds fewer than two or images of another format.
+        InputError: it is no folder, or holds fewer than two.
     """
     require_folder(folder, f"a folder of {name} images")
-    files = sorted(path for _, paths in walk(folder) for path in paths)
-    for path in files:
-        if path.suffix.lower() in _OTHER_FORMATS:
-            raise InputError(f"{path}: found {path.suffix}, expected PNG files only")
-    is_png = (path for path in files if path.suffix.lower() == ".png")
-    paths = [path for path in is_png if path != folder / GRID_FILE]
+    paths, left_out = [], listing.LeftOut()
+    for path in sorted(path for _, files in walk(folder) for path in files):
+        if path.suffix.lower() not in listing.COLOR_SUFFIXES:
+            left_out.add(path)
+        elif path != folder / GRID_FILE:
+            paths.append(path)
+    left_out.report(folder)
     if len(paths) < FEWEST:
-        count = "1 PNG file" if paths else "no PNG file"
+        count = "1 image" if paths else "no image"
         hint = "" if paths else "; videos are compared with --videos"
         raise InputError(f"{folder}: found {count}, expected at least {FEWEST}{hint}")
     return Images(name, folder, paths)
@@ -81,7 +81,7 @@ def compare_images(
     protocol: str = fid.DEFAULT_PROTOCOL,
     cache_dir: pathlib.Path | None = None,
 ) -> dict[str, object]:
-    """Computes every distance between two folders of PNG files.
+    """Computes every distance between two folders of images.
 
     Args:
         real_folder: of real images, all of one size.

@@ -39,6 +39,8 @@ class Settings:
         grid: also show results next to their input, and next to the real images if there are any.
         video: the frames of each folder are a clip, to be put together as a video.
         fps: frames per second of the videos.
+        frame_step: from the number of a frame to the next one's in clips; see
+            `frame_files.consecutive`. By default that of the run's data.
     """
 
     workdir: pathlib.Path
@@ -53,6 +55,7 @@ class Settings:
     grid: bool = False
     video: bool = False
     fps: float = 15.0
+    frame_step: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,15 +162,17 @@ def plan(settings: Settings) -> Sampling:
     frames = input_frames.list_frames(
         settings.input, groups, edge_source, settings.grid, model.method.input_keys
     )
+    step = model.config.data.frame_step if settings.frame_step is None else settings.frame_step
     clips: list[Clip] = []
     if settings.video:
-        clips = _limited(input_frames.find_clips(frames), settings.limit)
+        clips = _limited(input_frames.find_clips(frames, step), settings.limit)
         results = _clip_results(clips)
     else:
         if model.method.remembers:  # by number, not by name
-            frames = [frame for clip in input_frames.find_clips(frames) for frame in clip.frames]
+            every_clip = input_frames.find_clips(frames, step)
+            frames = [frame for clip in every_clip for frame in clip.frames]
         frames = frames[: settings.limit]
-        clips = input_frames.find_clips(frames) if model.method.remembers else []
+        clips = input_frames.find_clips(frames, step) if model.method.remembers else []
         results = _image_results(frames)
     seed = settings.seed
     if seed is None and settings.num_variants > 1:

@@ -32,7 +32,9 @@ def small_shards(monkeypatch):
 
 def _folder(dataset, data_dir: pathlib.Path, frames: int = 1) -> config_dict.ConfigDict:
     fields = {"dataset": "folder", "source": str(dataset.source), "data_dir": str(data_dir)}
-    return config_dict.ConfigDict(fields | {"height": 6, "width": 8, "frames": frames})
+    return config_dict.ConfigDict(
+        fields | {"height": 6, "width": 8, "frames": frames, "frame_step": 1}
+    )
 
 
 def _streets(data_dir: pathlib.Path) -> config_dict.ConfigDict:

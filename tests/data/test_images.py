@@ -224,9 +224,13 @@ def test_bytes_after_the_last_chunk_do_no_harm(tmp_path):
 
 def test_what_is_no_png_is_refused(tmp_path):
     path = tmp_path / "a.png"
-    path.write_bytes(cv2.imencode(".jpg", np.zeros((32, 32, 3), np.uint8))[1].tobytes())
+    path.write_bytes(b"no picture at all, but long enough to be one")
     with pytest.raises(InputError, match=r"a\.png: found bytes that are no PNG's"):
         images.check_header(path, "image")
+    path.write_bytes(cv2.imencode(".jpg", np.zeros((32, 32, 3), np.uint8))[1].tobytes())
+    for key in ("label", "instance", "annotation"):
+        with pytest.raises(InputError, match=r"a\.png: found a JPEG, .* formats may change ids$"):
+            images.check_header(path, key)
     with pytest.raises(InputError, match=r"b\.png: No such file or directory"):
         images.check_header(tmp_path / "b.png", "image")
     with pytest.raises(InputError, match="Is a directory"):

@@ -124,7 +124,7 @@ def test_frames_that_are_no_clip_are_named(workdir, folder, tmp_path):
 
     assert message("3", 1) == (
         "3.png: found this frame after 1.png, expected number 2: the frames of a sequence must be "
-        "consecutive"
+        "consecutive (frame_step=0 takes frames in the order of their names)"
     )
     assert message("x", 1) == "x.png: found no frame number, expected one at the end of the name"
     assert message("2", 1, ODD_SIZE) == "2.png: found 51x37 pixels, expected 40x32 as in 1.png"

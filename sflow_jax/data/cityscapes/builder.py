@@ -6,12 +6,12 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
-from sflow_jax.data import frame_files, images, labels
+from sflow_jax.data import frame_files, images, labels, listing
 from sflow_jax.data.frame_reading import Frame
 from sflow_jax.errors import InputError
 
 Layout = Mapping[str, tuple[str, str]]
-"""For each key, the folder and what its files' names end with."""
+"""For each key, the folder and what its files' names end with; images may have other formats."""
 
 _SINGLE_FRAMES: Layout = {
     "image": ("leftImg8bit", "_leftImg8bit.png"),
@@ -28,8 +28,9 @@ _SPLITS = {"train": "train", "val": "validation", "test": "test"}
 class Cityscapes(frame_files.FrameFilesBuilder):
     """Cityscapes with the labels of `labels.CITYSCAPES`.
 
-    Single frames have instances: `leftImg8bit/SPLIT/CITY/*_leftImg8bit.png` with
-    `gtFine/SPLIT/CITY/*_gtFine_labelIds.png` and `*_gtFine_instanceIds.png`.
+    Single frames are `leftImg8bit/SPLIT/CITY/*_leftImg8bit.png` with
+    `gtFine/SPLIT/CITY/*_gtFine_labelIds.png` and, in all splits or in none,
+    `*_gtFine_instanceIds.png`.
 
     Pairs come from the video snippets, `leftImg8bit_sequence/SPLIT/CITY/*_leftImg8bit.png`, of
     which one frame in thirty is annotated; their label maps are those that a segmentation network
@@ -77,6 +78,7 @@ class Cityscapes(frame_files.FrameFilesBuilder):
 
 def _list_splits(source: pathlib.Path, layout: Layout) -> dict[str, list[Frame]]:
     frame_files.check_directory(source)
+    layout = _without_absent_instances(source, layout)
     splits = {}
     for folder, split in _SPLITS.items():
         if _has_both(source, folder, layout):
@@ -97,6 +99,14 @@ def _list_splits(source: pathlib.Path, layout: Layout) -> dict[str, list[Frame]]
     return splits
 
 
+def _without_absent_instances(source: pathlib.Path, layout: Layout) -> Layout:
+    """Without instance maps, if there is none: S-Flow GAN trains without them."""
+    folder, ending = layout.get("instance", ("", ""))
+    if folder and next((source / folder).glob(f"*/*/[!.]*{ending}"), None) is None:
+        return {key: place for key, place in layout.items() if key != "instance"}
+    return layout
+
+
 def _has_both(source: pathlib.Path, folder: str, layout: Layout) -> bool:
     present: list[str] = []
     absent: list[str] = []
@@ -113,7 +123,7 @@ def _skip(source: pathlib.Path, folder: str, reason: str) -> None:
 
 def _list_frames(source: pathlib.Path, folder: str, layout: Layout) -> list[Frame]:
     places = {key: (source / kind / folder, ending) for key, (kind, ending) in layout.items()}
-    paths = {key: _find(*place) for key, place in places.items()}
+    paths = {key: _find(key, *place) for key, place in places.items()}
     root, ending = places["image"]
     for city in sorted(path for path in root.iterdir() if path.is_dir()):
         if not any(name.startswith(f"{city.name}/") for name in paths["image"]):
@@ -123,12 +133,20 @@ def _list_frames(source: pathlib.Path, folder: str, layout: Layout) -> list[Fram
     return frame_files.match(paths, lambda key, name: places[key][0] / f"{name}{places[key][1]}")
 
 
-def _find(root: pathlib.Path, ending: str) -> dict[str, pathlib.Path]:
+def _find(key: str, root: pathlib.Path, ending: str) -> dict[str, pathlib.Path]:
     """The files CITY/*ending, by 'CITY/' and what is before the ending."""
-    return {
-        f"{path.parent.name}/{path.name.removesuffix(ending)}": path
-        for path in sorted(root.glob(f"*/*{ending}"))
-    }
+    stem, _, _ = ending.rpartition(".")
+    suffixes = listing.COLOR_SUFFIXES if key in images.COLOR_KEYS else (".png",)
+    found: dict[str, pathlib.Path] = {}
+    for path in sorted(root.glob(f"*/[!.]*{stem}.*")):
+        if path.suffix.lower() in suffixes:
+            name = f"{path.parent.name}/{path.stem.removesuffix(stem)}"
+            if name in found:
+                raise InputError(
+                    f"{path}: found {found[name].name} beside it, expected one of both"
+                )
+            found[name] = path
+    return found
 
 
 def _list_examples(frames: Sequence[Frame], num_frames: int) -> list[tuple[Frame, ...]]:

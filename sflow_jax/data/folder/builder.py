@@ -1,20 +1,22 @@
-"""Builder of a user's own dataset from folders of PNG files.
+"""Builder of a user's own dataset from folders of images.
 
     SOURCE/classes.json
-    SOURCE/SPLIT/SEQUENCE/image/NAME.png     the real frame
+    SOURCE/SPLIT/SEQUENCE/image/NAME.jpg     the real frame: JPEG, PNG or another common format
     SOURCE/SPLIT/SEQUENCE/label/NAME.png     its label map, with ids of classes.json
-    SOURCE/SPLIT/SEQUENCE/cg/NAME.png        optional: the simulator's image
+    SOURCE/SPLIT/SEQUENCE/cg/NAME.jpg        optional: the simulator's image
     SOURCE/SPLIT/SEQUENCE/instance/NAME.png  optional: instances
 
 SPLIT is `train`, `validation` or `test`; SEQUENCE and NAME are free, but a frame has the same NAME
-in each folder. `cg` and `instance` are in every sequence or in none. For pairs of frames a NAME
-ends with the number of the frame, and numbers have no gaps within a sequence.
+in each folder, apart from an ending that all names of the folder have. `image/SUB/NAME.jpg` goes
+with `label/SUB/NAME.png`; the frames of SUB are a sequence of their own. `cg` and `instance` are in
+every sequence or in none. For pairs of frames a NAME ends with the number of the frame, and numbers
+have no gaps within a sequence; `frame_step` allows other numbers.
 """
 
 import os
 import pathlib
 
-from sflow_jax.data import frame_files, labels
+from sflow_jax.data import frame_files, labels, listing
 from sflow_jax.data.labels import CLASSES_FILE
 from sflow_jax.errors import InputError
 
@@ -33,6 +35,7 @@ class Folder(frame_files.FrameFilesBuilder):
         height: int,
         width: int,
         frames: int = 1,
+        frame_step: int = 1,
         data_dir: str | os.PathLike | None = None,
     ):
         """Lists the files.
@@ -42,6 +45,7 @@ class Folder(frame_files.FrameFilesBuilder):
             height: of the examples, in pixels; 0 (with width 0) keeps the files' own size.
             width: of the examples, in pixels.
             frames: consecutive frames of each example; pairs have the flow between them.
+            frame_step: from the number of a frame to the next one's; 0 takes their order alone.
             data_dir: folder of prepared datasets; None is tensorflow-datasets' default.
 
         Raises:
@@ -52,16 +56,32 @@ class Folder(frame_files.FrameFilesBuilder):
         frame_files.check_directory(source)
         class_table = labels.ClassTable.from_json(source / CLASSES_FILE)
         super().__init__(
-            splits={
-                split: _list_examples(sequences, frames)
-                for split, sequences in _list_sequences(source).items()
-            },
+            splits=_list_splits(source, frames, frame_step),
             class_table=class_table,
             source=source,
             height=height,
             width=width,
             data_dir=data_dir,
         )
+
+
+def _list_splits(
+    source: pathlib.Path, num_frames: int, frame_step: int
+) -> dict[str, list[tuple[frame_files.Frame, ...]]]:
+    splits: dict[str, list[tuple[frame_files.Frame, ...]]] = {}
+    left_out = listing.LeftOut()
+    try:
+        for split, sequences in _list_sequences(source).items():
+            splits[split] = []
+            for sequence in sequences:
+                for frames in _list_frames(sequence, left_out):
+                    ordered = frame_files.consecutive_frames(
+                        frames, num_frames, sequence, frame_step
+                    )
+                    splits[split] += frame_files.windows(ordered, num_frames)
+    finally:  # what is not read may be why there is an error
+        left_out.report(source)
+    return splits
 
 
 def _list_sequences(source: pathlib.Path) -> dict[str, list[pathlib.Path]]:
@@ -87,7 +107,7 @@ def _check_same_keys(sequences: list[pathlib.Path]) -> None:
         present = [sequence for sequence in sequences if (sequence / key).is_dir()]
         absent = [sequence for sequence in sequences if sequence not in present]
         if absent and key in _REQUIRED:
-            raise InputError(f"{absent[0] / key}: not found, expected a folder with PNG files")
+            raise InputError(f"{absent[0] / key}: not found, expected a folder with images")
         if absent and present:
             raise InputError(
                 f"{absent[0] / key}: not found, expected it because {present[0]} has {key!r}: "
@@ -95,28 +115,25 @@ def _check_same_keys(sequences: list[pathlib.Path]) -> None:
             )
 
 
-def _list_examples(
-    sequences: list[pathlib.Path], num_frames: int
-) -> list[tuple[frame_files.Frame, ...]]:
-    examples: list[tuple[frame_files.Frame, ...]] = []
-    for sequence in sequences:
-        frames = frame_files.consecutive_frames(_list_frames(sequence), num_frames, sequence)
-        examples += frame_files.windows(frames, num_frames)
-    return examples
-
-
-def _list_frames(sequence: pathlib.Path) -> list[frame_files.Frame]:
+def _list_frames(
+    sequence: pathlib.Path, left_out: listing.LeftOut
+) -> list[list[frame_files.Frame]]:
+    """The frames of a sequence, those of each of its subfolders by themselves."""
+    name = listing.readable(sequence.name)
     paths = {
         key: {
-            f"{sequence.name}/{path.stem}": path
-            for path in sorted((sequence / key).iterdir())
-            if path.suffix.lower() == ".png"
+            f"{name}/{frame}": path
+            for frame, path in listing.list_pictures(sequence / key, key, left_out).items()
         }
         for key in KEYS
         if (sequence / key).is_dir()
     }
     if not any(paths.values()):
-        raise InputError(f"{sequence / 'image'}: found no PNG files, expected the frames")
-    return frame_files.match(
-        paths, lambda key, name: sequence / key / f"{name.rpartition('/')[2]}.png"
+        raise InputError(f"{sequence / 'image'}: found no images, expected the frames")
+    frames = frame_files.match(
+        paths, lambda key, frame: sequence / key / f"{frame.removeprefix(f'{name}/')}.png"
     )
+    folders: dict[str, list[frame_files.Frame]] = {}
+    for frame in frames:
+        folders.setdefault(os.path.dirname(frame.name), []).append(frame)
+    return list(folders.values())

@@ -9,7 +9,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from sflow_jax.data import frame_files, frame_reading, labels
+from sflow_jax.data import frame_files, frame_reading, labels, listing
 from sflow_jax.errors import InputError
 
 _DRIVE = "SYNTHIA-SEQS-"
@@ -38,6 +38,7 @@ class Synthia(frame_files.FrameFilesBuilder):
         height: int,
         width: int,
         frames: int = 1,
+        frame_step: int = 1,
         data_dir: str | os.PathLike | None = None,
     ):
         """Lists the files.
@@ -47,6 +48,7 @@ class Synthia(frame_files.FrameFilesBuilder):
             height: of the examples, in pixels; 0 (with width 0) keeps 1280x760.
             width: of the examples, in pixels.
             frames: consecutive frames of each example; pairs have the flow between them.
+            frame_step: from the number of a frame to the next one's; 0 takes their order alone.
             data_dir: folder of prepared datasets; None is tensorflow-datasets' default.
 
         Raises:
@@ -57,7 +59,7 @@ class Synthia(frame_files.FrameFilesBuilder):
         source = pathlib.Path(source)
         frame_files.check_directory(source)
         super().__init__(
-            splits=_list_splits(source, frames),
+            splits=_list_splits(source, frames, frame_step),
             class_table=labels.SYNTHIA,
             source=source,
             height=height,
@@ -68,14 +70,16 @@ class Synthia(frame_files.FrameFilesBuilder):
 
 
 def _list_splits(
-    source: pathlib.Path, num_frames: int
+    source: pathlib.Path, num_frames: int, frame_step: int
 ) -> dict[str, list[tuple[frame_files.Frame, ...]]]:
     splits: dict[str, list[tuple[frame_files.Frame, ...]]] = {split: [] for split in _SPLITS}
+    left_out = listing.LeftOut()
     for drive in _list_drives(source):
         for camera in _list_cameras(drive):
-            sequence = _list_sequence(drive, camera, num_frames)
+            sequence = _list_sequence(drive, camera, num_frames, frame_step, left_out)
             for split, block in zip(_SPLITS, _cut(sequence), strict=True):
                 splits[split] += frame_files.windows(block, num_frames)
+    left_out.report(source)
     return {split: examples for split, examples in splits.items() if examples}
 
 
@@ -102,14 +106,18 @@ def _list_cameras(drive: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _list_sequence(
-    drive: pathlib.Path, camera: pathlib.Path, num_frames: int
+    drive: pathlib.Path,
+    camera: pathlib.Path,
+    num_frames: int,
+    frame_step: int,
+    left_out: listing.LeftOut,
 ) -> list[frame_files.Frame]:
     """The frames of a camera in order; for pairs and clips, without gaps."""
     folders = {key: drive / folder / camera for key, folder in _FOLDERS.items()}
     paths = {
         key: {
-            f"{drive.name}/{camera.as_posix()}/{path.stem}": path
-            for path in folder.glob("[!.]*.png")
+            f"{drive.name}/{camera.as_posix()}/{name}": path
+            for name, path in listing.list_pictures(folder, key, left_out).items()
         }
         for key, folder in folders.items()
     }
@@ -118,7 +126,7 @@ def _list_sequence(
     frames = frame_files.match(
         paths, lambda key, name: folders[key] / f"{name.rpartition('/')[2]}.png"
     )
-    return frame_files.consecutive_frames(frames, num_frames, folders["image"])
+    return frame_files.consecutive_frames(frames, num_frames, folders["image"], frame_step)
 
 
 def _cut(sequence: Sequence[frame_files.Frame]) -> list[Sequence[frame_files.Frame]]:

@@ -1,5 +1,6 @@
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,15 +14,19 @@ def _builder(source, data_dir, height=6, width=8, frames=1) -> cityscapes.Citysc
     )
 
 
+def _prepare(dataset) -> prepared.PreparedDataset:
+    builder = _builder(dataset.source, dataset.data_dir)
+    builder.check()
+    builder.download_and_prepare()
+    return prepared.open_dataset(builder.data_path)
+
+
 def _file(dataset, kind: str, ending: str, split="train", city="bochum", number=1):
     return dataset.source / kind / split / city / f"{city}_{number:06d}_000019{ending}"
 
 
 def test_all_splits_are_prepared_with_instances(cityscapes_dataset):
-    builder = _builder(cityscapes_dataset.source, cityscapes_dataset.data_dir)
-    builder.check()
-    builder.download_and_prepare()
-    dataset = prepared.open_dataset(builder.data_path)
+    dataset = _prepare(cityscapes_dataset)
     assert dataset.num_examples == {"train": 4, "validation": 2}
     assert dataset.class_table == labels.CITYSCAPES
     for folder, split in (("train", "train"), ("val", "validation")):
@@ -123,3 +128,23 @@ def test_the_real_sample(real_data, tmp_path, capsys):
         gray = arrays["image"].mean(axis=-1, keepdims=True)
         if (label == 23).any():
             assert gray[label == 23].mean() > gray[label == 7].mean()
+
+
+def test_a_dataset_without_instance_maps_is_prepared(cityscapes_dataset):
+    paths = list(cityscapes_dataset.source.glob("gtFine/*/*/*_instanceIds.png"))
+    for path in paths[1:]:
+        path.unlink()
+    with pytest.raises(InputError, match=r"instanceIds\.png: not found, expected it as the instan"):
+        _prepare(cityscapes_dataset)
+    paths[0].unlink()
+    dataset = _prepare(cityscapes_dataset)
+    assert dataset.num_examples == {"train": 4, "validation": 2}
+    assert dataset.schema.keys == ("image", "label")
+
+
+def test_photographs_may_be_jpegs_and_macos_files_are_none(cityscapes_dataset):
+    for path in list(cityscapes_dataset.source.glob("leftImg8bit/*/*/*.png")):
+        picture = cv2.imread(str(path))
+        path.with_suffix(".jpg").write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+        path.rename(path.with_name(f"._{path.name}"))
+    assert _prepare(cityscapes_dataset).num_examples == {"train": 4, "validation": 2}

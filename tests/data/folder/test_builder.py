@@ -120,7 +120,8 @@ def test_a_gap_in_a_sequence_of_pairs_is_named(folder_dataset):
         path.rename(path.with_stem("f004"))
     assert _error(folder_dataset, frames=2) == (
         f"{sequence / 'image/f004.png'}: found this frame after f002.png, expected number 3: "
-        "the frames of a sequence must be consecutive"
+        "the frames of a sequence must be consecutive "
+        "(frame_step=0 takes frames in the order of their names)"
     )
     assert _prepare(folder_dataset, frames=1).num_examples["train"] == 6
 
@@ -205,7 +206,7 @@ def test_a_sequence_that_lacks_a_folder_is_named(folder_dataset):
     assert _error(folder_dataset).startswith(f"{sequence / 'cg'}: not found, expected it because")
     shutil.rmtree(sequence / "label")
     assert _error(folder_dataset) == (
-        f"{sequence / 'label'}: not found, expected a folder with PNG files"
+        f"{sequence / 'label'}: not found, expected a folder with images"
     )
 
 
@@ -213,7 +214,7 @@ def test_empty_places_are_named(folder_dataset):
     sequence = folder_dataset.source / "train" / "seq_b"
     for path in sequence.glob("*/*.png"):
         path.unlink()
-    expected = f"{sequence / 'image'}: found no PNG files, expected the frames"
+    expected = f"{sequence / 'image'}: found no images, expected the frames"
     assert _error(folder_dataset) == expected
     for split in ("train", "validation"):
         shutil.rmtree(folder_dataset.source / split)

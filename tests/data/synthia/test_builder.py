@@ -28,7 +28,7 @@ def _names(sequence: str, numbers) -> list[str]:
 
 
 def _prepare(dataset, **changes):
-    fields = {"dataset": "synthia", "source": str(dataset.source), "frames": 1}
+    fields = {"dataset": "synthia", "source": str(dataset.source), "frames": 1, "frame_step": 1}
     fields |= {"data_dir": str(dataset.data_dir), "height": 6, "width": 8}
     return prepare(config_dict.ConfigDict(fields | changes))
 
