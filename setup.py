@@ -4,6 +4,8 @@ import pathlib
 
 from setuptools import find_packages, setup
 
+_DOCS = ["furo", "myst-parser", "sphinx"]
+
 setup(
     name="sflow-jax",
     version="0.1.0",
@@ -27,6 +29,23 @@ setup(
         "sflow_jax": ["py.typed"],
         "sflow_jax.comparison": ["templates/*"],
         "sflow_jax.pretrained": ["*.safetensors", "*.json"],
+    },
+    # What they run is in sflow_jax/console.py.
+    entry_points={
+        "console_scripts": [
+            f"sflow-{name} = sflow_jax.console:main"
+            for name in (
+                "train",
+                "prepare",
+                "sample",
+                "evaluate",
+                "train-segmenter",
+                "compare",
+                "import-pix2pixhd",
+                "weights",
+                "streets",
+            )
+        ]
     },
     install_requires=[
         "absl-py",
@@ -55,7 +74,8 @@ setup(
         "tensorflow; python_version < '3.14' and sys_platform != 'linux'",
     ],
     extras_require={
-        "test": ["mypy", "pytest", "pytest-xdist", "ruff"],
+        "docs": _DOCS,
+        "test": [*_DOCS, "mypy", "pytest", "pytest-xdist", "ruff"],
         "beam": ["apache-beam"],  # installed as constraints-beam.txt says
         "convert": ["torch"],  # only to convert PyTorch checkpoints
         "gpu": ["jax[cuda12]"],

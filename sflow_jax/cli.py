@@ -15,9 +15,14 @@ _OBJECTS_PER_SEARCH = 500_000  # Python's own is 700
 
 def define_config_flag() -> flags.FlagHolder:
     """Defines `--config FILE` with `--config.field=value` overrides; returns the flag's holder."""
-    return config_flags.DEFINE_config_file(
-        "config", help_string="Config file, such as configs/streets.py.", lock_config=True
+    holder = config_flags.DEFINE_config_file(
+        "config",
+        help_string="Config file, such as configs/streets.py; --config.NAME=VALUE sets an option.",
+        lock_config=True,
     )
+    # Of the command, not of this module, so that --help has it.
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])
+    return holder
 
 
 def run(main: Callable[[], None]) -> None:

@@ -197,7 +197,7 @@ def _commit() -> str:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string("workdir", None, "Folder of the comparison.", required=True)
+    flags.DEFINE_string("workdir", None, "Folder of the comparison; required.", required=True)
     flags.DEFINE_list("configs", None, "Configs to train: [NAME=]FILE.py[:VARIANT], ...")
     flags.DEFINE_multi_string("runs", None, "NAME=WORKDIR of a finished run; once for every seed.")
     flags.DEFINE_integer("seeds", 3, "Runs of each config.", lower_bound=1)

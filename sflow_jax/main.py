@@ -1,4 +1,8 @@
-"""Trains S-Flow GAN: python -m sflow_jax.main --config configs/streets.py --workdir DIR.
+"""Trains S-Flow GAN, or another method, and continues a run that was interrupted.
+
+    python -m sflow_jax.main --config configs/streets.py --workdir runs/streets
+    python -m sflow_jax.main --config configs/folder.py --workdir runs/mine --config.data.source=DIR
+    python -m sflow_jax.main --config configs/cityscapes.py --dry_run
 
 --config names the experiment; --config.NAME=VALUE sets an option, such as --config.flow.loss=warp.
 `sflow_jax/options.py` lists them all.
@@ -13,7 +17,9 @@ from sflow_jax.errors import InputError
 
 _CONFIG = cli.define_config_flag()
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder of the run; a run that it already holds is continued."
+    "workdir",
+    None,
+    "Folder of the run; a run that it already holds is continued. Only --dry_run needs none.",
 )
 _DRY_RUN = flags.DEFINE_bool(
     "dry_run",

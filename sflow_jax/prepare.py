@@ -1,7 +1,9 @@
-"""Prepares a dataset: stores it at the resolution of training, in the folder that training reads.
+r"""Prepares a dataset: stores it at the resolution of training, in the folder that training reads.
 
-python -m sflow_jax.prepare --config configs/cityscapes.py --config.data.source=DIR [--export DIR]
-    [--beam_options=runner=DirectRunner,direct_num_workers=8,direct_running_mode=multi_processing]
+    python -m sflow_jax.prepare --config configs/cityscapes.py --config.data.source=DIR
+    python -m sflow_jax.prepare --config configs/streets.py --export scenes
+    python -m sflow_jax.prepare --config configs/cityscapes.py --config.data.source=DIR \
+        --beam_options=runner=DirectRunner,direct_num_workers=8,direct_running_mode=multi_processing
 
 Training does this itself if it has not been done. A dataset that is there already is compared with
 its checksums. `--export` also writes the prepared splits as PNG files in the layout of the `folder`

@@ -79,9 +79,9 @@ def _warn_of_sizes(sampling: Sampling) -> None:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string("workdir", None, "Folder of the training run.")
-    flags.DEFINE_string("input", None, "Folder of the frames to translate.")
-    flags.DEFINE_string("output", None, "Folder for the results.")
+    flags.DEFINE_string("workdir", None, "Folder of the training run; required.")
+    flags.DEFINE_string("input", None, "Folder of the frames to translate; required.")
+    flags.DEFINE_string("output", None, "Folder for the results; required.")
     flags.DEFINE_integer("num_variants", 1, "Versions of every frame.", lower_bound=1)
     flags.DEFINE_integer(
         "seed",

