@@ -26,8 +26,7 @@ setup(
     ],
     packages=find_packages(include=["sflow_jax", "sflow_jax.*"]),
     package_data={
-        "sflow_jax": ["py.typed"],
-        "sflow_jax.comparison": ["templates/*"],
+        "sflow_jax": ["py.typed", "templates/*"],
         "sflow_jax.pretrained": ["*.safetensors", "*.json"],
     },
     # What they run is in sflow_jax/console.py.

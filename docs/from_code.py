@@ -1,7 +1,7 @@
 """Writes the parts of the pages that come from the code, so that they cannot drift.
 
-    python docs/from_code.py            writes them anew
-    python docs/from_code.py --check    only says which are not up to date, and exits with status 1
+    python -m docs.from_code            writes them anew
+    python -m docs.from_code --check    only says which are not up to date, and exits with status 1
 
 A part is marked in a page by comments, between which this writes:
 
@@ -25,13 +25,12 @@ import warnings
 from collections.abc import Callable
 from unittest import mock
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent
-sys.path.insert(0, str(ROOT))
-
 from absl import app, flags
 
 from sflow_jax.options import OPTIONS, Option
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
 
 _PART = re.compile(
     r"(<!-- from code: (\w+)((?: [^ \n]+)*) -->\n).*?(<!-- end -->)", re.DOTALL | re.MULTILINE
@@ -127,16 +126,16 @@ def renewed(page: str) -> str:
 
 def main() -> int:
     """Writes the pages that are not up to date, or names them; the status to exit with."""
-    stale = []
+    only_checks = "--check" in sys.argv
+    found = 0
     for path in sorted(HERE.glob("*.md")):
         page = path.read_text(encoding="utf-8")
         if (new := renewed(page)) != page:
-            stale.append(path)
-            if "--check" not in sys.argv:
+            found += 1
+            print(f"{path.relative_to(ROOT)}: {'not up to date' if only_checks else 'written'}")
+            if not only_checks:
                 path.write_text(new, encoding="utf-8")
-    for path in stale:
-        print(f"{path.relative_to(ROOT)}: {'not up to date' if '--check' in sys.argv else 'written'}")
-    return int(bool(stale) and "--check" in sys.argv)
+    return int(only_checks and found > 0)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import sys
 import jax
 from absl import flags
 
-from sflow_jax import cli, compilation_cache
+from sflow_jax import cli, compilation_cache, report
 from sflow_jax.comparison import (
     budget,
     costs,
@@ -34,8 +34,8 @@ from sflow_jax.comparison import (
     further_tables,
     pictures,
     plan,
-    report,
     results,
+    tables,
 )
 from sflow_jax.data.images import encode_png
 from sflow_jax.errors import InputError, writing_to
@@ -145,18 +145,19 @@ def _report(
         for method in methods
     }
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind} ({platform.machine()})"
-    tables = [
-        report.score_table(methods),
-        report.ordering_table(methods),
-        report.class_table(methods),
+    shown_tables = [
+        tables.score_table(methods),
+        tables.ordering_table(methods),
+        tables.class_table(methods),
         *(make(further[kind]) for kind, make in _FURTHER_TABLES.items() if further.get(kind)),
-        report.cost_table(by_name, device),
+        tables.cost_table(by_name, device),
     ]
     return report.Report(
         title=f"{', '.join(own)} on {first['config']['data']['dataset']}",
         notes=_notes(methods, options),
-        tables=[table for table in tables if table is not None],
+        tables=[table for table in shown_tables if table is not None],
         pictures=shown,
+        plots=("curves", "classes"),
         clips=pictures.encode_clips(scenes, _FPS) if num_frames > 2 else None,
         missing=first["missing"],
         commands=_commands(runs),

@@ -255,7 +255,9 @@ def _counts(network: OfficialNetwork) -> list[str]:
 
 def _define_flags() -> None:
     cli.define_config_flag()
-    flags.DEFINE_string("generator", None, "The official generator, such as latest_net_G.pth; required.")
+    flags.DEFINE_string(
+        "generator", None, "The official generator, such as latest_net_G.pth; required."
+    )
     flags.DEFINE_string("encoder", None, "The official encoder of instance features.")
     flags.DEFINE_string("classes", None, "classes.json of the label maps; Cityscapes by default.")
     flags.DEFINE_string("dataset", None, "Folder of a prepared dataset, to score and for features.")

@@ -18,7 +18,6 @@ _LANGUAGES = {".py": "python", ".md": "markdown", ".json": "json", ".txt": "text
 
 def _redirect_links(app, page: str, source: list[str]) -> None:
     """Links out of docs/ get the scheme `source:`, which conf.py turns into addresses."""
-
     found = {path.rstrip("/") for path in _LINK.findall(source[0])}
     # Kept between builds, which read only the pages that have changed.
     app.env.source_links = getattr(app.env, "source_links", set()) | found

@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sflow_jax.comparison.report import Table
 from sflow_jax.comparison.results import Spread
+from sflow_jax.report import Table
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
 """By the name of a method the records of its seeds, as `evaluate` writes them."""

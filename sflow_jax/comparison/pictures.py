@@ -1,13 +1,10 @@
 """The pictures of a comparison: scenes by all methods, and what each run did on its way."""
 
-import io
 import pathlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
-from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from sflow_jax import video
@@ -17,8 +14,7 @@ from sflow_jax.data.flow import farneback_flow
 from sflow_jax.data.pipeline import eval_batches
 from sflow_jax.evaluation.evaluation import Choice, set_up_evaluation
 from sflow_jax.pictures import flow_to_rgb, grid, largest_motion
-
-matplotlib.use("Agg")
+from sflow_jax.report import draw_plot
 
 _NUM_SCENES = 6
 _REAL = "real"
@@ -94,7 +90,7 @@ def draw_curves(methods: Sequence[MethodResults]) -> bytes | None:
     }
     if not found:
         return None
-    return _draw(
+    return draw_plot(
         lambda figure: _plot_curves(figure, methods, found),
         width=5 * min(2, len(found)),
         height=3.4 * -(-len(found) // 2),
@@ -171,16 +167,7 @@ def draw_classes(rows: Mapping[str, Sequence[Mapping]]) -> bytes | None:
         axis.tick_params(axis="y", labelsize=8)
         axis.legend(fontsize=8)
 
-    return _draw(plot, width=10, height=3.6)
-
-
-def _draw(plot: Callable[[Figure], None], width: float, height: float) -> bytes:
-    figure = pyplot.figure(figsize=(width, height), layout="constrained")
-    plot(figure)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    pyplot.close(figure)
-    return buffer.getvalue()
+    return draw_plot(plot, width=10, height=3.6)
 
 
 def save(folder: pathlib.Path, pictures: Mapping[str, bytes]) -> None:

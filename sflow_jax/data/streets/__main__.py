@@ -1,7 +1,7 @@
 """Drives through a street of the simulator and writes what a simulator gives for each frame.
 
     python -m sflow_jax.data.streets --output drive
-    python -m sflow_jax.data.streets --output drive --num_frames 90 --height 128 --width 256 --seed 7
+    python -m sflow_jax.data.streets --output drive --num_frames 90 --height 128 --width 256
 
 OUTPUT/{label,cg,image,instance}/000000.png, 000001.png, ... are consecutive frames: a clip to try
 `python -m sflow_jax.sample --video` on.
@@ -56,7 +56,9 @@ def main() -> None:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string("output", None, "Folder for the frames, new or empty; required.", required=True)
+    flags.DEFINE_string(
+        "output", None, "Folder for the frames, new or empty; required.", required=True
+    )
     flags.DEFINE_integer(
         "num_frames", 40, "How long the drive is.",
         lower_bound=1, upper_bound=simulator.LONGEST_DRIVE,
