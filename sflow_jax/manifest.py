@@ -8,7 +8,7 @@ import concurrent.futures
 import hashlib
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from sflow_jax.errors import InputError
 from sflow_jax.files import read_json, sha256_of, write_json
@@ -17,13 +17,17 @@ MANIFEST_FILE = "manifest.json"
 _THREADS = min(4, os.cpu_count() or 1)  # hashing lets other threads of Python go on
 
 
-def write_manifest(folder: pathlib.Path) -> None:
+def write_manifest(folder: pathlib.Path, left_out: Collection[str] = ()) -> None:
     """Reads all files of a folder, at any depth, and writes the list of them.
+
+    Args:
+        folder: that is whole.
+        left_out: the names of files that will still change.
 
     Raises:
         OSError: a file cannot be read, or the list not be written.
     """
-    sizes = _sizes(folder)
+    sizes = {name: size for name, size in _sizes(folder).items() if name not in left_out}
     sums = _sums(folder, sizes)
     write_json(
         folder / MANIFEST_FILE,

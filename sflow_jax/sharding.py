@@ -134,6 +134,11 @@ def is_first_host() -> bool:
     return jax.process_index() == 0
 
 
+def wait_for_hosts(name: str) -> None:
+    """Waits until every process has come to the point of this name."""
+    multihost_utils.sync_global_devices(name)
+
+
 def gather_from_hosts(arrays: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
     """The arrays of every host, on every host; as bytes, since JAX would round float64."""
     if jax.process_count() == 1:

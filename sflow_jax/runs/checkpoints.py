@@ -1,6 +1,9 @@
 """Orbax checkpoints of a run: the train state together with the position in the data."""
 
+import itertools
 import pathlib
+import sys
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 import grain
@@ -9,13 +12,16 @@ import ml_collections
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy, save_decision_policy
 
-from sflow_jax import sharding
+from sflow_jax import manifest, sharding
 from sflow_jax.errors import InputError, reading_from
 from sflow_jax.files import not_found
 
 CHECKPOINT_FOLDER = "checkpoints"
 State = TypeVar("State")  # a tree of arrays; in training a `TrainState`
 
+_STATE_FOLDER = "state"
+_DAMAGED = ".damaged"
+_CHANGED_LAST = ("_CHECKPOINT_METADATA",)  # by Orbax, which does without it if it is damaged
 _USABLE = "a whole checkpoint of the networks that config.json describes, written by this version"
 
 
@@ -23,16 +29,19 @@ class Checkpoints:
     """Saves and restores a run; a context manager that waits for writes still under way.
 
     A checkpoint is written to a temporary folder and renamed when it is whole, so that a run killed
-    at any time leaves its last whole checkpoint.
+    at any time leaves its last whole checkpoint. It has a list of its files and their sums.
     """
 
     def __init__(self, workdir: pathlib.Path, options: ml_collections.ConfigDict):
         """Opens `workdir/checkpoints`; `options` is `config.checkpoint`."""
+        self._folder = (workdir / CHECKPOINT_FOLDER).absolute()
+        self._step_in_writing: int | None = None
         self._manager = ocp.CheckpointManager(
-            (workdir / CHECKPOINT_FOLDER).absolute(),
+            self._folder,
             options=ocp.CheckpointManagerOptions(
                 save_decision_policy=save_decision_policy.FixedIntervalPolicy(options.every_steps),
                 preservation_policy=preservation_policy.LatestN(options.keep),
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
             ),
         )
 
@@ -59,10 +68,24 @@ class Checkpoints:
             state=ocp.args.StandardSave(jax.tree.map(_placed_for_orbax, state)),
             data=grain.checkpoint.CheckpointSave(iterator),
         )
+        self._manager.wait_until_finished()
+        self._step_in_writing = step
         self._manager.save(step, args=items, force=True)
 
+    def _write_manifest(self) -> None:
+        """Lists the files of a checkpoint that is written, in the thread that writes it."""
+        if sharding.is_first_host():
+            step = str(self._step_in_writing)
+            # Its name still has a suffix of Orbax's, which other versions have taken off by now.
+            names = (path for path in self._folder.iterdir() if path.name.split(".")[0] == step)
+            written = (path for path in names if not path.name.endswith(_DAMAGED))
+            newest = max(written, key=lambda path: path.stat().st_mtime_ns)
+            manifest.write_manifest(newest, _CHANGED_LAST)
+
     def restore(self, state: State, iterator: grain.DatasetIterator) -> State:
-        """Restores the newest checkpoint.
+        """Restores the newest whole checkpoint, which is `latest_step` from then on.
+
+        Newer ones that are damaged are named, and renamed so that the run can write them again.
 
         Args:
             state: arrays or descriptions of them (`jax.ShapeDtypeStruct`) in the same structure,
@@ -73,26 +96,104 @@ class Checkpoints:
             The saved state.
 
         Raises:
-            InputError: the checkpoint is damaged, or of other networks.
+            InputError: no checkpoint is whole, or the newest is of other networks.
         """
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         items = ocp.args.Composite(
             state=ocp.args.StandardRestore(target),
             data=grain.checkpoint.CheckpointRestore(iterator),
         )
-        with reading_from(self._manager.directory / str(self.latest_step), _USABLE):
-            return self._manager.restore(self.latest_step, args=items)["state"]
+
+        def read(step: int) -> State:
+            return self._manager.restore(step, args=items)[_STATE_FOLDER]
+
+        restored, step, damaged = _read_newest(self._folder, self._manager.all_steps(), read)
+        for error in damaged.values():
+            print(f"note: {error}; step {step} is used", file=sys.stderr)
+        self._set_aside(damaged)
+        return restored
+
+    def _set_aside(self, steps: Collection[int]) -> None:
+        """Renames checkpoints, so that they are none for Orbax: training may come to them again."""
+        for step in steps if sharding.is_first_host() else ():
+            names = (f"{step}.{number}{_DAMAGED}" for number in itertools.count(1))
+            free = next(name for name in names if not (self._folder / name).exists())
+            (self._folder / str(step)).rename(self._folder / free)
+            print(f"note: {self._folder / str(step)} is kept as {free}", file=sys.stderr)
+        if steps:
+            sharding.wait_for_hosts("set aside")
+            self._manager.reload()
 
 
 def has_checkpoint(workdir: pathlib.Path) -> bool:
-    """Whether a run has a whole checkpoint to continue from."""
-    return newest_step(workdir) is not None
+    """Whether a run has a checkpoint, be it damaged."""
+    return bool(_steps(workdir))
 
 
 def newest_step(workdir: pathlib.Path) -> int | None:
-    """The step of a run's newest whole checkpoint, or None, without opening it."""
-    folder = (workdir / CHECKPOINT_FOLDER).absolute()
-    return max(ocp.utils.checkpoint_steps(folder), default=None) if folder.is_dir() else None
+    """The step of a run's newest checkpoint that looks whole, or None; its content is not read."""
+    for step in _steps(workdir):
+        try:
+            _require_whole(workdir / CHECKPOINT_FOLDER / str(step), manifest.check_sizes)
+        except InputError:
+            continue
+        return step
+    return None
+
+
+def _steps(workdir: pathlib.Path) -> list[int]:
+    """The steps of a run's checkpoints, the newest first."""
+    folder = workdir / CHECKPOINT_FOLDER
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted((int(path.name) for path in paths if path.name.isdecimal()), reverse=True)
+
+
+def _require_whole(
+    folder: pathlib.Path, check: Callable[[pathlib.Path], None] = manifest.check_contents
+) -> None:
+    """Checks that a checkpoint is what was written; of an earlier version, that it is there.
+
+    Raises:
+        InputError: names the first file that is damaged.
+    """
+    if not (folder / _STATE_FOLDER).is_dir():
+        raise InputError(f"{folder}: found no {_STATE_FOLDER}, expected {_USABLE}")
+    check(folder)
+
+
+def _read_newest(
+    folder: pathlib.Path, steps: Iterable[int], read: Callable[[int], State]
+) -> tuple[State, int, dict[int, InputError]]:
+    """Reads the newest whole checkpoint.
+
+    Args:
+        folder: of the checkpoints.
+        steps: of the checkpoints in it.
+        read: reads that of a step; whatever it raises is a fault of the checkpoint.
+
+    Returns:
+        What was read, its step, and why the newer ones were not, by step.
+
+    Raises:
+        InputError: no checkpoint is whole, or the newest whole one is of other networks.
+    """
+    damaged: dict[int, InputError] = {}
+    for step in sorted(steps, reverse=True):
+        place = folder / str(step)
+        try:
+            _require_whole(place)
+        except InputError as error:
+            damaged[step] = error
+            continue
+        try:
+            with reading_from(place, _USABLE):
+                return read(step), step, damaged
+        except InputError as error:
+            if manifest.has_manifest(place):
+                raise  # it is whole, and so are the networks in it
+            damaged[step] = error
+    newest, *others = damaged.values()
+    raise InputError(f"{newest}; no earlier checkpoint is whole") if others else newest
 
 
 def save_networks(workdir: pathlib.Path, step: int, ema_params: Any) -> None:
@@ -106,6 +207,7 @@ def save_networks(workdir: pathlib.Path, step: int, ema_params: Any) -> None:
     with ocp.CheckpointManager((workdir / CHECKPOINT_FOLDER).absolute()) as manager:
         state = ocp.args.StandardSave({"ema_params": ema_params})
         manager.save(step, args=ocp.args.Composite(state=state))
+    manifest.write_manifest(workdir / CHECKPOINT_FOLDER / str(step), _CHANGED_LAST)
 
 
 def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -> tuple[dict, int]:
@@ -114,7 +216,8 @@ def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -
     Args:
         workdir: the folder of the run.
         parts: fields of `TrainState` by name, with values of the same structure, for shapes.
-        step: which checkpoint; the newest by default.
+        step: which checkpoint; by default the newest that is whole. Newer ones that are damaged
+            are named.
 
     Returns:
         The saved fields by name, and their step.
@@ -132,16 +235,21 @@ def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -
             raise InputError(f"{folder}: holds no whole checkpoint yet")
         if step is not None and step not in steps:
             raise InputError(f"{folder}: found steps {sorted(steps)}, expected step {step}")
-        step = max(steps) if step is None else step
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, parts)
         restore = ocp.args.PyTreeRestore(
             target,
             restore_args=ocp.checkpoint_utils.construct_restore_args(target),
             partial_restore=True,
         )
-        with reading_from(folder / str(step), _USABLE):
-            restored = manager.restore(step, args=ocp.args.Composite(state=restore))
-    return dict(restored["state"]), step
+
+        def read(step: int) -> dict:
+            return manager.restore(step, args=ocp.args.Composite(state=restore))[_STATE_FOLDER]
+
+        wanted = steps if step is None else [step]
+        restored, step, damaged = _read_newest(folder, wanted, read)
+    for error in damaged.values():
+        print(f"note: {error}; step {step} is used", file=sys.stderr)
+    return dict(restored), step
 
 
 def _placed_for_orbax(leaf: Any) -> Any:

@@ -174,6 +174,25 @@ def test_an_interrupted_run_resumes_bitwise(
     assert [line["step"] for line in lines if "eval/l1" in line] == [8, 16, 20]
 
 
+def test_a_run_whose_newest_checkpoint_is_damaged_continues_from_the_one_before(
+    uninterrupted, tmp_path, data_dir, config
+):
+    workdir = tmp_path / "damaged"
+    shutil.copytree(uninterrupted[0], workdir)
+    newest = workdir / "checkpoints/20"
+    data_file = max((newest / "state").rglob("d/*"), key=lambda path: path.stat().st_size)
+    content = bytearray(data_file.read_bytes())
+    content[len(content) // 2] ^= 1
+    data_file.write_bytes(content)
+    code, output, errors = run("--workdir", workdir, **{"data.data_dir": data_dir})
+    assert code == 0, errors
+    assert re.search(rf"note: {data_file}: damaged: .*; step 18 is used\n", errors)
+    assert "Traceback" not in errors
+    assert "resumed from step 18" in output
+    expected, _ = saved_run(uninterrupted[0], config)
+    jax.tree.map(np.testing.assert_array_equal, saved_run(workdir, config)[0], expected)
+
+
 def test_the_sampler_restores_the_averaged_parameters_alone(uninterrupted, config):
     expected, _ = saved_run(uninterrupted[0], config)
     parts, step = restore_parts(uninterrupted[0], {"ema_params": expected.ema_params})
