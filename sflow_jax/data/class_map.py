@@ -104,13 +104,12 @@ def class_lookup(
     names = {label_class.name for label_class in source.classes}
     _require_names(class_map.keys(), names, source, origin)
     _require_names(class_map.values(), ids, target, origin)
-    unscored = [c.id for c in target.classes if c.eval_id is None]
-    lookup = np.full(256, unscored[0] if unscored else 0, np.uint8)
+    lookup = np.full(256, target.void.id if target.void else 0, np.uint8)
     for label_class in source.classes:
         name = class_map.get(label_class.name, label_class.name)
         if name in ids:
             lookup[label_class.id] = ids[name]
-        elif not unscored:
+        elif not target.void:
             raise InputError(
                 f"{origin}: found nothing for {label_class.name!r} of {source.name!r}, expected "
                 f"one of {', '.join(ids)}, as {target.name!r} has no void class"

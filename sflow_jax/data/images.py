@@ -138,7 +138,7 @@ def read_label_map(path: pathlib.Path, class_table: labels.ClassTable) -> np.nda
     check_header(path, "label")
     label_map = _read_map(path).astype(np.uint8)
     _check_labels(path, label_map, class_table)
-    return label_map[..., None]
+    return class_table.read_lookup[label_map][..., None]
 
 
 def read_instance_map(path: pathlib.Path) -> np.ndarray:
@@ -170,6 +170,7 @@ def read_annotation(
     annotation = _decode_rgb(path, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
     label_map, number = annotation[..., :1], annotation[..., 1:2]
     _check_labels(path, label_map, class_table)
+    label_map = class_table.read_lookup.astype(np.uint16)[label_map]
     # An instance of class 0 would be taken for the class of its number.
     is_counted = (number > 0) & (label_map > 0)
     # Not cut off: then all later objects would be one.
@@ -310,7 +311,8 @@ def _check_labels(
         more = ", ..." if len(unknown) > _MOST_IDS_SHOWN else ""
         raise InputError(
             f"{path}: found label {shown}{more}, expected only the "
-            f"{len(class_table.classes)} ids of the class table {class_table.name!r}"
+            f"{len(class_table.classes)} ids of the class table {class_table.name!r} and its "
+            '"void_ids"'
         )
 
 

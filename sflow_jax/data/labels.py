@@ -16,6 +16,9 @@ CLASSES_FILE = "classes.json"
 VOID = 255
 """What `eval_lookup` gives for an id that is not scored."""
 
+OTHERS = "others"
+"""In classes.json, all ids that no class has."""
+
 _FIELDS = ("id", "name", "color", "eval_id")
 
 
@@ -39,10 +42,18 @@ class LabelClass:
 
 @dataclasses.dataclass(frozen=True)
 class ClassTable:
-    """The classes of a dataset; ids need not be consecutive."""
+    """The classes of a dataset; ids need not be consecutive.
+
+    Attributes:
+        name: of the table; tables that differ in nothing else have the same classes.
+        classes: those that a label map may hold once it is read.
+        void_ids: further ids in the files of label maps, which all become `void` when they are
+            read, so that no channel of a one-hot label map is spent on each of them.
+    """
 
     name: str
     classes: tuple[LabelClass, ...]
+    void_ids: tuple[int, ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -52,6 +63,19 @@ class ClassTable:
     def has_classes_of(self, other: "ClassTable") -> bool:
         """Whether both have the same classes; datasets that share them have names of their own."""
         return self.classes == other.classes
+
+    @property
+    def void(self) -> LabelClass | None:
+        """The first class that is not scored, which stands for all ids without a meaning."""
+        return next((c for c in self.classes if c.eval_id is None), None)
+
+    @functools.cached_property
+    def read_lookup(self) -> np.ndarray:
+        """The id that each id of a file becomes when it is read: uint8 [256]."""
+        lookup = np.arange(256, dtype=np.uint8)
+        if self.void:
+            lookup[list(self.void_ids)] = self.void.id
+        return lookup
 
     @property
     def num_eval_classes(self) -> int:
@@ -83,9 +107,10 @@ class ClassTable:
 
     @functools.cached_property
     def is_known(self) -> np.ndarray:
-        """Whether the table has each id: bool [256]."""
+        """Whether a file may hold each id: bool [256]."""
         known = np.zeros(256, bool)
         known[[label_class.id for label_class in self.classes]] = True
+        known[list(self.void_ids)] = True
         return known
 
     def colorize(self, label_map: np.ndarray) -> np.ndarray:
@@ -103,7 +128,9 @@ class ClassTable:
         """The table in the format of classes.json."""
         classes = [json.dumps(dataclasses.asdict(label_class)) for label_class in self.classes]
         rows = ",\n    ".join(classes)
-        return f'{{\n  "name": {json.dumps(self.name)},\n  "classes": [\n    {rows}\n  ]\n}}\n'
+        void = f',\n  "void_ids": {json.dumps(self.void_ids)}' if self.void_ids else ""
+        name = json.dumps(self.name)
+        return f'{{\n  "name": {name},\n  "classes": [\n    {rows}\n  ]{void}\n}}\n'
 
     @classmethod
     def from_json(cls, text_or_path: str | pathlib.Path) -> "ClassTable":
@@ -113,6 +140,8 @@ class ClassTable:
             text_or_path: the JSON itself, or the path (not a str) of the file that holds it:
                 {"name": ..., "classes": [{"id": 0, "name": "road", "color": [128, 64, 128],
                 "eval_id": 0}, ...]}, with `"eval_id": null` for a class that is not scored.
+                `"void_ids": [255]` reads these ids, `"void_ids": "others"` all that no class has,
+                as the first class that is not scored; where there is none, it is added.
 
         Raises:
             InputError: the file is missing, is no JSON or breaks a rule; names file and class.
@@ -152,7 +181,28 @@ def _parse(content: object, origin: str) -> ClassTable:
     )
     _check_unique([c.id for c in classes], origin)
     _check_eval_ids({c.eval_id for c in classes if c.eval_id is not None}, origin)
-    return ClassTable(content["name"], classes)
+    return _with_void(content["name"], classes, content.get("void_ids", []), origin)
+
+
+def _with_void(
+    name: str, classes: tuple[LabelClass, ...], void_ids: object, origin: str
+) -> ClassTable:
+    """The table of these classes, with a class for ids without a meaning if there are any."""
+    ids = {c.id for c in classes}
+    unused = [identity for identity in range(256) if identity not in ids]
+    if void_ids == OTHERS:
+        void_ids = unused
+    if not (isinstance(void_ids, list) and all(map(_is_byte, void_ids))):
+        expected = f'a list of whole numbers from 0 to 255, or "{OTHERS}"'
+        raise InputError(f'{origin}: "void_ids" is {json.dumps(void_ids)}, expected {expected}')
+    if both := sorted(ids.intersection(void_ids)):
+        raise InputError(
+            f'{origin}: "void_ids" has {both[0]}, which a class has too, expected it once'
+        )
+    if void_ids and not any(c.eval_id is None for c in classes):
+        classes += (LabelClass(unused[0], "void", (0, 0, 0), None),)
+    left = sorted({*void_ids} - {c.id for c in classes})
+    return ClassTable(name, classes, tuple(left))
 
 
 def _parse_class(entry: object, place: str) -> LabelClass:

@@ -69,7 +69,7 @@ class RunRecord:
             for field in checked
             if getattr(self, field) != getattr(before, field)
         ]
-        if ClassTable.from_json(workdir / CLASSES_FILE) != class_table:
+        if not ClassTable.from_json(workdir / CLASSES_FILE).has_classes_of(class_table):
             differences.append("the dataset's classes are others")
         if differences:
             raise InputError(

@@ -111,7 +111,8 @@ def test_labels_outside_the_table_are_refused(tmp_path, write_with_opencv):
     with pytest.raises(InputError) as error:
         images.read_label_map(path, labels.STREETS)
     assert str(error.value) == (
-        f"{path}: found label 19, 77, expected only the 19 ids of the class table 'streets'"
+        f"{path}: found label 19, 77, expected only the 19 ids of the class table 'streets' "
+        'and its "void_ids"'
     )
     many = write_with_opencv(tmp_path / "b.png", np.arange(60, 95, dtype=np.uint8).reshape(5, 7))
     with pytest.raises(InputError, match=r"found label 60, 61, 62, 63, 64, \.\.\., expected"):

@@ -23,6 +23,31 @@ def _changed(**changes) -> str:
     return json.dumps(table)
 
 
+def _with_void(void_ids, table=TABLE) -> str:
+    return json.dumps(table | {"void_ids": void_ids})
+
+
+def test_ids_without_a_meaning_become_the_void_class():
+    table = labels.ClassTable.from_json(_with_void([255, 9]))
+    assert table.num_classes == 7  # not 256
+    assert np.flatnonzero(table.is_known).tolist() == [0, 2, 5, 6, 9, 255]
+    assert table.read_lookup[[0, 2, 5, 6, 9, 255]].tolist() == [0, 2, 5, 6, 0, 0]
+    assert labels.ClassTable.from_json(table.to_json()) == table
+    every = labels.ClassTable.from_json(_with_void("others"))
+    assert every.is_known.all()
+    assert (np.delete(every.read_lookup, [2, 5, 6]) == 0).all()
+    assert every.has_classes_of(table)
+
+
+def test_a_void_class_is_added_where_there_is_none():
+    scored = TABLE | {"classes": TABLE["classes"][:3]}
+    table = labels.ClassTable.from_json(_with_void([255], scored))
+    assert table.void == labels.LabelClass(0, "void", (0, 0, 0), None)
+    assert table.num_classes == 7
+    assert table.read_lookup[255] == 0
+    assert labels.ClassTable.from_json(json.dumps(scored)).void is None
+
+
 def test_derived_tables():
     table = labels.ClassTable.from_json(json.dumps(TABLE))
     assert table.num_classes == 7
@@ -96,6 +121,9 @@ def test_json_round_trip_through_text_and_file(table, tmp_path):
         (_changed(eval_id=255), '"eval_id" is 255, expected null or a whole number from 0 to 254'),
         (_changed(eval_id=3), "no class has eval_id 2 but one has 3"),
         (json.dumps({"name": "toy", "classes": [{"id": 0, "name": "x"}]}), 'has no "color"'),
+        (_with_void([256]), '"void_ids" is [256], expected a list of whole numbers from 0 to 255'),
+        (_with_void("rest"), '"void_ids" is "rest", expected a list'),
+        (_with_void([255, 6]), '"void_ids" has 6, which a class has too, expected it once'),
     ],
 )
 def test_a_bad_table_is_one_error_that_names_the_file(text, message, tmp_path):

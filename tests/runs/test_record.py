@@ -24,6 +24,11 @@ def test_a_run_may_end_earlier_or_read_its_data_elsewhere(tmp_path):
     )
 
 
+def test_tables_that_differ_in_name_only_are_the_same_classes(tmp_path):
+    RECORD.save(tmp_path, STREETS)
+    RECORD.check_continues(tmp_path, dataclasses.replace(STREETS, name="a film"))
+
+
 @pytest.mark.parametrize(
     ("changes", "table", "message"),
     [

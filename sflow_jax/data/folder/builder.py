@@ -15,6 +15,7 @@ have no gaps within a sequence; `frame_step` allows other numbers.
 
 import os
 import pathlib
+import sys
 
 from sflow_jax.data import frame_files, labels, listing
 from sflow_jax.data.labels import CLASSES_FILE
@@ -55,6 +56,7 @@ class Folder(frame_files.FrameFilesBuilder):
         source = pathlib.Path(source)
         frame_files.check_directory(source)
         class_table = labels.ClassTable.from_json(source / CLASSES_FILE)
+        _warn_of_channels(class_table, source / CLASSES_FILE)
         super().__init__(
             splits=_list_splits(source, frames, frame_step),
             class_table=class_table,
@@ -62,6 +64,20 @@ class Folder(frame_files.FrameFilesBuilder):
             height=height,
             width=width,
             data_dir=data_dir,
+        )
+
+
+def _warn_of_channels(class_table: labels.ClassTable, path: pathlib.Path) -> None:
+    """Says so if a far id that is not scored, such as 255, costs channels."""
+    last = class_table.num_classes - 1
+    if class_table.num_classes > 2 * len(class_table.classes) and any(
+        c.id == last and c.eval_id is None for c in class_table.classes
+    ):
+        print(
+            f"note: {path}: a one-hot label map has {class_table.num_classes} channels for "
+            f'{len(class_table.classes)} classes; with "void_ids": [{last}] in place of the class '
+            f"{last}, ids without a meaning share one channel",
+            file=sys.stderr,
         )
 
 
