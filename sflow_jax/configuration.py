@@ -161,17 +161,28 @@ def check_resumable(config: config_dict.ConfigDict, workdir: pathlib.Path) -> No
         )
 
 
+def changes(
+    before: config_dict.ConfigDict, now: config_dict.ConfigDict
+) -> dict[str, tuple[Any, Any]]:
+    """The fields that differ between two configs, with their former and their present values."""
+    old, new = _flatten(before.to_dict()), _flatten(now.to_dict())
+    return {
+        field: (old.get(field), new.get(field))
+        for field in sorted(old.keys() | new.keys())
+        if _plain(old.get(field)) != _plain(new.get(field))
+    }
+
+
 def differences(
     before: config_dict.ConfigDict,
     now: config_dict.ConfigDict,
     is_compared: Callable[[str], bool],
 ) -> list[str]:
     """Describes the fields, of those that are compared, that differ between two configs."""
-    old, new = _flatten(before.to_dict()), _flatten(now.to_dict())
     return [
-        f"{field} is {new.get(field)!r} and was {old.get(field)!r}"
-        for field in sorted(old.keys() | new.keys())
-        if is_compared(field) and _plain(old.get(field)) != _plain(new.get(field))
+        f"{field} is {new!r} and was {old!r}"
+        for field, (old, new) in changes(before, now).items()
+        if is_compared(field)
     ]
 
 

@@ -276,7 +276,7 @@ OPTIONS: dict[str, Option] = {
         "which flow losses skip pixels that are hidden in a frame",
     ),
     # Adam, and the average of the parameters.
-    "optimizer.learning_rate": Option(2e-4, at_least(0), "of all networks"),
+    "optimizer.learning_rate": Option(2e-4, at_least(0), "of all networks", may_change=True),
     "optimizer.beta1": Option(0.5, BELOW_ONE, "decay of the mean of the gradients"),
     "optimizer.beta2": Option(0.999, BELOW_ONE, "decay of the mean of their squares"),
     "optimizer.ema_decay": Option(0.999, SHARE, "of the averaged parameters, which sampling uses"),
@@ -294,7 +294,12 @@ OPTIONS: dict[str, Option] = {
     "augmentation.edge_dropout": Option(0.3, SHARE, "remove up to this share of 4x4 cells"),
     "augmentation.edge_blur": Option(0.5, SHARE, "mix in up to this share of a 3x3 blur"),
     # The course of training. An epoch sees every example once.
-    "train.batch_size": Option(1, at_least(1), "examples per device"),
+    "train.batch_size": Option(
+        1,
+        at_least(1),
+        "examples per device; a run continues with as many over all devices as before",
+        may_change=True,
+    ),
     "train.order": Option(
         "together",
         one_of("together", "discriminator_first"),
@@ -310,9 +315,12 @@ OPTIONS: dict[str, Option] = {
         5.0, at_least(0), "from Laplacian to DNED edges, which stage B then has"
     ),
     "train.constant_epochs": Option(
-        100.0, at_least(0), "until the learning rate starts to fall linearly to 0"
+        100.0,
+        at_least(0),
+        "until the learning rate starts to fall linearly to 0",
+        may_change=True,
     ),
-    "train.epochs": Option(200.0, POSITIVE, "length of the run"),
+    "train.epochs": Option(200.0, POSITIVE, "length of the run", may_change=True),
     "train.max_steps": Option(
         0,
         at_least(0),

@@ -74,7 +74,8 @@ class RunRecord:
         if differences:
             raise InputError(
                 f"{workdir}: cannot continue this run ({'; '.join(differences)}); expected the "
-                "data and the number of devices that it was started with, or another --workdir"
+                "data and the examples per step (config.train.batch_size times the number of "
+                "devices) that it was started with, or another --workdir"
             )
 
 

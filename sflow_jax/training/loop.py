@@ -21,6 +21,7 @@ from sflow_jax.methods.clip_method import ClipMethod
 from sflow_jax.methods.image_method import ImageMethod
 from sflow_jax.prepare import PreparedDataset, prepare
 from sflow_jax.pretrained.perceptual import load_perceptual_network
+from sflow_jax.runs.changes import note_changes
 from sflow_jax.runs.checkpoints import Checkpoints, has_checkpoint
 from sflow_jax.runs.palettes import collect_palettes, save_palettes
 from sflow_jax.runs.record import RUN_FILE, RunRecord, check_was_trained
@@ -163,6 +164,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
         if checkpoints.latest_step is not None:
             state = checkpoints.restore(run.describe_state(), iterator)
             print(f"resumed from step {checkpoints.latest_step} in {workdir}")
+            if checkpoints.latest_step >= run.schedule.num_steps:
+                print("this was the last step; a larger config.train.epochs continues the run")
         else:
             state = initialize(config, use_published(run.published, run.create_state()))
         with MetricLog(workdir, int(state.step)) as log:
@@ -293,6 +296,8 @@ def _start_workdir(workdir: pathlib.Path, run: Run) -> None:
     if (workdir / RUN_FILE).exists():
         record.check_continues(workdir, class_table)
     with writing_to(workdir):
+        if (workdir / configuration.CONFIG_FILE).exists() and sharding.is_first_host():
+            note_changes(workdir, run.config)
         record.save(workdir, class_table)
         configuration.save(run.config, workdir)
         if run.palettes is not None and sharding.is_first_host():

@@ -213,6 +213,18 @@ def test_another_config_does_not_continue_a_run(uninterrupted, data_dir):
     assert "Traceback" not in errors
 
 
+def test_a_run_goes_on_for_longer_with_another_learning_rate(uninterrupted, data_dir, tmp_path):
+    workdir = shutil.copytree(uninterrupted[0], tmp_path / "run")
+    changes = {"train.epochs": 2.75, "optimizer.learning_rate": 1e-4, "log.every_steps": 1}
+    code, output, errors = run("--workdir", workdir, **{"data.data_dir": data_dir} | changes)
+    assert code == 0, errors
+    assert "from step 20 on: config.train.epochs is 2.75 and was 2.5" in output
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines[-3:]] == [20, 21, 22]
+    noted = json.loads((workdir / "changes.jsonl").read_text())
+    assert noted["changes"]["log.every_steps"] == [2, 1]
+
+
 def test_a_non_finite_loss_names_step_loss_and_examples():
     guard = loop.FiniteGuard()
     guard.follow(6, {"l1": np.float32(0.5), "generator/total": np.float32(2)}, ["train/000001"])
