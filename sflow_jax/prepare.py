@@ -1,20 +1,24 @@
 r"""Prepares a dataset: stores it at the resolution of training, in the folder that training reads.
 
     python -m sflow_jax.prepare --config configs/cityscapes.py --config.data.source=DIR
+    python -m sflow_jax.prepare --config configs/folder.py --config.data.source=DIR --check
     python -m sflow_jax.prepare --config configs/streets.py --export scenes
     python -m sflow_jax.prepare --config configs/cityscapes.py --config.data.source=DIR \
         --beam_options=runner=DirectRunner,direct_num_workers=8,direct_running_mode=multi_processing
 
 Training does this itself if it has not been done. A dataset that is there already is compared with
-its checksums. `--export` also writes the prepared splits as PNG files in the layout of the `folder`
-dataset. With `--beam_options`, Apache Beam does the work, with its own defaults if that is empty;
-its workers must see both folders under the same paths.
+its checksums. `--check` stores nothing: it reads all files, lists all that have a fault, and writes
+a report of what the data hold, check/report.html: how frequent classes are, how many pixels are
+edges, how fast things move, and what stands out. `--export` also writes the prepared splits as PNG
+files in the layout of the `folder` dataset. With `--beam_options`, Apache Beam does the work, with
+its own defaults if that is empty; its workers must see both folders under the same paths.
 """
 
 import contextlib
 import fcntl
 import os
 import pathlib
+import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,6 +37,7 @@ from sflow_jax.errors import InputError, writing_to
 from sflow_jax.files import user_path
 
 _LOCK_FILE = ".lock"
+_MOST_FAULTS = 20  # that are printed; the report has more
 _INCOMPLETE = "incomplete.*"  # how tensorflow-datasets names a folder until it is complete
 
 
@@ -54,17 +59,18 @@ def prepare(
         InputError: the source has a fault, there is none, or the data cannot be stored.
     """
     configuration.check_option("data.dataset", data_config.dataset)
-    default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-    data_dir = user_path(data_config.data_dir or default)
     with builder_lib.quiet():
         download_config = tfds.download.DownloadConfig()
         if beam_options is not None:
             download_config.beam_options = beam.pipeline_options(beam_options)
-        return _prepare(data_config, data_dir, download_config)
+        return _prepare(data_config, _data_dir(data_config), download_config)
 
 
 def main() -> None:
-    """Prepares the dataset of `--config`, verifies all of it, and exports it on request."""
+    """Prepares and verifies the dataset of `--config`, or only reports on it."""
+    if flags.FLAGS.check:
+        _check(flags.FLAGS.config, pathlib.Path(flags.FLAGS.output))
+        return
     dataset = prepare(flags.FLAGS.config.data, flags.FLAGS.beam_options)
     prepared_lib.open_dataset(dataset.directory, verify=True)
     sizes = ", ".join(f"{size} {split}" for split, size in dataset.num_examples.items())
@@ -73,6 +79,38 @@ def main() -> None:
         directory = pathlib.Path(flags.FLAGS.export)
         prepared_lib.export(dataset, directory)
         print(f"{directory}: exported; read it with --config.data.dataset=folder")
+
+
+def _check(config: config_dict.ConfigDict, output: pathlib.Path) -> None:
+    """Writes a report on the raw data, and prints what stands out.
+
+    Raises:
+        InputError: files have faults; or there is no source, or its layout is another.
+    """
+    # They draw and compute, which preparing does not need.
+    from sflow_jax import report
+    from sflow_jax.survey import measures
+    from sflow_jax.survey.report import make_report
+
+    configuration.check_option("data.dataset", config.data.dataset)
+    with builder_lib.quiet():
+        builder = DATASETS[config.data.dataset].make_builder(config.data, _data_dir(config.data))
+    survey = measures.take(builder, config)
+    source = config.data.source or config.data.dataset
+    command = shlex.join(["python", "-m", "sflow_jax.prepare", *sys.argv[1:]])
+    written = make_report(survey, f"A look at {source}", command)
+    with writing_to(output):
+        report.write_report(output, written)
+    for line in (*survey.faults[:_MOST_FAULTS], *written.notes):
+        print(line)
+    print(f"{output}: {report.HTML_FILE}, {report.MARKDOWN_FILE}")
+    if survey.faults:
+        raise InputError(f"{source}: found {len(survey.faults)} files with faults, expected none")
+
+
+def _data_dir(data_config: config_dict.ConfigDict) -> pathlib.Path:
+    default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    return user_path(data_config.data_dir or default)
 
 
 def _prepare(
@@ -146,6 +184,8 @@ def _lock(path: pathlib.Path) -> Iterator[None]:
 if __name__ == "__main__":
     cli.define_config_flag()
     flags.DEFINE_string("export", "", "Folder to write the prepared splits to, as PNG files.")
+    flags.DEFINE_bool("check", False, "Only looks at the raw data, and writes a report on them.")
+    flags.DEFINE_string("output", "check", "Folder of the report that --check writes.")
     flags.DEFINE_list(
         "beam_options", None, "Prepares with Apache Beam, its runner and options comma-separated."
     )

@@ -326,3 +326,21 @@ def test_the_command_reports_a_mistake_in_one_line(tmp_path):
         f"error: {tmp_path}/nowhere: found nothing, expected a folder (config.data.source)\n"
     )
     assert os.listdir(tmp_path) == []
+
+
+def test_check_reports_and_stores_nothing(tmp_path):
+    source = tmp_path / "source"
+    _write_source(source, 2)
+    (source / "train/seq/label/0001.png").write_bytes(
+        images.encode_png(np.full((16, 24, 1), 200, np.uint8))
+    )
+    options = ["--check", "--output", str(tmp_path / "report")]
+    for name, value in _config(tmp_path / "data", source).items():
+        options.append(f"--config.data.{name}={value}")
+    command = [sys.executable, "-m", "sflow_jax.prepare", "--config", "configs/folder.py", *options]
+    done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"error: {source}: found 1 files with faults, expected none" in done.stderr
+    assert "label/0001.png: found labels 200" in done.stdout
+    assert (tmp_path / "report/report.html").is_file()
+    assert not (tmp_path / "data").exists()

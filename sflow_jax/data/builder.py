@@ -107,12 +107,23 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):  # typ
         make_example, items = self.recipe(split)
         yield from workers.map_in_processes(make_example, items, len(items))
 
+    @property
+    def source_size(self) -> tuple[int, int] | None:
+        """Height and width of the first file of the source, pixels; None where there is none."""
+        return None
+
+    def faults(self) -> Iterator[InputError]:
+        """The faults of the source that are cheap to find; each names a file."""
+        yield from ()
+
     def check(self) -> None:
         """Checks the source, as far as that is cheap, before anything is written.
 
         Raises:
             InputError: names the first bad file.
         """
+        for fault in self.faults():
+            raise fault
 
     def _info(self) -> tfds.core.DatasetInfo:
         metadata = {

@@ -5,7 +5,7 @@ import itertools
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import tqdm
 
@@ -75,15 +75,23 @@ class FrameFilesBuilder(builder.ExampleBuilder):
         """The number of examples of each split."""
         return {split: len(examples) for split, examples in self._splits.items()}
 
-    def check(self) -> None:
-        """Checks the headers of all files: kind, size, and that no file is truncated.
+    @property
+    def source_size(self) -> tuple[int, int] | None:
+        """Height and width of the first image, pixels; None where it has a fault."""
+        try:
+            header = images.check_header(self._frames()[0].files["image"], "image")
+        except InputError:
+            return None
+        return header.height, header.width
 
-        Raises:
-            InputError: names the first bad file.
-        """
+    def faults(self) -> Iterator[InputError]:
+        """Of the headers of all files: kind, size, and files that are truncated."""
         description = f"Checking {self.name}"
         for frame in tqdm.tqdm(self._frames(), desc=description, unit=" frames", leave=False):
-            _check_frame(frame, self._size_reference)
+            try:
+                _check_frame(frame, self._size_reference)
+            except InputError as error:
+                yield error
 
     def recipe(self, split: str) -> tuple[ReadExample, Sequence[tuple[Frame, ...]]]:
         """Reads the examples of a split in the order of their files."""
