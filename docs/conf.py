@@ -29,6 +29,8 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4  # named as on GitHub
 myst_url_schemes = {"http": None, "https": None, "source": "source/{{path}}.html"}
 
+napoleon_use_ivar = True
+napoleon_custom_sections = [("Arrays of an example, with T frames", "params_style")]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
@@ -37,3 +39,13 @@ add_module_names = False
 html_theme = "furo"
 html_title = project
 html_copy_source = False
+
+
+def _escape_bars(app, what, name, obj, options, lines: list[str]) -> None:
+    """In docstrings a bar is a magnitude, in reStructuredText the begin of a substitution."""
+    lines[:] = [line.replace("|", "\\|") for line in lines]
+
+
+def setup(app) -> None:
+    """Called by Sphinx."""
+    app.connect("autodoc-process-docstring", _escape_bars)

@@ -105,7 +105,8 @@ def _check(config: config_dict.ConfigDict, output: pathlib.Path) -> None:
         print(line)
     print(f"{output}: {report.HTML_FILE}, {report.MARKDOWN_FILE}")
     if survey.faults:
-        raise InputError(f"{source}: found {len(survey.faults)} files with faults, expected none")
+        count = len(survey.faults)
+        raise InputError(f"{source}: found faults in {count} of its files, expected none")
 
 
 def _data_dir(data_config: config_dict.ConfigDict) -> pathlib.Path:

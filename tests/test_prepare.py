@@ -340,7 +340,7 @@ def test_check_reports_and_stores_nothing(tmp_path):
     command = [sys.executable, "-m", "sflow_jax.prepare", "--config", "configs/folder.py", *options]
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert f"error: {source}: found 1 files with faults, expected none" in done.stderr
-    assert "label/0001.png: found labels 200" in done.stdout
+    assert f"error: {source}: found faults in 1 of its files, expected none" in done.stderr
+    assert "label/0001.png: found label 200" in done.stdout
     assert (tmp_path / "report/report.html").is_file()
     assert not (tmp_path / "data").exists()

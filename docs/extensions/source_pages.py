@@ -1,15 +1,14 @@
 """Makes a page of every source file that the documentation links to, as GitHub has it.
 
 A link such as `../sflow_jax/losses.py` leads to the file on GitHub, and here to source/…, a page of
-its own; a link to a folder leads to a list of the files in it, which have pages as well.
+its own. That of a folder lists what is in it, with the first line of each docstring.
 """
 
+import ast
 import html
 import pathlib
 import re
 from collections.abc import Iterator
-
-from sphinx.util.osutil import relative_uri
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _LINK = re.compile(r"\]\(\.\./([\w./-]*[\w/])(?:#[\w-]*)?\)")
@@ -24,41 +23,36 @@ def _redirect_links(app, page: str, source: list[str]) -> None:
     source[0] = _LINK.sub(lambda match: f"](source:{match[1].rstrip('/')})", source[0])
 
 
-def _files(path: pathlib.Path) -> list[pathlib.Path]:
-    """What a page of a folder lists: its folders and the files that are text."""
-    return sorted(
-        entry
-        for entry in path.iterdir()
-        if not entry.name.startswith(("_", "."))
-        and (entry.is_dir() or entry.suffix in _LANGUAGES or entry.name == "Makefile")
-    )
-
-
 def _pages(app) -> Iterator[tuple[str, dict, str]]:
-    waiting, done = sorted(getattr(app.env, "source_links", ())), set()
-    while waiting:
-        name = waiting.pop()
-        if name in done:
-            continue
-        done.add(name)
+    links = getattr(app.env, "source_links", set())
+    for name in sorted(links):
         path = ROOT / name
         if path.is_dir():
-            listed = [str(entry.relative_to(ROOT)) for entry in _files(path)]
-            waiting += listed
-            body = _listing(name, listed)
+            body = "".join(_entry(entry, links) for entry in sorted(path.iterdir()))
+            body = f"<ul>{body}</ul>"
         else:
             body = _highlighted(app.builder.highlighter, path)
         title = html.escape(name)
         yield f"source/{name}", {"title": title, "body": f"<h1>{title}</h1>\n{body}"}, "page.html"
 
 
-def _listing(name: str, listed: list[str]) -> str:
-    here = f"source/{name}.html"
-    links = (
-        f'<li><a href="{relative_uri(here, f"source/{entry}.html")}">{html.escape(entry)}</a></li>'
-        for entry in listed
-    )
-    return "<ul>\n" + "\n".join(links) + "\n</ul>"
+def _entry(path: pathlib.Path, links: set[str]) -> str:
+    """An item of the list of a folder; only what pages link to has a page as well."""
+    if path.name.startswith(("__pycache__", ".")):
+        return ""
+    name, shown = str(path.relative_to(ROOT)), f"<code>{html.escape(path.name)}</code>"
+    if name in links:
+        shown = f'<a href="{html.escape(f"{path.parent.name}/{path.name}")}.html">{shown}</a>'
+    return f"<li>{shown} {html.escape(_summary(path))}</li>"
+
+
+def _summary(path: pathlib.Path) -> str:
+    """The first line of the docstring of a module or package; '' where there is none."""
+    file = path / "__init__.py" if path.is_dir() else path
+    if file.suffix != ".py" or not file.is_file():
+        return ""
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    return (docstring or "").partition("\n")[0]
 
 
 def _highlighted(highlighter, path: pathlib.Path) -> str:

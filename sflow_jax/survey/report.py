@@ -25,7 +25,7 @@ def make_report(survey: Survey, title: str, command: str) -> Report:
     """
     notes = findings(survey) or ["Nothing stands out."]
     if survey.faults:
-        notes.insert(0, f"{len(survey.faults)} files have faults: nothing can be trained on them.")
+        notes.insert(0, f"Faults in {len(survey.faults)} files: they have to go before training.")
     tables = [_faults(survey)] if survey.faults else []
     pictures = {}
     if survey.scenes:

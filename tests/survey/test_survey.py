@@ -96,7 +96,7 @@ def test_all_files_with_faults_are_named_once(source):
     assert sorted(fault.partition(": ")[0] for fault in found.faults) == [str(broken), str(bad)]
     assert len(found.splits["train"]) == 1
     report = make_report(found, "title", "command")
-    assert report.notes[0].startswith("2 files have faults")
+    assert report.notes[0].startswith("Faults in 2 files")
     assert [row[0] for row in report.tables[0].rows] == list(found.faults)
 
 
