@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import tqdm
@@ -128,4 +129,4 @@ def _measure(arrays: Mapping, threshold: float) -> Measures:
 
 
 def _edge_density(frames: np.ndarray, threshold: float) -> float:
-    return float(laplacian_edges(to_float(frames), threshold).mean())
+    return float(laplacian_edges(to_float(jnp.asarray(frames)), threshold).mean())

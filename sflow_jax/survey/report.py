@@ -1,6 +1,7 @@
 """The report of a survey: tables, plots and a few scenes."""
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -32,7 +33,7 @@ def make_report(survey: Survey, title: str, command: str) -> Report:
         tables += [_splits(survey), _classes(survey)]
         pictures["scenes"] = (_draw_scenes(survey), "The first examples, as training sees them.")
         pictures |= {
-            name: (draw_plot(lambda figure, plot=plot: plot(figure, survey), 9, 3.4), caption)
+            name: (draw_plot(functools.partial(plot, survey), 9, 3.4), caption)
             for name, (plot, caption) in _PLOTS.items()
             if name != "motion" or survey.schema.flow
         }
@@ -113,7 +114,7 @@ def _draw_scenes(survey: Survey) -> bytes:
     return encode_png(grid([list(row.values()) for row in rows], list(rows[0])))
 
 
-def _plot_classes(figure: Figure, survey: Survey) -> None:
+def _plot_classes(survey: Survey, figure: Figure) -> None:
     axis = figure.subplots()
     shares = _shares(survey)
     places, width = np.arange(len(survey.class_table.classes)), 0.8 / len(shares)
@@ -126,7 +127,7 @@ def _plot_classes(figure: Figure, survey: Survey) -> None:
     axis.legend(fontsize=8)
 
 
-def _plot_edges(figure: Figure, survey: Survey) -> None:
+def _plot_edges(survey: Survey, figure: Figure) -> None:
     examples = [one for split in survey.splits.values() for one in split]
     densities = {"real frames": [100 * one.edges for one in examples]}
     if survey.schema.cg:
@@ -137,24 +138,24 @@ def _plot_edges(figure: Figure, survey: Survey) -> None:
     )
 
 
-def _plot_motion(figure: Figure, survey: Survey) -> None:
+def _plot_motion(survey: Survey, figure: Figure) -> None:
     motions = [one.motion for split in survey.splits.values() for one in split if one.motion]
     median, high = np.array(motions).T
     lengths = {"median of a pair": median, "fastest percent of a pair": high}
     _plot_histograms(figure, lengths, "motion from frame to frame, pixels")
 
 
-def _plot_histograms(figure: Figure, values: dict[str, Sequence[float]], unit: str) -> None:
+def _plot_histograms(figure: Figure, values: Mapping[str, Sequence[float]], unit: str) -> None:
     axis = figure.subplots()
     bins = np.linspace(0, 1.05 * max(map(max, values.values())) or 1, _NUM_BINS)
     for label, numbers in values.items():
-        axis.hist(numbers, bins, label=label, alpha=0.6)
+        axis.hist(numbers, bins.tolist(), label=label, alpha=0.6)
     axis.set_xlabel(unit, fontsize=8)
     axis.set_ylabel("examples", fontsize=8)
     axis.legend(fontsize=8)
 
 
-_PLOTS: dict[str, tuple[Callable[[Figure, Survey], None], str]] = {
+_PLOTS: dict[str, tuple[Callable[[Survey, Figure], None], str]] = {
     "classes": (_plot_classes, "How much of the pictures each class is."),
     "edges": (_plot_edges, "How many pixels are edges, example by example."),
     "motion": (_plot_motion, "How far pixels move from a frame to the next."),
