@@ -1,12 +1,64 @@
 """Files that are written whole or not at all, and checks of the paths that users give."""
 
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
+import shutil
+from collections.abc import Iterator
 from typing import Any
 
 from sflow_jax.errors import InputError
+
+_LONGEST_NAME = 255  # bytes, of a file or folder; the limit of common file systems
+_LONGEST_PATH = 4095
+
+
+def named_path(option: str, text: str) -> pathlib.Path:
+    """The path that an option of the command line names; it may begin with '~'.
+
+    Args:
+        option: such as '--workdir', for messages.
+        text: its value.
+
+    Raises:
+        InputError: it is empty, or no file system can hold it.
+    """
+    if fault := fault_of_path(text):
+        raise InputError(f"{option}: found {fault}, expected the path of a file or folder")
+    return user_path(text)
+
+
+def fault_of_path(text: str) -> str:
+    """What is wrong with a path, for a message; '' if nothing is."""
+    if not text.strip():
+        return "nothing"
+    if "\0" in text:
+        return "a NUL character"
+    try:
+        content = text.encode()
+    except UnicodeEncodeError:
+        return f"{text!r}, which is not UTF-8"
+    longest = max(map(len, content.split(b"/")))
+    if longest > _LONGEST_NAME:
+        return f"a name of {longest} bytes, longer than {_LONGEST_NAME}"
+    return (
+        f"{len(content)} bytes, more than {_LONGEST_PATH}" if len(content) > _LONGEST_PATH else ""
+    )
+
+
+def walk(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str], list[str]]]:
+    """Like `os.walk`, through links too, but not into those that lead back to a folder above."""
+    for directory, folders, files in os.walk(folder, followlinks=True):
+        place = pathlib.Path(directory)
+        above = {os.path.realpath(part) for part in (place, *place.parents)}
+        folders[:] = [
+            name
+            for name in folders
+            if not (place / name).is_symlink() or os.path.realpath(place / name) not in above
+        ]
+        yield place, folders, files
 
 
 def user_path(path: str | os.PathLike) -> pathlib.Path:
@@ -33,8 +85,40 @@ def write_whole(path: pathlib.Path, content: bytes | str) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_bytes(content.encode() if isinstance(content, str) else content)
-    part.replace(path)
+    try:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def whole_folder(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Gives a folder to write to, which gets its name when all is written and is removed otherwise.
+
+    Args:
+        folder: which is new or empty.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    is_there = folder.exists()  # perhaps mounted there, so that nothing can take its place
+    place = folder.resolve()
+    name = f"{place.name}.{os.getpid()}.part"
+    part = place / name if is_there else place.with_name(name)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if is_there:
+            for path in part.iterdir():
+                path.replace(place / path.name)
+            part.rmdir()
+        else:
+            part.replace(place)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def write_json(path: pathlib.Path, value: object) -> None:
@@ -45,6 +129,14 @@ def write_json(path: pathlib.Path, value: object) -> None:
         ValueError: the value holds an infinity or NaN, which JSON does not know.
     """
     write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def parse_json(text: str) -> Any:
+    """Like `json.loads`, with a ValueError too for what would end in a RecursionError."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("found brackets within brackets, too deep to be read") from error
 
 
 def read_json(path: pathlib.Path, writer: str) -> Any:
@@ -58,11 +150,24 @@ def read_json(path: pathlib.Path, writer: str) -> Any:
         InputError: the file is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise not_found(path, f"what {writer} wrote") from error
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {error}; expected the JSON that {writer} wrote") from error
+
+
+def read_json_object(path: pathlib.Path, writer: str) -> dict[str, Any]:
+    """The same of a file that holds an object.
+
+    Raises:
+        InputError: the file is missing or damaged, or holds something else.
+    """
+    content = read_json(path, writer)
+    if not isinstance(content, dict):
+        found = type(content).__name__
+        raise InputError(f"{path}: found a {found}, expected the JSON that {writer} wrote")
+    return content
 
 
 def sha256_of(path: pathlib.Path) -> str:
@@ -89,6 +194,17 @@ def require_folder(folder: pathlib.Path, expected: str) -> None:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise InputError(f"{folder}: found {found}, expected {expected}")
+
+
+def require_no_file(folder: pathlib.Path) -> None:
+    """Checks that a folder is there or can be made.
+
+    Raises:
+        InputError: a file is in its place, or in that of a folder above it.
+    """
+    found = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not found.is_dir():
+        raise InputError(f"{folder}: found the file {found}, expected a folder or nothing there")
 
 
 def require_new_folder(folder: pathlib.Path) -> None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 SMALLEST_SIDE = 16
 """Of the images, in pixels: DNED and VGG19 halve four times."""
 
+LARGEST_SIDE = 16_384
+"""Of the images, in pixels: a fourth of what PNG's decoders take, and more than any camera has."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:

@@ -267,6 +267,6 @@ def _describe(frames: Iterable[Frame], source: pathlib.Path, class_table: labels
     """The class table, and a line for every file with its name, size and modification time."""
     lines = [class_table.to_json()]
     for path in sorted(path for frame in frames for path in frame.files.values()):
-        status = path.stat()
+        status = images.file_status(path)
         lines.append(f"{path.relative_to(source)} {status.st_size} {status.st_mtime_ns}\n")
     return "".join(lines)

@@ -8,6 +8,7 @@ A file is refused, not converted, if the conversion could change the meaning of 
 - An instance map is a gray PNG of 8 or 16 bits.
 - An annotation, as SYNTHIA has it, is an RGB PNG of 16 bits: class ids in red, instance numbers in
   green. Its copy in colors, of 8 bits, is refused.
+- An animation (APNG) is no picture: which of its frames would be meant?
 - A color image has 8 bits per channel; gray becomes RGB and an alpha channel is dropped. It may be
   of another format, see `photographs`, and is turned as its EXIF says. All others are PNGs: what
   compresses with losses changes ids.
@@ -15,6 +16,7 @@ A file is refused, not converted, if the conversion could change the meaning of 
 
 import dataclasses
 import io
+import os
 import pathlib
 import struct
 import zlib
@@ -109,6 +111,18 @@ def require_size(
             f"{path}: found {size[0]}x{size[1]} pixels, "
             f"expected {expected[0]}x{expected[1]} as in {reference}"
         )
+
+
+def file_status(path: pathlib.Path) -> os.stat_result:
+    """The size and the times of a file, through links.
+
+    Raises:
+        InputError: it is missing, or a link that leads nowhere.
+    """
+    try:
+        return path.stat()
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def read_color(path: pathlib.Path) -> np.ndarray:
@@ -273,6 +287,8 @@ def _read_intact(path: pathlib.Path) -> bytes:
             (checksum,) = struct.unpack_from(">I", content, position + 8 + length)
         except struct.error as error:
             raise _truncated(path, len(content)) from error
+        if kind == b"acTL":
+            raise InputError(f"{path}: found an animated PNG, expected a single picture")
         if zlib.crc32(view[position + 4 : position + 8 + length]) != checksum:
             raise InputError(f"{path}: damaged PNG (a checksum is wrong), expected an intact file")
         position += 12 + length

@@ -21,7 +21,7 @@ import tqdm
 from sflow_jax.data import frame_files, images, listing
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.errors import InputError
-from sflow_jax.files import require_folder
+from sflow_jax.files import require_folder, walk
 
 EDGE_SOURCES = ("cg", "image", "none")
 
@@ -98,13 +98,13 @@ def find_groups(folder: pathlib.Path) -> list[pathlib.Path]:
     """
     require_folder(folder, "a folder of frames")
     groups = []
-    for directory, names, _ in os.walk(folder, followlinks=True):
+    for directory, names, _ in walk(folder):
         keys = [key for key in INPUT_KEYS if key in names]
         if keys and "label" not in keys:
-            label_folder = pathlib.Path(directory, "label")
+            label_folder = directory / "label"
             raise InputError(f"{label_folder}: not found, expected the label maps of {keys[0]}/")
         if keys:
-            groups.append(pathlib.Path(directory))
+            groups.append(directory)
         names[:] = [name for name in names if name not in INPUT_KEYS and not name.startswith(".")]
     if not groups:
         raise InputError(f"{folder}: found no folder 'label' in it or below, expected label maps")

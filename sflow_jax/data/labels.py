@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 
 from sflow_jax.errors import InputError
-from sflow_jax.files import not_found
+from sflow_jax.files import not_found, parse_json
 
 CLASSES_FILE = "classes.json"
 """Where a class table is kept, in the folder of a run or of a dataset."""
@@ -151,8 +151,8 @@ class ClassTable:
         else:
             origin, text = "class table", text_or_path
         try:
-            content = json.loads(text)
-        except json.JSONDecodeError as error:
+            content = parse_json(text)
+        except ValueError as error:
             raise InputError(f"{origin}: {error}; expected JSON") from error
         return _parse(content, origin)
 
@@ -170,7 +170,7 @@ def _parse(content: object, origin: str) -> ClassTable:
     if not (
         isinstance(content, dict)
         and isinstance(content.get("classes"), list)
-        and isinstance(content.get("name"), str)
+        and _is_text(content.get("name"))
     ):
         raise InputError(f'{origin}: expected an object {{"name": "...", "classes": [...]}}')
     if not content["classes"]:
@@ -207,21 +207,38 @@ def _with_void(
 
 def _parse_class(entry: object, place: str) -> LabelClass:
     if not isinstance(entry, dict):
-        raise InputError(f"{place}: found {entry!r}, expected an object with {', '.join(_FIELDS)}")
+        raise InputError(
+            f"{place}: found {repr(entry)[:80]}, expected an object with {', '.join(_FIELDS)}"
+        )
     for field in _FIELDS:
         if field not in entry:
             raise InputError(f'{place}: has no "{field}", expected {", ".join(_FIELDS)}')
     identity, name, color, eval_id = (entry[field] for field in _FIELDS)
     if not _is_byte(identity):
-        raise InputError(f'{place}: "id" is {identity!r}, expected a whole number from 0 to 255')
-    if not isinstance(name, str) or not name:
-        raise InputError(f'{place}: "name" is {name!r}, expected a text')
+        raise InputError(
+            f'{place}: "id" is {repr(identity)[:80]}, expected a whole number from 0 to 255'
+        )
+    if not (name and _is_text(name)):
+        raise InputError(f'{place}: "name" is {repr(name)[:80]}, expected a text')
     if not isinstance(color, list) or len(color) != 3 or not all(map(_is_byte, color)):
-        raise InputError(f'{place}: "color" is {color!r}, expected [red, green, blue], 0 to 255')
+        raise InputError(
+            f'{place}: "color" is {repr(color)[:80]}, expected [red, green, blue], 0 to 255'
+        )
     if eval_id is not None and (not _is_byte(eval_id) or eval_id == VOID):
         expected = "null or a whole number from 0 to 254"
-        raise InputError(f'{place}: "eval_id" is {eval_id!r}, expected {expected}')
+        raise InputError(f'{place}: "eval_id" is {repr(eval_id)[:80]}, expected {expected}')
     return LabelClass(identity, name, tuple(color), eval_id)
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a name that any file can hold: JSON can write halves of characters."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_byte(value: object) -> bool:

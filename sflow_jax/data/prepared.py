@@ -11,7 +11,7 @@ import tqdm
 from sflow_jax import manifest
 from sflow_jax.data import builder, example, folder, images, labels, opening
 from sflow_jax.errors import InputError, reading_from, writing_to
-from sflow_jax.files import not_found, require_new_folder, write_whole
+from sflow_jax.files import not_found, require_new_folder, whole_folder, write_whole
 
 INFO_FILE = "dataset_info.json"
 """Written last, before the folder gets its final name: a folder with it is complete."""
@@ -148,13 +148,12 @@ def export(prepared: PreparedDataset, directory: pathlib.Path) -> None:
         InputError: the directory is not empty or cannot be written.
     """
     require_new_folder(directory)
-    with writing_to(directory):
-        directory.mkdir(parents=True, exist_ok=True)
+    with writing_to(directory), whole_folder(directory) as part:
         for split in prepared.num_examples:
             description = f"Exporting {split}"
             for arrays in tqdm.tqdm(prepared.source(split), desc=description, unit=" examples"):
-                _export_example(arrays, directory / split)
-        write_whole(directory / labels.CLASSES_FILE, prepared.class_table.to_json())
+                _export_example(arrays, part / split)
+        write_whole(part / labels.CLASSES_FILE, prepared.class_table.to_json())
 
 
 def _export_example(arrays: dict, split_directory: pathlib.Path) -> None:

@@ -7,7 +7,6 @@ one's statistics are kept in the folder of the weights and reused until its file
 import abc
 import dataclasses
 import functools
-import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -15,6 +14,7 @@ from typing import TypeVar
 import jax
 import numpy as np
 
+from sflow_jax import files as files_lib
 from sflow_jax.errors import InputError, writing_to
 from sflow_jax.evaluation.report import SCORES_FILE, SCORES_TABLE_FILE
 from sflow_jax.files import write_json, write_whole
@@ -86,8 +86,7 @@ def walk(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[pathlib.Path
     Raises:
         InputError: there is a folder `label` without `image`.
     """
-    for directory, folders, files in os.walk(folder, followlinks=True):
-        place = pathlib.Path(directory)
+    for place, folders, files in files_lib.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         if _LABEL_FOLDER in folders:
             if _IMAGE_FOLDER not in folders:

@@ -5,7 +5,7 @@ import pathlib
 
 from sflow_jax import configuration
 from sflow_jax.errors import InputError
-from sflow_jax.files import holds_something, read_json, write_json
+from sflow_jax.files import holds_something, read_json_object, write_json
 
 RECORD_FILE = "sampling.json"
 
@@ -23,7 +23,7 @@ def check_output(output: pathlib.Path, record: dict) -> None:
         if holds_something(output):
             raise InputError(f"{output}: found no {RECORD_FILE}, expected a new or empty folder")
         return
-    before = _upgrade(read_json(path, "sampling"), path)
+    before = _upgrade(read_json_object(path, "sampling"), path)
     before, now = (json.loads(json.dumps(values)) for values in (before, record))
     changes = [
         f"other {key}"
@@ -45,6 +45,8 @@ def _upgrade(record: dict, path: pathlib.Path) -> dict:
         record |= {"config": configuration.upgrade(record["config"], path).to_dict()}
     if "ensemble_weights" in record:
         weights = record.pop("ensemble_weights")
+        if not isinstance(weights, list):
+            raise InputError(f"{path}: found ensemble_weights {weights!r}, expected a list of them")
         record["variants"] = [{"weights": numbers} for numbers in weights]
         record["controls"] = {"share": record.pop("dned_share", 1.0)}
     return record

@@ -1,7 +1,6 @@
 """A trained segmenter on disk: its weights, and next to them a JSON file of settings and scores."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from sflow_jax import variables
 from sflow_jax.errors import InputError
-from sflow_jax.files import not_found, write_json
+from sflow_jax.files import not_found, parse_json, write_json
 from sflow_jax.segmentation import unet
 from sflow_jax.segmentation.pspnet import BLOCKS, STRIDE, PSPNet
 from sflow_jax.segmentation.scores import SegmentationScores
@@ -81,13 +80,13 @@ def read_segmenter(
         raise not_found(path, "the weights of a segmenter")
     report = path.with_suffix(".json")
     try:
-        settings = json.loads(report.read_text(encoding="utf-8"))["settings"]
+        settings = parse_json(report.read_text(encoding="utf-8"))["settings"]
         network: UNet | PSPNet = UNet(num_classes)
         crop = 0
         if "layers" in settings:
             blocks = BLOCKS[settings["layers"]]
-            network = PSPNet(settings["num_classes"], blocks, settings["width"])
-            crop = settings["crop"]
+            width, crop = _whole(settings, "width", 1024), _whole(settings, "crop", 16_384)
+            network = PSPNet(_whole(settings, "num_classes", 255), blocks, width)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{report}: {error!r}; expected the settings of a segmenter") from error
     if network.num_classes != num_classes:
@@ -96,6 +95,13 @@ def read_segmenter(
         )
     shapes = pspnet_shapes(network) if isinstance(network, PSPNet) else unet_shapes(network)
     return network, variables.read_variables(path, shapes), crop
+
+
+def _whole(settings: Mapping[str, Any], name: str, most: int) -> int:
+    value = settings[name]
+    if type(value) is not int or not 1 <= value <= most:
+        raise ValueError(f"found {name} {value!r}, expected 1 to {most}")
+    return value
 
 
 def unet_shapes(network: UNet) -> variables.Shapes:
