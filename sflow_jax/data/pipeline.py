@@ -7,6 +7,11 @@ from typing import Any, Protocol
 import grain.python as grain
 import numpy as np
 
+from sflow_jax.data import workers
+from sflow_jax.errors import InputError
+from sflow_jax.machine import num_cores
+
+_WORKERS_PER_CORE = 4
 _PREFETCHED_BATCHES = 8
 _EPOCHS = 2**31  # endless in practice; Grain's own infinity overflows in batches of 1
 
@@ -58,7 +63,8 @@ class TrainIterator(grain.DatasetIterator):
             dataset = self._batches[self._next_batch :].to_iter_dataset(read_options)
             if self._worker_count:
                 dataset = dataset.mp_prefetch(
-                    grain.MultiprocessingOptions(num_workers=self._worker_count)
+                    grain.MultiprocessingOptions(num_workers=self._worker_count),
+                    worker_init_fn=_start_worker,
                 )
             self._stream = iter(dataset)
             self._stream.start_prefetch()
@@ -124,6 +130,25 @@ def eval_batches(source: Source, batch_size: int) -> Iterator[tuple[dict, int]]:
         valid = indices[start : start + batch_size]
         padding = [valid[-1]] * (batch_size - len(valid))
         yield _stack([source[index] for index in (*valid, *padding)]), len(valid)
+
+
+def check_worker_count(count: int) -> None:
+    """Checks `config.data.worker_count` against this machine.
+
+    Raises:
+        InputError: there are more than could ever be busy.
+    """
+    cores = num_cores()
+    if count > _WORKERS_PER_CORE * cores:
+        raise InputError(
+            f"config.data.worker_count: found {count:,}, expected 0 to "
+            f"{_WORKERS_PER_CORE * cores}, {_WORKERS_PER_CORE} for each core of this machine: more "
+            "would only take memory, a third of a GiB each"
+        )
+
+
+def _start_worker(index: int, count: int) -> None:
+    workers.start_worker()
 
 
 def _stack(examples: Sequence[dict]) -> dict:

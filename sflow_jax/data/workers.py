@@ -4,11 +4,14 @@ import collections
 import concurrent.futures
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import cv2
+
+from sflow_jax.machine import num_cores
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -41,7 +44,7 @@ def map_in_processes(
     pool = concurrent.futures.ProcessPoolExecutor(
         max_workers=num_processes,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=_start_worker,
+        initializer=start_worker,
     )
     pending: collections.deque[concurrent.futures.Future[_Result]] = collections.deque()
     try:
@@ -55,15 +58,10 @@ def map_in_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def num_cores() -> int:
-    """The number of cores that this process may use, or all of them if the system does not say."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def _start_worker() -> None:
-    """Uses one core, and ends with the process that the worker belongs to."""
+def start_worker() -> None:
+    """Uses one core, and ends with the process that the worker belongs to, however that ends."""
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to both: the parent tidies up
     parent = multiprocessing.parent_process()
     assert parent is not None
 

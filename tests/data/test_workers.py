@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from sflow_jax.data.workers import map_in_processes, num_cores
+from sflow_jax.data.workers import map_in_processes
 from sflow_jax.errors import InputError
+from sflow_jax.machine import num_cores
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 

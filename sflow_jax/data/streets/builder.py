@@ -47,6 +47,7 @@ class Streets(builder.ExampleBuilder):
         """
         if not height:
             raise InputError("config.data.height: found 0, expected a size to render streets at")
+        simulator.check_memory("config.data.height and width", height, width)
         sizes = dict(zip(_SPLITS, (num_train, num_validation, num_test), strict=True))
         for split, size in sizes.items():
             _check_range(f"num_{split}", size, _SEEDS_PER_SPLIT)

@@ -10,9 +10,12 @@ from sflow_jax.data.streets.geometry import SKY, Camera, GBuffer, cast
 from sflow_jax.data.streets.objects import ID
 from sflow_jax.data.streets.render import expose, halve, quantize, render
 from sflow_jax.data.streets.scene import StreetScene, sample_scene
+from sflow_jax.errors import InputError
+from sflow_jax.machine import GIB, memory_bytes, num_cores
 
 _FARTHEST_MOTION = 10_000  # pixels, where a point passes the plane of the camera
 
+_BYTES_PER_PIXEL = 1000  # while a pair is rendered, by tracemalloc: 1,030 at 512x256
 _OF_EACH_FRAME = ("image", "cg", "label", "instance", "depth")
 
 # At most this many frames before a street ends: at the highest speed, 40 m of it are left then.
@@ -25,6 +28,25 @@ class _View(NamedTuple):
 
     camera: Camera
     buffer: GBuffer
+
+
+def check_memory(option: str, height: int, width: int) -> None:
+    """Checks that all cores of this machine can render frames of a size at once.
+
+    Args:
+        option: what names the size, for the message.
+        height: H, pixels.
+        width: W, pixels.
+
+    Raises:
+        InputError: they need more memory than there is.
+    """
+    needed, available = _BYTES_PER_PIXEL * height * width * num_cores(), memory_bytes()
+    if needed > available:
+        raise InputError(
+            f"{option}: found {height:,} and {width:,}, which take {needed / GIB:,.0f} GiB to "
+            f"render, expected a size for the {available / GIB:,.0f} GiB of this machine"
+        )
 
 
 def render_clip(seed: int, *, num_frames: int, height: int, width: int) -> dict[str, np.ndarray]:
