@@ -37,8 +37,7 @@ def check(config: config_dict.ConfigDict) -> None:
         InputError: names the field, what was found and what was expected.
     """
     values = _flatten(config.to_dict())
-    for name in OPTIONS:
-        check_option(name, values[name])
+    check_section(config)
     if reason := method_class(config).why_impossible(config):
         raise InputError(reason)
     if values["data.frames"] > 1 and not values["init_from"]:
@@ -57,6 +56,24 @@ def check(config: config_dict.ConfigDict) -> None:
                 raise _wrong_value(name, values[name], expected)
     elif values["dned.frozen"] and values["init_from"] in ("", "none"):
         raise _wrong_value("dned.frozen", True, "False: a random DNED draws no edges")
+
+
+def check_section(config: config_dict.ConfigDict, section: str = "") -> None:
+    """Checks each value by its own rule.
+
+    Args:
+        config: the whole config, or one section of it.
+        section: the name of that section, such as 'data'.
+
+    Raises:
+        InputError: names the field, what was found and what was expected.
+    """
+    values = _flatten({section: config.to_dict()} if section else config.to_dict())
+    for name in OPTIONS:
+        if not section or name.startswith(f"{section}."):
+            if name not in values:
+                raise InputError(f"config: found no {name}, expected all of configs/default.py")
+            check_option(name, values[name])
 
 
 def check_option(name: str, value: object) -> None:

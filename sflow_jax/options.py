@@ -8,23 +8,33 @@ Options are set in the files of configs/ or on the command line:
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
 
-from sflow_jax.data.datasets import DATASETS, SMALLEST_SIDE
+from sflow_jax.data.datasets import DATASETS
 from sflow_jax.methods import METHODS
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """What the values of an option may be.
-
-    Attributes:
-        holds: whether a value may be used.
-        expected: which may, in words, such as 'at least 1'; empty where any value may.
-    """
-
-    holds: Callable[..., bool]
-    expected: str
+from sflow_jax.option_rules import (
+    BELOW_ONE,
+    BOOLEAN,
+    COUNT,
+    EPOCHS,
+    FLOAT32,
+    HALVINGS,
+    IMAGE_SIDE,
+    PART,
+    PATH,
+    SEED,
+    SHARE,
+    SIX_WEIGHTS,
+    SOME_EPOCHS,
+    STEPS,
+    WEIGHT,
+    WIDTH,
+    Rule,
+    between,
+    key_of,
+    names_among,
+    one_of,
+    optional,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,59 +58,23 @@ class Option:
     value_type: type | None = None
 
 
-ANY = Rule(lambda value: True, "")
-BOOLEAN = Rule(lambda value: isinstance(value, bool), "True or False")
-SHARE = Rule(lambda value: 0 <= value <= 1, "between 0 and 1")
-BELOW_ONE = Rule(lambda value: 0 <= value < 1, "0 or more and less than 1")
-PART = Rule(lambda value: 0 < value <= 1, "more than 0 and at most 1")
-POSITIVE = Rule(lambda value: value > 0, "more than 0")
-IMAGE_SIDE = Rule(
-    lambda value: value == 0 or value >= SMALLEST_SIDE,
-    f"at least {SMALLEST_SIDE} pixels, or 0 for the files' own",
-)
-SIX_WEIGHTS = Rule(
-    lambda values: len(values) == 6 and min(values) >= 0 and sum(values) > 0,
-    "six numbers of 0 or more, not all 0",
-)
-
-
-def one_of(*choices: object) -> Rule:
-    """The value is one of `choices`."""
-    return Rule(lambda value: value in choices, "one of " + ", ".join(map(str, choices)))
-
-
-def key_of(registry: Mapping[str, object]) -> Rule:
-    """The value names an entry of `registry`."""
-    return Rule(lambda value: value in registry, one_of(*registry).expected)
-
-
-def at_least(least: int) -> Rule:
-    """The value is a number from `least` on."""
-    return Rule(lambda value: value >= least, f"at least {least}" if least else "0 or more")
-
-
-def optional(rule: Rule) -> Rule:
-    """The value is None, which turns the option off, or follows `rule`."""
-    return Rule(lambda value: value is None or rule.holds(value), rule.expected)
-
-
 OPTIONS: dict[str, Option] = {
     "method": Option("sflow", key_of(METHODS), "which method is trained; sflow is the paper's"),
-    "seed": Option(0, at_least(0), "of all random draws: the same seed gives the same run"),
+    "seed": Option(0, SEED, "of all random draws: the same seed gives the same run"),
     "init_from": Option(
-        "", ANY, "--workdir of the image run that a video run starts from; 'none' for none"
+        "", PATH, "--workdir of the image run that a video run starts from; 'none' for none"
     ),
     # The training data.
     "data.dataset": Option("cityscapes", key_of(DATASETS), "what to train on"),
     "data.source": Option(
         "",
-        ANY,
+        PATH,
         "folder of the raw dataset; not needed for streets, nor once prepared",
         may_change=True,
     ),
     "data.data_dir": Option(
         "",
-        ANY,
+        PATH,
         "folder of prepared datasets; '' is $TFDS_DATA_DIR or ~/tensorflow_datasets",
         may_change=True,
     ),
@@ -108,28 +82,34 @@ OPTIONS: dict[str, Option] = {
     "data.width": Option(512, IMAGE_SIDE, "width of the examples, in pixels"),
     "data.frames": Option(
         1,
-        at_least(1),
+        between(1, 1000),
         "consecutive frames per example: images, pairs for a flow loss, or clips for vid2vid",
     ),
     "data.frame_step": Option(
         1,
-        at_least(0),
+        between(0, 1_000_000_000),
         "from the number of a frame to the next one's, in synthia and folder; 0 takes frames in "
         "the order of their names, such as time stamps",
     ),
-    "data.num_train": Option(400, at_least(1), "training examples, where streets renders them"),
-    "data.num_validation": Option(50, at_least(0), "examples of this split of streets; 0 for none"),
-    "data.num_test": Option(50, at_least(0), "examples of this split of streets; 0 for none"),
-    "data.streets_seed": Option(0, at_least(0), "which streets to render"),
+    "data.num_train": Option(
+        400, between(1, 999_999), "training examples, where streets renders them"
+    ),
+    "data.num_validation": Option(
+        50, between(0, 999_999), "examples of this split of streets; 0 for none"
+    ),
+    "data.num_test": Option(
+        50, between(0, 999_999), "examples of this split of streets; 0 for none"
+    ),
+    "data.streets_seed": Option(0, between(0, 2**40 - 1), "which streets to render"),
     "data.worker_count": Option(
         0,
-        at_least(0),
+        COUNT,
         "processes that read examples; 0 reads with threads of this process",
         may_change=True,
     ),
     # The Laplacian edge maps.
     "edges.threshold": Option(
-        0.1, at_least(0), "|Laplacian| of the gray image in [0, 1] above which a pixel is an edge"
+        0.1, between(0, 4), "|Laplacian| of the gray image in [0, 1] above which a pixel is an edge"
     ),
     "edges.quantile": Option(
         None,
@@ -138,7 +118,7 @@ OPTIONS: dict[str, Option] = {
         value_type=float,
     ),
     # DNED, which draws the edges that the generator sees.
-    "dned.width": Option(64, at_least(1), "channels of the first stage; 64 as in HED"),
+    "dned.width": Option(64, WIDTH, "channels of the first stage; 64 as in HED"),
     "dned.init": Option(
         "random", one_of("random", "hed"), "first weights; hed's see photographs in gray or rgb"
     ),
@@ -157,10 +137,12 @@ OPTIONS: dict[str, Option] = {
     "generator.kind": Option(
         "global", one_of("global", "local"), "local is pix2pixHD's enhancer, for 1024x512 and more"
     ),
-    "generator.width": Option(64, at_least(1), "channels of the first layer (ngf)"),
-    "generator.num_downsamplings": Option(3, at_least(1), "halvings before the residual blocks"),
-    "generator.num_blocks": Option(9, at_least(0), "residual blocks"),
-    "generator.num_local_blocks": Option(3, at_least(0), "residual blocks of the local enhancer"),
+    "generator.width": Option(64, WIDTH, "channels of the first layer (ngf)"),
+    "generator.num_downsamplings": Option(3, HALVINGS, "halvings before the residual blocks"),
+    "generator.num_blocks": Option(9, between(0, 1000), "residual blocks"),
+    "generator.num_local_blocks": Option(
+        3, between(0, 1000), "residual blocks of the local enhancer"
+    ),
     "generator.fixed_trunk": Option(
         False, BOOLEAN, "True trains only the local enhancer around a trunk of init_from"
     ),
@@ -187,8 +169,8 @@ OPTIONS: dict[str, Option] = {
     ),
     # The discriminators.
     "discriminator.num_scales": Option(1, one_of(1, 2, 3), "how many PatchGANs"),
-    "discriminator.width": Option(64, at_least(1), "channels of the first layer (ndf)"),
-    "discriminator.num_layers": Option(3, at_least(1), "strided layers"),
+    "discriminator.width": Option(64, WIDTH, "channels of the first layer (ndf)"),
+    "discriminator.num_layers": Option(3, HALVINGS, "strided layers"),
     "discriminator.sees_edges": Option(False, BOOLEAN, "True shows it the edges too; not in eq. 3"),
     # The losses of images, eqs. 2 to 7.
     "loss.adversarial": Option(
@@ -196,13 +178,11 @@ OPTIONS: dict[str, Option] = {
         one_of("lsgan", "bce", "hinge"),
         "form of the GAN loss; bce is eq. 2, non-saturating for G",
     ),
-    "loss.feature_matching_weight": Option(10.0, at_least(0), "lambda_1 of eq. 7"),
+    "loss.feature_matching_weight": Option(10.0, WEIGHT, "lambda_1 of eq. 7"),
     "loss.feature_weighting": Option(
         "paper", one_of("paper", "pix2pixhd"), "of the layers; paper is eq. 5"
     ),
-    "loss.perceptual_weight": Option(
-        10.0, at_least(0), "lambda_2 of eq. 7; at 0 no network is needed"
-    ),
+    "loss.perceptual_weight": Option(10.0, WEIGHT, "lambda_2 of eq. 7; at 0 no network is needed"),
     "loss.perceptual_network": Option(
         "vgg19",
         one_of("vgg19", "hed_vgg16", "streets"),
@@ -222,11 +202,11 @@ OPTIONS: dict[str, Option] = {
     ),
     "loss.num_shifts": Option(
         1,
-        at_least(1),
+        between(1, 256),
         "pixels by which images are shifted at random before discriminators and perceptual "
         "network see them, so that no pattern of their strides is learned; 1 shifts none",
     ),
-    "loss.dned_weight": Option(1.0, at_least(0), "lambda_3 of eq. 7"),
+    "loss.dned_weight": Option(1.0, WEIGHT, "lambda_3 of eq. 7"),
     "loss.side_weights": Option(
         (1.0,) * 6, SIX_WEIGHTS, "a_i of eq. 4, also the ensemble that the generator sees"
     ),
@@ -234,13 +214,15 @@ OPTIONS: dict[str, Option] = {
     "pix2pix.labels": Option(
         "colors", one_of("colors", "one_hot"), "how its networks see label maps; officially colors"
     ),
-    "pix2pix.l1_weight": Option(100.0, at_least(0), "lambda of its eq. 4"),
+    "pix2pix.l1_weight": Option(100.0, WEIGHT, "lambda of its eq. 4"),
     # What only pix2pixHD has.
     "pix2pixhd.boundaries": Option(
         True, BOOLEAN, "its networks see where instances meet; False where the data have none"
     ),
     "pix2pixhd.num_features": Option(
-        0, at_least(0), "of every instance, by an encoder of the real image; officially 3, or none"
+        0,
+        between(0, 1000),
+        "of every instance, by an encoder of the real image; officially 3, or none",
     ),
     # What only vid2vid has, which trains on clips.
     "vid2vid.boundaries": Option(
@@ -251,24 +233,24 @@ OPTIONS: dict[str, Option] = {
         one_of("none", "given"),
         "a clip begins with nothing, or with two frames that are given: real ones in training",
     ),
-    "vid2vid.first_length": Option(6, at_least(1), "frames that are made of a clip at first"),
+    "vid2vid.first_length": Option(6, between(1, 1000), "frames that are made of a clip at first"),
     "vid2vid.epochs_per_length": Option(
-        5.0, POSITIVE, "epochs after which twice as many frames are made, up to all of a clip"
+        5.0, SOME_EPOCHS, "epochs after which twice as many frames are made, up to all of a clip"
     ),
     "vid2vid.num_temporal_scales": Option(
-        2, at_least(0), "discriminators of triples of frames, each of sparser ones"
+        2, between(0, 8), "discriminators of triples of frames, each of sparser ones"
     ),
-    "vid2vid.flow_weight": Option(10.0, at_least(0), "of the generator's flow"),
-    "vid2vid.warp_weight": Option(10.0, at_least(0), "of frames moved along a flow"),
+    "vid2vid.flow_weight": Option(10.0, WEIGHT, "of the generator's flow"),
+    "vid2vid.warp_weight": Option(10.0, WEIGHT, "of frames moved along a flow"),
     # The losses of pairs of frames, eqs. 8 and 9.
     "flow.loss": Option(
         "farneback",
         one_of("farneback", "warp", "both", "none"),
         "compares flows (eq. 8), or a frame with the other one warped, or both",
     ),
-    "flow.farneback_weight": Option(1.0, at_least(0), "weight of eq. 8, whose unit is pixels"),
+    "flow.farneback_weight": Option(1.0, WEIGHT, "weight of eq. 8, whose unit is pixels"),
     "flow.warp_weight": Option(
-        10.0, at_least(0), "weight of the warp loss, whose unit is half the range of intensities"
+        10.0, WEIGHT, "weight of the warp loss, whose unit is half the range of intensities"
     ),
     "flow.mask": Option(
         "warp",
@@ -276,27 +258,27 @@ OPTIONS: dict[str, Option] = {
         "which flow losses skip pixels that are hidden in a frame",
     ),
     # Adam, and the average of the parameters.
-    "optimizer.learning_rate": Option(2e-4, at_least(0), "of all networks", may_change=True),
+    "optimizer.learning_rate": Option(2e-4, FLOAT32, "of all networks", may_change=True),
     "optimizer.beta1": Option(0.5, BELOW_ONE, "decay of the mean of the gradients"),
     "optimizer.beta2": Option(0.999, BELOW_ONE, "decay of the mean of their squares"),
     "optimizer.ema_decay": Option(0.999, SHARE, "of the averaged parameters, which sampling uses"),
     # Random changes of the examples and of the edges that DNED sees.
     "augmentation.flip": Option(True, BOOLEAN, "mirror half of the examples"),
     "augmentation.zoom": Option(
-        0.0, at_least(0), "crop at random and resize, by a factor of up to 1 + zoom"
+        0.0, between(0, 15), "crop at random and resize, by a factor of up to 1 + zoom"
     ),
     "augmentation.cg_edges": Option(
         0.0, SHARE, "share of the examples whose edges DNED sees in the CG frame, and has to mend"
     ),
     "augmentation.threshold_jitter": Option(
-        1.0, at_least(0), "multiply or divide the edge threshold by up to 1 + jitter"
+        1.0, between(0, 1000), "multiply or divide the edge threshold by up to 1 + jitter"
     ),
     "augmentation.edge_dropout": Option(0.3, SHARE, "remove up to this share of 4x4 cells"),
     "augmentation.edge_blur": Option(0.5, SHARE, "mix in up to this share of a 3x3 blur"),
     # The course of training. An epoch sees every example once.
     "train.batch_size": Option(
         1,
-        at_least(1),
+        between(1, 2**24),
         "examples per device; a run continues with as many over all devices as before",
         may_change=True,
     ),
@@ -308,49 +290,48 @@ OPTIONS: dict[str, Option] = {
     "train.compute_dtype": Option(
         "float32", one_of("float32", "bfloat16"), "parameters and norms stay float32"
     ),
-    "train.laplacian_epochs": Option(
-        50.0, at_least(0), "stage A: Laplacian edges into the generator"
-    ),
+    "train.laplacian_epochs": Option(50.0, EPOCHS, "stage A: Laplacian edges into the generator"),
     "train.ramp_epochs": Option(
-        5.0, at_least(0), "from Laplacian to DNED edges, which stage B then has"
+        5.0, EPOCHS, "from Laplacian to DNED edges, which stage B then has"
     ),
     "train.constant_epochs": Option(
         100.0,
-        at_least(0),
+        EPOCHS,
         "until the learning rate starts to fall linearly to 0",
         may_change=True,
     ),
-    "train.epochs": Option(200.0, POSITIVE, "length of the run", may_change=True),
+    "train.epochs": Option(200.0, SOME_EPOCHS, "length of the run", may_change=True),
     "train.max_steps": Option(
         0,
-        at_least(0),
+        between(0, 2**31 - 1),
         "if not 0, the last step; the schedule stays that of the full run",
         may_change=True,
     ),
     # What a run writes on its way.
-    "log.every_steps": Option(
-        50, at_least(1), "steps between lines of metrics.jsonl", may_change=True
-    ),
-    "log.images_every_steps": Option(1000, at_least(1), "steps between previews", may_change=True),
-    "log.num_images": Option(4, at_least(1), "examples in a preview", may_change=True),
+    "log.every_steps": Option(50, STEPS, "steps between lines of metrics.jsonl", may_change=True),
+    "log.images_every_steps": Option(1000, STEPS, "steps between previews", may_change=True),
+    "log.num_images": Option(4, between(1, 1000), "examples in a preview", may_change=True),
     # Scores of the validation split during training.
     "eval.every_steps": Option(
-        0, at_least(0), "steps between scores, which the end has too; 0 is never", may_change=True
+        0,
+        between(0, 2**31 - 1),
+        "steps between scores, which the end has too; 0 is never",
+        may_change=True,
     ),
     "eval.num_examples": Option(
-        50, at_least(1), "how many of its examples, the first ones", may_change=True
+        50, between(1, 10**9), "how many of its examples, the first ones", may_change=True
     ),
     "eval.metrics": Option(
         "",
-        ANY,
+        names_among("fid", "frechet_streets", "segmentation"),
         "as evaluate's --metrics, such as 'fid,segmentation'; '' is all it can",
         may_change=True,
     ),
     # Checkpoints, from which a run resumes.
-    "checkpoint.every_steps": Option(
-        1000, at_least(1), "steps between checkpoints", may_change=True
+    "checkpoint.every_steps": Option(1000, STEPS, "steps between checkpoints", may_change=True),
+    "checkpoint.keep": Option(
+        3, between(1, 1000), "how many of the newest to keep", may_change=True
     ),
-    "checkpoint.keep": Option(3, at_least(1), "how many of the newest to keep", may_change=True),
 }
 
 

@@ -117,7 +117,7 @@ def test_unknown_datasets_and_absent_splits_are_named(tmp_path):
 
 
 def test_sizes_that_cannot_be_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"config\.data\.frames: found 0, expected at least 1"):
+    with pytest.raises(InputError, match=r"config\.data\.frames: found 0, expected 1 to 1,000"):
         prepare(_config(tmp_path, frames=0))
     with pytest.raises(InputError, match=r"config\.data\.height and width: found -16 and 24"):
         prepare(_config(tmp_path, height=-16))

@@ -10,6 +10,10 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from sflow_jax.errors import InputError
+
+_MOST_STEPS = 2**31 - 1  # more cannot be counted on a device
+
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
@@ -35,13 +39,22 @@ class Schedule:
     def from_config(
         cls, train: ml_collections.ConfigDict, num_examples: int, global_batch_size: int
     ) -> "Schedule":
-        """Converts the epochs of `config.train` for a dataset and a batch size over all devices."""
+        """Converts the epochs of `config.train` for a dataset and a batch size over all devices.
+
+        Raises:
+            InputError: there are more steps than can be counted.
+        """
         steps_per_epoch = max(1, num_examples // global_batch_size)
 
         def to_steps(epochs: float) -> int:
             return round(epochs * steps_per_epoch)
 
         decay_steps = to_steps(train.epochs)
+        if decay_steps > _MOST_STEPS:
+            raise InputError(
+                f"config.train.epochs: found {train.epochs:,g}, {decay_steps:,} steps of these "
+                f"data, expected at most {_MOST_STEPS:,}"
+            )
         return cls(
             steps_per_epoch=steps_per_epoch,
             laplacian_steps=to_steps(train.laplacian_epochs),

@@ -45,7 +45,11 @@ def test_every_config_is_trained_with_every_seed(tmp_path):
         (STREETS, "seed", "--override: found 'seed', expected OPTION=VALUE"),
         (STREETS, "generator.size=3", "--override: found 'generator.size=3', expected OPTION"),
         (STREETS, "generator.width=wide", "--override: generator.width=wide: "),
-        (STREETS, "generator.width=0", r"config\.generator\.width: found 0, expected at least 1"),
+        (
+            STREETS,
+            "generator.width=0",
+            r"config\.generator\.width: found 0, expected 1 to 1,048,576",
+        ),
     ],
 )
 def test_wrong_configs_and_options_are_named(tmp_path, config_file, override, message):

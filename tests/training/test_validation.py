@@ -82,8 +82,8 @@ def test_evaluations_are_every_so_many_steps_and_at_the_end(config):
     [
         ({"metrics": "fvd"}, r"config\.eval\.metrics: found 'fvd', expected names among fid,"),
         ({"metrics": "fid"}, r"No FID.*inception_v3 are not there; get them with:.* get incep"),
-        ({"num_examples": 0}, r"config\.eval\.num_examples: found 0, expected at least 1"),
-        ({"every_steps": -1}, r"config\.eval\.every_steps: found -1, expected 0 or more"),
+        ({"num_examples": 0}, r"config\.eval\.num_examples: found 0, expected 1 to 1,000,000,000"),
+        ({"every_steps": -1}, r"config\.eval\.every_steps: found -1, expected 0 to 2,147,483,647"),
     ],
 )
 def test_what_cannot_be_scored_is_refused_before_the_run_begins(
