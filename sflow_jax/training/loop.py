@@ -1,11 +1,10 @@
 """The training loop: it only orchestrates data, step, log and checkpoints."""
 
+import contextlib
 import dataclasses
 import pathlib
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 
 import jax
 import ml_collections
@@ -13,14 +12,16 @@ import numpy as np
 import tqdm
 
 from sflow_jax import configuration, sharding
-from sflow_jax.data.pipeline import train_iterator
+from sflow_jax.data.pipeline import check_worker_count, train_iterator
 from sflow_jax.errors import InputError, TrainingError, writing_to
+from sflow_jax.files import require_no_file
 from sflow_jax.methods import create_method, method_class
 from sflow_jax.methods.base import Method, Params, Scalars
 from sflow_jax.methods.clip_method import ClipMethod
 from sflow_jax.methods.image_method import ImageMethod
 from sflow_jax.prepare import PreparedDataset, prepare
 from sflow_jax.pretrained.perceptual import load_perceptual_network
+from sflow_jax.runs import lock
 from sflow_jax.runs.changes import note_changes
 from sflow_jax.runs.checkpoints import Checkpoints, has_checkpoint
 from sflow_jax.runs.palettes import collect_palettes, save_palettes
@@ -34,10 +35,13 @@ from sflow_jax.training.initialize import (
     starts_from_run,
     use_published,
 )
+from sflow_jax.training.memory import check_run_memory
 from sflow_jax.training.metric_log import MetricLog, non_finite, to_scalars
 from sflow_jax.training.preview import Preview
 from sflow_jax.training.state import TrainState, create_state, describe_state
 from sflow_jax.training.step import TrainStep, make_train_step
+from sflow_jax.training.stopping import StopRequest
+from sflow_jax.training.storage import run_failures
 from sflow_jax.training.validation import Validation, check_choice
 
 
@@ -107,6 +111,7 @@ def set_up_run(config: ml_collections.ConfigDict, is_resumed: bool = False) -> R
     if not is_resumed:
         check_source(config)
     check_choice(config)
+    check_worker_count(config.data.worker_count)
     perceptual_network = load_perceptual_network(config)
     starts_afresh = not (is_resumed or starts_from_run(config))
     published = method_class(config).published_params(config) if starts_afresh else {}
@@ -129,6 +134,7 @@ def set_up_run(config: ml_collections.ConfigDict, is_resumed: bool = False) -> R
         "what this config trains on (without instances: pix2pixhd.boundaries=False, "
         "vid2vid.boundaries=False)",
     )
+    check_run_memory(config, method, schedule, dataset.schema)
     validation = Validation(dataset, method, schedule, config) if config.eval.every_steps else None
     return Run(config, dataset, method, schedule, validation, palettes, published)
 
@@ -144,23 +150,40 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
         The final state.
 
     Raises:
-        InputError: config, weights, dataset or workdir are not usable.
-        TrainingError: a loss became non-finite; the last checkpoint is from before that.
+        InputError: config, weights, dataset or workdir are not usable, or another process is
+            training this run.
+        TrainingError: a loss became non-finite, in which case the last checkpoint is from before
+            that, or the disk is full, or the run's folder or its data are gone.
     """
+    configuration.check(config)
+    require_no_file(workdir)
+    lock.refuse_if_held(workdir)  # found before the work of setting up
     check_was_trained(workdir, "--workdir", "a new folder, or that of a run that was trained here")
     configuration.check_resumable(config, workdir)
     run = set_up_run(config, is_resumed=has_checkpoint(workdir))
+    with writing_to(workdir), contextlib.ExitStack() as stack:
+        # Of several processes that train one run, the first writes.
+        own = stack.enter_context(lock.hold(workdir)) if sharding.is_first_host() else None
+        return _train(run, workdir, own)
+
+
+def _train(run: Run, workdir: pathlib.Path, own: lock.Lock | None) -> TrainState:
+    """Trains in a folder that is locked by this process, or by the first of several."""
+    config = run.config
     _start_workdir(workdir, run)
-    num_devices = jax.local_device_count()
     iterator = train_iterator(
         run.dataset.source("train"),
-        batch_size=config.train.batch_size * num_devices,
+        batch_size=config.train.batch_size * jax.local_device_count(),
         seed=config.seed,
         shard_index=jax.process_index(),
         num_shards=jax.process_count(),
         worker_count=config.data.worker_count,
     )
-    with Checkpoints(workdir, config.checkpoint) as checkpoints, _stop_requests() as stop:
+    with (
+        run_failures(workdir, run.dataset.directory),
+        contextlib.closing(iterator),
+        Checkpoints(workdir, config.checkpoint) as checkpoints,
+    ):
         if checkpoints.latest_step is not None:
             state = checkpoints.restore(run.describe_state(), iterator)
             print(f"resumed from step {checkpoints.latest_step} in {workdir}")
@@ -168,9 +191,11 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
                 print("this was the last step; a larger config.train.epochs continues the run")
         else:
             state = initialize(config, use_published(run.published, run.create_state()))
-        with MetricLog(workdir, int(state.step)) as log:
+        stop = StopRequest(int(state.step))
+        with MetricLog(workdir, int(state.step)) as log, stop.listening():
             preview = Preview(run.dataset, run.method, config)
-            return _optimize(run, state, iterator, checkpoints, log, preview, stop)
+            require = own.require if own else lambda: None
+            return _optimize(run, state, iterator, checkpoints, log, preview, stop, require)
 
 
 def _optimize(
@@ -180,7 +205,8 @@ def _optimize(
     checkpoints: Checkpoints,
     log: MetricLog,
     preview: Preview,
-    stop: list,
+    stop: StopRequest,
+    require_folder: Callable[[], None],
 ) -> TrainState:
     options, num_steps = run.config.log, run.schedule.num_steps
     num_devices = jax.local_device_count()
@@ -201,6 +227,7 @@ def _optimize(
             bar.update()
             if step % options.every_steps == 0 or step == num_steps:
                 scalars = guard.check()
+                require_folder()
                 log.write_scalars(step, scalars | rate.measure())
                 bar.set_postfix(l1=f"{scalars['l1']:.3f}", g=f"{scalars['generator/total']:.2f}")
             if step % options.images_every_steps == 0 or step == num_steps:
@@ -214,12 +241,13 @@ def _optimize(
                 rate.restart()
             if checkpoints.is_due(step) or step == num_steps or stop:
                 guard.check()
+                require_folder()
                 checkpoints.save(step, state, iterator)
             if stop:
                 bar.close()
-                name = signal.Signals(stop[0]).name
-                print(f"stopped by {name} after step {step}; the same command resumes")
+                print(f"stopped by {stop.signal_name} after step {step}; the same command resumes")
                 break
+            stop.follow(step)
     return state
 
 
@@ -302,22 +330,3 @@ def _start_workdir(workdir: pathlib.Path, run: Run) -> None:
         configuration.save(run.config, workdir)
         if run.palettes is not None and sharding.is_first_host():
             save_palettes(workdir, run.palettes)
-
-
-@contextmanager
-def _stop_requests() -> Iterator[list]:
-    """Collects SIGTERM and the first SIGINT: the loop then saves and ends as if it were done."""
-    received: list[int] = []
-
-    def remember(number: int, _: object) -> None:
-        received.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a second Ctrl-C ends at once
-
-    previous = {
-        number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

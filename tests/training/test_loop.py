@@ -265,7 +265,7 @@ def test_a_dry_run_describes_the_run_and_trains_nothing(tmp_path, data_dir):
     [
         ((), {"generator.depth": 3}, "depth"),
         ((), {"loss.adversarial": "wgan"}, "found 'wgan', expected one of lsgan, bce, hinge"),
-        ((), {"train.batch_size": 0}, "train.batch_size: found 0, expected at least 1"),
+        ((), {"train.batch_size": 0}, "train.batch_size: found 0, expected 1 to 16,777,216"),
         ((), {"train.batch_size": "many"}, "batch_size"),
         ((), {"loss.perceptual_network": "vgg19"}, "sflow_jax.pretrained.weights get vgg19"),
         ((), {"loss.perceptual_network": "vgg19"}, "--config.loss.perceptual_network=hed_vgg16"),
