@@ -1,16 +1,21 @@
 """How every command starts: flags, config, and errors without tracebacks."""
 
 import gc
+import io
 import sys
 from collections.abc import Callable
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from sflow_jax import configuration
+from sflow_jax import configuration, termination
 from sflow_jax.errors import InputError, TrainingError, one_line
 
 _OBJECTS_PER_SEARCH = 500_000  # Python's own is 700
+_LONGEST_REASON = 300  # characters of a message that may list every array
+_HELP = ("help", "h", "?", "helpshort", "helpfull", "helpxml")
+
+flags.disclaim_key_flags()  # --config is a flag of the command, whose --help then names it
 
 
 def define_config_flag() -> flags.FlagHolder:
@@ -28,8 +33,9 @@ def define_config_flag() -> flags.FlagHolder:
 def run(main: Callable[[], None]) -> None:
     """Parses the flags and runs a command.
 
-    An `InputError` ends the command with its message and status 2, a `TrainingError` with its
-    message and status 1, an interrupt from the keyboard with status 130; none shows a traceback.
+    Each of these ends it with one line and without a traceback: an `InputError` with status 2, a
+    `TrainingError`, a disk or memory that is full with status 1, an interrupt from the keyboard
+    with status 130, SIGTERM with status 143.
 
     Args:
         main: the command, a function without arguments that reads absl flags.
@@ -37,14 +43,26 @@ def run(main: Callable[[], None]) -> None:
     # Tracing makes millions of objects that stay: searching them for garbage again and again
     # would be a sixth of the time to the first step.
     gc.set_threshold(_OBJECTS_PER_SEARCH)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have bytes that are no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app.run(lambda _: main(), flags_parser=_parse_flags)
+        with termination.terminated_by_signal():
+            app.run(lambda _: main(), flags_parser=_parse_flags)
     except InputError as error:
         _exit(error, 2)
     except TrainingError as error:
         _exit(error, 1)
     except KeyboardInterrupt:
         _exit("interrupted", 130)
+    except termination.Terminated as error:
+        _exit(error, termination.STATUS)
+    except OSError as error:
+        _exit(f"{one_line(error)}; expected files to read and a disk with room to write", 1)
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        reason = one_line(error)[:_LONGEST_REASON] or "no memory is left"
+        _exit(f"{reason}; expected smaller networks, images or batches, or more memory", 1)
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:
@@ -52,6 +70,10 @@ def _parse_flags(arguments: list[str]) -> list[str]:
         remaining = flags.FLAGS(arguments)
         if "config" in flags.FLAGS and flags.FLAGS.config is not None:
             flags.FLAGS.config.to_dict()  # a file that failed to load says so at its first use
+    except SystemExit:
+        if any(argument.lstrip("-") in _HELP for argument in arguments[1:]):
+            sys.exit(0)  # absl ends with 1
+        raise InputError("--config: the file ends Python, expected a function get_config") from None
     except OSError as error:
         raise InputError(f"--config: {one_line(error)}") from error
     except (NameError, SyntaxError, ImportError) as error:
@@ -73,6 +95,11 @@ def _shortened(message: str) -> str:
     if any(line.startswith("Traceback") for line in lines):
         lines = [lines[0], lines[-1]]  # of a config file that fails: which file, and why
     return " ".join(lines)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Of this process or of a device; JAX, which tells of it, may not be imported yet."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _exit(message: object, status: int) -> None:

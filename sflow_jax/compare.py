@@ -39,9 +39,10 @@ from sflow_jax.comparison import (
 )
 from sflow_jax.data.images import encode_png
 from sflow_jax.errors import InputError, writing_to
-from sflow_jax.files import user_path
+from sflow_jax.files import named_path
 from sflow_jax.pretrained.weights import what_is_missing
 
+_MOST_MINUTES = 525_600
 _FPS = 8  # of the report's clips: slow enough to compare
 _FURTHER_TABLES = {
     "downstream": further_tables.downstream_table,
@@ -59,7 +60,7 @@ _CAPTIONS = {
 def main() -> None:
     """Runs the command that the flags describe."""
     options = flags.FLAGS
-    workdir = user_path(options.workdir)
+    workdir = named_path("--workdir", options.workdir)
     runs = _plan(options, workdir)
     compilation_cache.use()
     with writing_to(workdir):
@@ -91,6 +92,10 @@ def _plan(options: flags.FlagValues, workdir: pathlib.Path) -> list[plan.Run]:
     # The distance of variants is by HED's weights: found absent before any work.
     if "diversity" in options.also and (missing := what_is_missing("hed")):
         raise InputError(missing)
+    if options.minutes is not None and not options.minutes <= _MOST_MINUTES:  # nor if it is nan
+        raise InputError(
+            f"--minutes: found {options.minutes:g}, expected 0.01 to {_MOST_MINUTES:,}, a year"
+        )
     if options.minutes and trainings:
         with writing_to(workdir):
             trainings = budget.with_equal_time(trainings, workdir, options.minutes)
@@ -98,7 +103,7 @@ def _plan(options: flags.FlagValues, workdir: pathlib.Path) -> list[plan.Run]:
 
 
 def _dataset(options: flags.FlagValues) -> pathlib.Path | None:
-    return user_path(options.dataset) if options.dataset else None
+    return None if options.dataset is None else named_path("--dataset", options.dataset)
 
 
 def _evaluate_options(options: flags.FlagValues, kind: str) -> list[str]:
@@ -201,7 +206,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the comparison; required.", required=True)
     flags.DEFINE_list("configs", None, "Configs to train: [NAME=]FILE.py[:VARIANT], ...")
     flags.DEFINE_multi_string("runs", None, "NAME=WORKDIR of a finished run; once for every seed.")
-    flags.DEFINE_integer("seeds", 3, "Runs of each config.", lower_bound=1)
+    flags.DEFINE_integer("seeds", 3, "Runs of each config.", lower_bound=1, upper_bound=1000)
     flags.DEFINE_float("minutes", None, "Time of each training, the same for all methods.", 0.01)
     flags.DEFINE_multi_string(
         "override", None, "An option for all configs, such as data.source=DIR."

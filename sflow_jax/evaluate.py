@@ -63,7 +63,7 @@ from sflow_jax.evaluation.report import (
     write_evaluation,
 )
 from sflow_jax.evaluation.segmenters import PUBLISHED
-from sflow_jax.files import user_path
+from sflow_jax.files import named_path
 from sflow_jax.metrics import fid, fvd
 from sflow_jax.metrics.inception_input import PROTOCOLS
 from sflow_jax.metrics.score_table import format_table
@@ -104,6 +104,7 @@ RUN_ONLY = (
 )
 FOLDERS_ONLY = ("videos", "clip_frames")
 _NUM_STEPS, _NUM_SEEDS = 1500, 3
+_MOST_STEPS = 2**31 - 1
 
 
 def main() -> None:
@@ -130,8 +131,8 @@ def asks_for_folders(options: flags.FlagValues) -> bool:
     Raises:
         InputError: the flags ask for neither, for both or for half of one.
     """
-    if not (options.real or options.fake):
-        if not options.workdir:
+    if options.real is None and options.fake is None:
+        if options.workdir is None:
             raise InputError(
                 "command line: found no --workdir, expected it, or --real and --fake together"
             )
@@ -146,7 +147,7 @@ def asks_for_folders(options: flags.FlagValues) -> bool:
                     raise InputError(f"command line: found --{name} {place} --{question}")
         return False
     for name, other in (("real", "fake"), ("fake", "real")):
-        if not getattr(options, name):
+        if getattr(options, name) is None:
             raise InputError(f"command line: found --{other} alone, expected --{name} beside it")
     for name in RUN_ONLY:
         if getattr(options, name) is not None:
@@ -161,8 +162,10 @@ def asks_for_folders(options: flags.FlagValues) -> bool:
 
 
 def _score_folders(options: flags.FlagValues) -> None:
-    output = pathlib.Path(options.output or "scores")
-    real, fake = pathlib.Path(options.real), pathlib.Path(options.fake)
+    output = _named(options, "output") or pathlib.Path("scores")
+    real, fake = _named(options, "real"), _named(options, "fake")
+    assert real
+    assert fake
     if options.videos:
         record = video_folders.compare_videos(real, fake, options.clip_frames or fvd.CLIP_FRAMES)
         report = video_folders.format_video_report(record)
@@ -177,9 +180,15 @@ def _score_folders(options: flags.FlagValues) -> None:
 
 def _places(options: flags.FlagValues) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path | None]:
     """The folders of the run, of the results and of another dataset than the run's."""
-    workdir = pathlib.Path(options.workdir)
-    output = pathlib.Path(options.output) if options.output else workdir / "scores"
-    return workdir, output, pathlib.Path(options.dataset) if options.dataset else None
+    workdir = _named(options, "workdir")
+    assert workdir
+    return workdir, _named(options, "output") or workdir / "scores", _named(options, "dataset")
+
+
+def _named(options: flags.FlagValues, name: str) -> pathlib.Path | None:
+    """The path that a flag names, if it is given."""
+    value = getattr(options, name)
+    return None if value is None else named_path(f"--{name}", value)
 
 
 def _choice(options: flags.FlagValues) -> Choice:
@@ -267,10 +276,10 @@ def _compare_edges(options: flags.FlagValues) -> None:
 
 
 def _scenes(options: flags.FlagValues, dataset: PreparedDataset) -> scenes.Scenes:
-    if options.scenes:
-        class_map = user_path(options.class_map) if options.class_map else None
-        return scenes.open_scenes(user_path(options.scenes), class_map, dataset)
-    if options.class_map:
+    class_map = _named(options, "class_map")
+    if folder := _named(options, "scenes"):
+        return scenes.open_scenes(folder, class_map, dataset)
+    if class_map:
         raise InputError("command line: found --class_map, expected --scenes beside it")
     return scenes.own_scenes(dataset)
 
@@ -346,10 +355,12 @@ def _define_downstream_flags() -> None:
         None,
         f"Optimization steps of each --downstream training, {_NUM_STEPS} by default.",
         lower_bound=1,
+        upper_bound=_MOST_STEPS,
     )
     flags.DEFINE_integer(
-        "num_seeds", None, f"--downstream trainings, {_NUM_SEEDS} by default.", lower_bound=1
-    )
+        "num_seeds", None, f"--downstream trainings, {_NUM_SEEDS} by default.",
+        lower_bound=1, upper_bound=1000,
+    )  # fmt: skip
 
 
 def _define_comparison_flags() -> None:
@@ -359,6 +370,7 @@ def _define_comparison_flags() -> None:
         None,
         f"Variants that --diversity compares, {diversity.NUM_VARIANTS} by default.",
         lower_bound=2,
+        upper_bound=1000,
     )
     flags.DEFINE_boolean(
         "edges", None, "Give the generator DNED's members, Laplacian, Canny and no edges."
@@ -374,6 +386,7 @@ def _define_folder_flags() -> None:
         None,
         f"Frames of the clips that --videos cuts, {fvd.CLIP_FRAMES} by default.",
         lower_bound=i3d.MIN_FRAMES,
+        upper_bound=100_000,
     )
 
 

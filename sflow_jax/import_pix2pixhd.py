@@ -25,7 +25,7 @@ from sflow_jax import cli, configuration
 from sflow_jax.data.labels import CITYSCAPES, ClassTable
 from sflow_jax.data.prepared import PreparedDataset, open_dataset
 from sflow_jax.errors import InputError, writing_to
-from sflow_jax.files import require_new_folder, user_path
+from sflow_jax.files import named_path, require_new_folder, whole_folder
 from sflow_jax.models.generator import LocalEnhancer
 from sflow_jax.models.pix2pixhd import InstanceEncoder
 from sflow_jax.pretrained.pix2pixhd import (
@@ -48,7 +48,9 @@ def main() -> None:
         name: getattr(options, name)
         for name in ("workdir", "generator", "encoder", "classes", "dataset")
     }
-    given = {name: user_path(path) for name, path in paths.items() if path is not None}
+    given = {
+        name: named_path(f"--{name}", path) for name, path in paths.items() if path is not None
+    }
     workdir = given["workdir"]
     print(import_run(options.config, **given))
     print(f"{workdir}: ready; for a FOLDER with label/, and instance/ if it sees boundaries:")
@@ -93,10 +95,10 @@ def import_run(
     if network_e:
         networks["encoder"] = network_e.params
     files = [path for path in (generator, encoder) if path]
-    with writing_to(workdir):
-        configuration.save(config, workdir)
-        _record(prepared, files).save(workdir, class_table)
-        save_networks(workdir, _STEP, networks)  # last: without it no command takes it for a run
+    with writing_to(workdir), whole_folder(workdir) as folder:
+        configuration.save(config, folder)
+        _record(prepared, files).save(folder, class_table)
+        save_networks(folder, _STEP, networks)
     return _report(network_g, network_e, class_table, boundaries, files)
 
 

@@ -8,45 +8,48 @@
 `sflow_jax/options.py` lists them all.
 """
 
-import pathlib
-
 from absl import flags
 
 from sflow_jax import cli
 from sflow_jax.errors import InputError
-
-_CONFIG = cli.define_config_flag()
-_WORKDIR = flags.DEFINE_string(
-    "workdir",
-    None,
-    "Folder of the run; a run that it already holds is continued. Only --dry_run needs none.",
-)
-_DRY_RUN = flags.DEFINE_bool(
-    "dry_run",
-    False,
-    "Print networks, parameters, FLOPs, memory, speed and steps, and train nothing.",
-)
+from sflow_jax.files import named_path
 
 
 def main() -> None:
     """Trains, or describes, the run that the flags name."""
-    if _CONFIG.value is None:
+    options = flags.FLAGS
+    if options.config is None:
         raise InputError("--config: missing; expected a config file such as configs/streets.py")
-    if _DRY_RUN.value:
+    if options.dry_run:
         from sflow_jax.training.dry_run import describe
 
-        print(describe(_CONFIG.value))
+        print(describe(options.config))
         return
-    if _WORKDIR.value is None:
+    if options.workdir is None:
         raise InputError("--workdir: missing; expected a folder for checkpoints and pictures")
     from sflow_jax import compilation_cache
     from sflow_jax.training.loop import train
 
-    workdir = pathlib.Path(_WORKDIR.value)
+    workdir = named_path("--workdir", options.workdir)
     compilation_cache.use()
-    train(_CONFIG.value, workdir)
+    train(options.config, workdir)
     print(f"pictures, metrics and checkpoints are in {workdir}")
 
 
+def _define_flags() -> None:
+    cli.define_config_flag()
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "Folder of the run; a run that it already holds is continued. Only --dry_run needs none.",
+    )
+    flags.DEFINE_bool(
+        "dry_run",
+        False,
+        "Print networks, parameters, FLOPs, memory, speed and steps, and train nothing.",
+    )
+
+
 if __name__ == "__main__":
+    _define_flags()
     cli.run(main)

@@ -34,7 +34,7 @@ from sflow_jax.data import prepared as prepared_lib
 from sflow_jax.data.datasets import DATASETS
 from sflow_jax.data.prepared import PreparedDataset
 from sflow_jax.errors import InputError, writing_to
-from sflow_jax.files import user_path
+from sflow_jax.files import named_path, require_new_folder, user_path
 
 _LOCK_FILE = ".lock"
 _MOST_FAULTS = 20  # that are printed; the report has more
@@ -58,7 +58,7 @@ def prepare(
     Raises:
         InputError: the source has a fault, there is none, or the data cannot be stored.
     """
-    configuration.check_option("data.dataset", data_config.dataset)
+    configuration.check_section(data_config, "data")
     with builder_lib.quiet():
         download_config = tfds.download.DownloadConfig()
         if beam_options is not None:
@@ -68,15 +68,18 @@ def prepare(
 
 def main() -> None:
     """Prepares and verifies the dataset of `--config`, or only reports on it."""
-    if flags.FLAGS.check:
-        _check(flags.FLAGS.config, pathlib.Path(flags.FLAGS.output))
+    options = flags.FLAGS
+    if options.check:
+        _check(options.config, named_path("--output", options.output))
         return
-    dataset = prepare(flags.FLAGS.config.data, flags.FLAGS.beam_options)
+    directory = None if options.export is None else named_path("--export", options.export)
+    if directory:
+        require_new_folder(directory)  # found before the work of preparing
+    dataset = prepare(options.config.data, options.beam_options)
     prepared_lib.open_dataset(dataset.directory, verify=True)
     sizes = ", ".join(f"{size} {split}" for split, size in dataset.num_examples.items())
     print(f"{dataset.directory}: {sizes} examples of {builder_lib.size_name(dataset.schema)}")
-    if flags.FLAGS.export:
-        directory = pathlib.Path(flags.FLAGS.export)
+    if directory:
         prepared_lib.export(dataset, directory)
         print(f"{directory}: exported; read it with --config.data.dataset=folder")
 
@@ -92,7 +95,7 @@ def _check(config: config_dict.ConfigDict, output: pathlib.Path) -> None:
     from sflow_jax.survey import measures
     from sflow_jax.survey.report import make_report
 
-    configuration.check_option("data.dataset", config.data.dataset)
+    configuration.check_section(config.data, "data")
     with builder_lib.quiet():
         builder = DATASETS[config.data.dataset].make_builder(config.data, _data_dir(config.data))
     survey = measures.take(builder, config)
@@ -182,13 +185,17 @@ def _lock(path: pathlib.Path) -> Iterator[None]:
         yield
 
 
-if __name__ == "__main__":
+def _define_flags() -> None:
     cli.define_config_flag()
-    flags.DEFINE_string("export", "", "Folder to write the prepared splits to, as PNG files.")
+    flags.DEFINE_string("export", None, "Folder to write the prepared splits to, as PNG files.")
     flags.DEFINE_bool("check", False, "Only looks at the raw data, and writes a report on them.")
     flags.DEFINE_string("output", "check", "Folder of the report that --check writes.")
     flags.DEFINE_list(
         "beam_options", None, "Prepares with Apache Beam, its runner and options comma-separated."
     )
     flags.mark_flag_as_required("config")
+
+
+if __name__ == "__main__":
+    _define_flags()
     cli.run(main)

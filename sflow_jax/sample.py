@@ -13,7 +13,6 @@ It becomes frames/000000.png, frames/000001.png, ... and video.mp4 in the place 
 folder has in OUT or OUT/variant_00, OUT/variant_01, ...; --grid adds comparison.mp4.
 """
 
-import pathlib
 import sys
 
 from absl import flags
@@ -21,6 +20,8 @@ from absl import flags
 from sflow_jax import cli, compilation_cache
 from sflow_jax.data import input_frames
 from sflow_jax.errors import InputError, writing_to
+from sflow_jax.files import named_path
+from sflow_jax.option_rules import LARGEST_SEED
 from sflow_jax.pictures import write_png
 from sflow_jax.sampling.clips import COMPARISON_FILE, encode_missing
 from sflow_jax.sampling.comparison import draw_grid
@@ -50,9 +51,9 @@ def _settings() -> Settings:
     if options.fps is not None and not options.video:
         raise InputError(f"--fps: found {options.fps:g} without --video, expected both or neither")
     return Settings(
-        workdir=pathlib.Path(options.workdir),
-        input=pathlib.Path(options.input),
-        output=pathlib.Path(options.output),
+        workdir=named_path("--workdir", options.workdir),
+        input=named_path("--input", options.input),
+        output=named_path("--output", options.output),
         num_variants=options.num_variants,
         seed=options.seed,
         edges=options.edges,
@@ -82,12 +83,16 @@ def _define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the training run; required.")
     flags.DEFINE_string("input", None, "Folder of the frames to translate; required.")
     flags.DEFINE_string("output", None, "Folder for the results; required.")
-    flags.DEFINE_integer("num_variants", 1, "Versions of every frame.", lower_bound=1)
+    flags.DEFINE_integer(
+        "num_variants", 1, "Versions of every frame.", lower_bound=1, upper_bound=1000
+    )
     flags.DEFINE_integer(
         "seed",
         None,
         "Draws DNED's ensemble weights; equal ones for one variant without a seed. Colors do "
         "not depend on it.",
+        lower_bound=0,
+        upper_bound=LARGEST_SEED,
     )
     sources = ("auto", *input_frames.EDGE_SOURCES)
     flags.DEFINE_enum("edges", "auto", sources, "Where edges come from; auto: cg, else image.")
@@ -99,8 +104,9 @@ def _define_flags() -> None:
         lower_bound=1,
     )
     flags.DEFINE_integer(
-        "batch_size", None, "Frames at once; by default about a megapixel.", lower_bound=1
-    )
+        "batch_size", None, "Frames at once; by default about a megapixel.",
+        lower_bound=1, upper_bound=4096,
+    )  # fmt: skip
     flags.DEFINE_bool(
         "grid", False,
         f"Also show results next to their input: {GRID_FILE}, with --video {COMPARISON_FILE}.",

@@ -14,7 +14,7 @@ The second command trains PSPNet, for datasets without published weights; it is 
 test protocol, the images keeping their size.
 """
 
-import pathlib
+import re
 from collections.abc import Sequence
 
 import ml_collections
@@ -24,19 +24,25 @@ from sflow_jax import cli, compilation_cache, prepare
 from sflow_jax.data import builder
 from sflow_jax.data.prepared import PreparedDataset
 from sflow_jax.errors import InputError
+from sflow_jax.files import named_path
+from sflow_jax.option_rules import LARGEST_SEED
 from sflow_jax.segmentation import experiment, trained
 from sflow_jax.segmentation.progress import Progress
 from sflow_jax.segmentation.pspnet import BLOCKS
 from sflow_jax.segmentation.scores import format_class_scores
+
+_SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 
 
 def main() -> None:
     """The command."""
     compilation_cache.use()
     options = flags.FLAGS
-    output = pathlib.Path(options.output)
+    output = named_path("--output", options.output)
     if output.suffix != ".safetensors":
         raise InputError(f"--output: found {output}, expected a name that ends in .safetensors")
+    if output.is_dir():
+        raise InputError(f"--output: found a folder, {output}, expected a file or nothing there")
     sizes = prepare_sizes(options.config.data, [parse_size(size) for size in options.sizes])
     pixels = options.batch_pixels
     settings = experiment.training_settings(sizes, pixels, options.num_steps, options.seed)
@@ -79,20 +85,29 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         InputError: it is something else.
     """
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal()):
+    is_size = _SIZE.fullmatch(text)
+    if not is_size:
         raise InputError(f"--sizes: found {text!r}, expected WIDTHxHEIGHT, such as 256x128")
-    return int(width), int(height)
+    return int(is_size[1]), int(is_size[2])
 
 
 def _define_flags() -> None:
     cli.define_config_flag()
     flags.DEFINE_string("output", None, "File of the weights, NAME.safetensors; required.")
-    flags.DEFINE_integer("seed", 0, "Of the initial weights, the data's order and variations.")
-    flags.DEFINE_integer("num_steps", 1500, "Optimization steps.", lower_bound=1)
-    flags.DEFINE_integer("batch_pixels", 2**17, "Pixels per step.", lower_bound=1)
+    flags.DEFINE_integer(
+        "seed", 0, "Of the initial weights, the data's order and variations.",
+        lower_bound=0, upper_bound=LARGEST_SEED,
+    )  # fmt: skip
+    flags.DEFINE_integer(
+        "num_steps", 1500, "Optimization steps.", lower_bound=1, upper_bound=2**31 - 1
+    )
+    flags.DEFINE_integer(
+        "batch_pixels", 2**17, "Pixels per step.", lower_bound=1, upper_bound=2**28
+    )
     flags.DEFINE_enum("network", "unet", ["unet", "pspnet"], "What is trained.")
-    flags.DEFINE_integer("width", 64, "PSPNet's channels, 64 as published.", lower_bound=1)
+    flags.DEFINE_integer(
+        "width", 64, "PSPNet's channels, 64 as published.", lower_bound=1, upper_bound=1024
+    )
     flags.DEFINE_enum(
         "layers", "50", [str(layers) for layers in BLOCKS], "Number of layers of PSPNet's ResNet."
     )

@@ -6,7 +6,6 @@ It is a process of its own, as the networks of each method fill a device.
 """
 
 import dataclasses
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from absl import flags
 
 from sflow_jax import cli, compilation_cache, sharding
 from sflow_jax.data.pipeline import train_iterator
-from sflow_jax.files import write_json
+from sflow_jax.files import named_path, write_json
 from sflow_jax.training.cost import time_calls
 from sflow_jax.training.loop import Run, set_up_run
 
@@ -44,13 +43,18 @@ def step_seconds(run: Run) -> float:
 
 def main() -> None:
     """Writes {"seconds": ..., "steps_per_epoch": ...}."""
+    output = named_path("--output", flags.FLAGS.output)
+    compilation_cache.use()
     run = set_up_run(flags.FLAGS.config)
     record = {"seconds": step_seconds(run), "steps_per_epoch": run.schedule.steps_per_epoch}
-    write_json(pathlib.Path(flags.FLAGS.output), record)
+    write_json(output, record)
+
+
+def _define_flags() -> None:
+    cli.define_config_flag()
+    flags.DEFINE_string("output", None, "The JSON to write.", required=True)
 
 
 if __name__ == "__main__":
-    cli.define_config_flag()
-    flags.DEFINE_string("output", None, "The JSON to write; required.", required=True)
-    compilation_cache.use()
+    _define_flags()
     cli.run(main)

@@ -8,17 +8,18 @@ OUTPUT/{label,cg,image,instance}/000000.png, 000001.png, ... are consecutive fra
 """
 
 import pathlib
+from typing import Any
 
 import tqdm
 from absl import flags
 
 from sflow_jax import cli
-from sflow_jax.data.datasets import SMALLEST_SIDE
+from sflow_jax.data.datasets import LARGEST_SIDE, SMALLEST_SIDE
 from sflow_jax.data.folder import KEYS
 from sflow_jax.data.images import encode_png
 from sflow_jax.data.streets import simulator
 from sflow_jax.errors import writing_to
-from sflow_jax.files import require_new_folder, write_whole
+from sflow_jax.files import named_path, require_new_folder, whole_folder, write_whole
 
 
 def write_drive(
@@ -38,19 +39,20 @@ def write_drive(
     """
     require_new_folder(output)
     frames = simulator.render_frames(seed, num_frames=num_frames, height=height, width=width)
-    with writing_to(output):
+    with writing_to(output), whole_folder(output) as folder:
         for index, arrays in enumerate(
             tqdm.tqdm(frames, desc="rendering", total=num_frames, unit="frame")
         ):
             for key in KEYS:
-                write_whole(output / key / f"{index:06d}.png", encode_png(arrays[key]))
+                write_whole(folder / key / f"{index:06d}.png", encode_png(arrays[key]))
 
 
 def main() -> None:
     """Runs the command that the flags describe."""
     options = flags.FLAGS
-    output = pathlib.Path(options.output)
+    output = named_path("--output", options.output)
     size = {"height": options.height, "width": options.width}
+    simulator.check_memory("--height and --width", **size)
     write_drive(output, options.seed, num_frames=options.num_frames, **size)
     print(f"{output}: {options.num_frames} frames")
 
@@ -63,9 +65,12 @@ def _define_flags() -> None:
         "num_frames", 40, "How long the drive is.",
         lower_bound=1, upper_bound=simulator.LONGEST_DRIVE,
     )  # fmt: skip
-    flags.DEFINE_integer("height", 64, "Height of the frames, pixels.", lower_bound=SMALLEST_SIDE)
-    flags.DEFINE_integer("width", 128, "Width of the frames, pixels.", lower_bound=SMALLEST_SIDE)
-    flags.DEFINE_integer("seed", 0, "Which street to drive through.", lower_bound=0)
+    sides: dict[str, Any] = {"lower_bound": SMALLEST_SIDE, "upper_bound": LARGEST_SIDE}
+    flags.DEFINE_integer("height", 64, "Height of the frames, pixels.", **sides)
+    flags.DEFINE_integer("width", 128, "Width of the frames, pixels.", **sides)
+    flags.DEFINE_integer(
+        "seed", 0, "Which street to drive through.", lower_bound=0, upper_bound=2**40 - 1
+    )
 
 
 if __name__ == "__main__":

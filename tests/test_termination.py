@@ -1,0 +1,105 @@
+"""SIGTERM: one line, a status, nothing half written, be the main thread where it may."""
+
+import signal
+import subprocess
+import sys
+import time
+
+from tests.conftest import PROJECT_ROOT
+
+
+def end(program, *arguments, grace=10):
+    """SIGTERM to a program once it has said that it is busy; status, errors and seconds."""
+    code = f"from sflow_jax import termination\ntermination.GRACE_SECONDS = {grace}\n{program}"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=PROJECT_ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "busy\n", process.communicate()
+    start = time.monotonic()
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    return process.returncode, errors, time.monotonic() - start
+
+
+_IN_PYTHON = """
+import pathlib, sys, time
+from sflow_jax import cli, files
+folder = pathlib.Path(sys.argv.pop())
+def main():
+    with files.whole_folder(folder) as part:
+        (part / "a").touch()
+        print("busy", flush=True)
+        time.sleep(50)
+cli.run(main)
+"""
+
+# Python runs no handler during a call in C, such as a compilation.
+_IN_C = """
+import hashlib, sys
+from sflow_jax import cli
+def main():
+    print("busy", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+cli.run(main)
+"""
+
+_WHILE_COMPILING = """
+import hashlib
+from sflow_jax.training.stopping import StopRequest
+stop = StopRequest(7)
+with stop.listening():
+    print("busy", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+"""
+
+_BETWEEN_STEPS = """
+import time
+from sflow_jax.training.stopping import StopRequest
+stop = StopRequest(7)
+with stop.listening():
+    stop.follow(8)
+    print("busy", flush=True)
+    while not stop:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    print(f"saved, {stop.signal_name}")
+"""
+
+
+def test_what_is_half_written_is_removed(tmp_path):
+    status, errors, _ = end(_IN_PYTHON, tmp_path / "out")
+    assert (status, errors) == (143, "error: stopped by SIGTERM\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_call_that_takes_no_notice_is_ended():
+    status, errors, seconds = end(_IN_C, grace=0.5)
+    assert (status, errors) == (143, "error: stopped by SIGTERM\n")
+    assert seconds < 10
+
+
+def test_a_run_that_compiles_its_first_step_ends_with_nothing_lost():
+    status, errors, seconds = end(_WHILE_COMPILING, grace=0.5)
+    assert (status, errors) == (
+        143,
+        "\nSIGTERM: the run is saved after step 8\n"
+        "stopped by SIGTERM while the first step was compiled, with nothing new to save; the same "
+        "command resumes\n",
+    )
+    assert seconds < 10
+
+
+def test_a_run_says_at_which_step_it_will_save():
+    status, errors, _ = end(_BETWEEN_STEPS, grace=0.1)
+    assert (status, errors) == (0, "\nSIGTERM: the run is saved after step 9\n")
+
+
+def test_the_handlers_before_are_restored():
+    from sflow_jax.termination import Terminated, terminated_by_signal
+
+    before = signal.getsignal(signal.SIGTERM)
+    with terminated_by_signal():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert not issubclass(Terminated, Exception)
