@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from sflow_jax.data.labels import ClassTable
+from sflow_jax.data.outlines import fill_gaps
 from sflow_jax.errors import InputError
 from sflow_jax.files import read_json
 
@@ -24,6 +25,29 @@ class ClassMap:
 
     names: Mapping[str, str]
     outlined: Mapping[str, Sequence[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Relabeling:
+    """Makes the label maps of one table from those of another.
+
+    Attributes:
+        lookup: an id of the target for each id of the source, uint8 [256].
+        outlined: ids of the target's classes that are to be drawn by their outlines, each with what
+            its gaps may show, bool [256].
+    """
+
+    lookup: np.ndarray
+    outlined: Sequence[tuple[int, np.ndarray]] = ()
+
+    def __call__(self, label_maps: np.ndarray) -> np.ndarray:
+        """Relabels uint8 [..., H, W, 1]; the result has the same shape and type."""
+        relabeled = self.lookup[label_maps]
+        for class_id, behind in self.outlined:
+            frames = relabeled.reshape(-1, *relabeled.shape[-3:-1])
+            filled = [fill_gaps(frame, class_id, behind) for frame in frames]
+            relabeled = np.stack(filled).reshape(label_maps.shape)
+        return relabeled
 
 
 def read_class_map(path: pathlib.Path) -> ClassMap:
@@ -100,21 +124,33 @@ def class_lookup(
     Raises:
         InputError: a name is of neither table, or nothing stands for a class.
     """
+    ids = named_ids(source, target, class_map, origin)
+    lookup = np.full(256, target.void.id if target.void else 0, np.uint8)
+    lookup[list(ids)] = list(ids.values())
+    for label_class in source.classes:
+        if label_class.id not in ids and not target.void:
+            names = ", ".join(c.name for c in target.classes)
+            raise InputError(
+                f"{origin}: found nothing for {label_class.name!r} of {source.name!r}, expected "
+                f"one of {names}, as {target.name!r} has no void class"
+            )
+    return lookup
+
+
+def named_ids(
+    source: ClassTable, target: ClassTable, class_map: Mapping[str, str], origin: str
+) -> dict[int, int]:
+    """The ids of `target` by those ids of `source` whose class the map or its own name gives.
+
+    Raises:
+        InputError: a name is of neither table.
+    """
     ids = {label_class.name: label_class.id for label_class in target.classes}
     names = {label_class.name for label_class in source.classes}
     _require_names(class_map.keys(), names, source, origin)
     _require_names(class_map.values(), ids, target, origin)
-    lookup = np.full(256, target.void.id if target.void else 0, np.uint8)
-    for label_class in source.classes:
-        name = class_map.get(label_class.name, label_class.name)
-        if name in ids:
-            lookup[label_class.id] = ids[name]
-        elif not target.void:
-            raise InputError(
-                f"{origin}: found nothing for {label_class.name!r} of {source.name!r}, expected "
-                f"one of {', '.join(ids)}, as {target.name!r} has no void class"
-            )
-    return lookup
+    wanted = {c.id: class_map.get(c.name, c.name) for c in source.classes}
+    return {class_id: ids[name] for class_id, name in wanted.items() if name in ids}
 
 
 def _require_names(

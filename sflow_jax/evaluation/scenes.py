@@ -2,19 +2,25 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import tqdm
 
-from sflow_jax.data.class_map import ClassMap, class_lookup, outlined_ids, read_class_map
+from sflow_jax.data.class_map import (
+    ClassMap,
+    Relabeling,
+    class_lookup,
+    outlined_ids,
+    read_class_map,
+)
 from sflow_jax.data.labels import VOID, ClassTable
-from sflow_jax.data.outlines import fill_gaps
 from sflow_jax.data.pipeline import Source, eval_batches
 from sflow_jax.data.prepared import PreparedDataset, open_dataset
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation.rows import Draw
 from sflow_jax.inference import batch_size_for
+from sflow_jax.segmentation.agreement import disagrees
 from sflow_jax.segmentation.labeling import Predict
 
 _TRAIN = "train"
@@ -27,31 +33,32 @@ class Scenes:
     Attributes:
         dataset: the scenes.
         class_table: of the label maps that `source` gives.
-        lookup: an id of `class_table` for each id of the dataset, uint8 [256].
-        outlined: ids of classes to be drawn by their outlines, each with what its gaps may show.
+        relabel: makes them of the dataset's.
     """
 
     dataset: PreparedDataset
     class_table: ClassTable
-    lookup: np.ndarray
-    outlined: Sequence[tuple[int, np.ndarray]] = ()
+    relabel: Relabeling
 
     @property
     def source(self) -> Source:
         """The examples."""
-        return Relabeled(self.dataset.source(_TRAIN), self.lookup, self.outlined)
+        return Relabeled(self.dataset.source(_TRAIN), self.relabel)
 
     @property
     def class_names(self) -> dict[str, str]:
         """What each class of the dataset is in the other table."""
         names = {c.id: c.name for c in self.class_table.classes}
-        names |= {class_id: f"outlines of {names[class_id]}" for class_id, _ in self.outlined}
-        return {c.name: names[int(self.lookup[c.id])] for c in self.dataset.class_table.classes}
+        names |= {
+            class_id: f"outlines of {names[class_id]}" for class_id, _ in self.relabel.outlined
+        }
+        lookup = self.relabel.lookup
+        return {c.name: names[int(lookup[c.id])] for c in self.dataset.class_table.classes}
 
 
 def own_scenes(dataset: PreparedDataset) -> Scenes:
     """The scenes of the dataset that a model was trained on, as in the paper."""
-    return Scenes(dataset, dataset.class_table, np.arange(256, dtype=np.uint8))
+    return Scenes(dataset, dataset.class_table, Relabeling(np.arange(256, dtype=np.uint8)))
 
 
 def open_scenes(
@@ -80,7 +87,7 @@ def open_scenes(
     mapped = read_class_map(class_map) if class_map else ClassMap({}, {})
     origin, table = str(class_map or directory), dataset.class_table
     lookup = class_lookup(scenes.class_table, table, mapped.names, origin)
-    return Scenes(scenes, table, lookup, outlined_ids(table, mapped, origin))
+    return Scenes(scenes, table, Relabeling(lookup, outlined_ids(table, mapped, origin)))
 
 
 def _describe_size(dataset: PreparedDataset) -> str:
@@ -91,22 +98,17 @@ def _describe_size(dataset: PreparedDataset) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Relabeled:
-    """Examples whose label maps have other ids, and outlines; see `Scenes`."""
+    """Examples whose label maps are in other classes."""
 
     examples: Source
-    lookup: np.ndarray
-    outlined: Sequence[tuple[int, np.ndarray]] = ()
+    relabel: Relabeling
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def __getitem__(self, index: int) -> dict:
         example = self.examples[index]
-        label = self.lookup[example["label"]]
-        for class_id, behind in self.outlined:
-            frames = [fill_gaps(frame[..., 0], class_id, behind) for frame in label]
-            label = np.stack(frames)[..., None]
-        return {**example, "label": label}
+        return {**example, "label": self.relabel(example["label"])}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,9 +164,9 @@ def find_disagreement(
     example = frames[0]
 
     def disagree(batch: dict) -> np.ndarray:
-        predicted = predict(batch["image"].reshape(-1, *batch["image"].shape[2:]))
-        true_ids = class_table.eval_lookup[batch["label"]]
-        return predicted.reshape(true_ids.shape) != true_ids
+        pictures = batch["image"].reshape(-1, *batch["image"].shape[2:])
+        labels = batch["label"].reshape(-1, *batch["label"].shape[2:])
+        return disagrees(predict(pictures), labels, class_table).reshape(batch["label"].shape)
 
     shape = (len(frames), *example["label"].shape)
     return _fill(frames, disagree, path, shape, bool, "comparing")
