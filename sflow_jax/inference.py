@@ -121,17 +121,21 @@ def create_model(
     return TrainedModel(config, class_table, method, translator, {}, 0, controls, dataset)
 
 
-def restore_model(workdir: pathlib.Path, step: int | None = None) -> TrainedModel:
+def restore_model(
+    workdir: pathlib.Path, step: int | None = None, changes: Mapping[str, Any] | None = None
+) -> TrainedModel:
     """Restores what sampling and evaluation need from a run.
 
     Args:
         workdir: the folder of the run.
         step: which checkpoint; the newest by default.
+        changes: options of which use should differ from training, such as `edges.quantile`.
 
     Raises:
         InputError: there is no run, or no (such) checkpoint, or it is damaged.
     """
     config = configuration.load_config(workdir)
+    config.update_from_flattened_dict(changes or {})
     class_table = ClassTable.from_json(workdir / CLASSES_FILE)
     record = RunRecord.load(workdir)
     wants_palettes = method_class(config).wants_palettes(config)

@@ -10,10 +10,9 @@ or any tree of such folders, such as `SEQUENCE/{label,cg,image}` or an exported 
 
 import concurrent.futures
 import dataclasses
-import functools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tqdm
@@ -26,6 +25,9 @@ from sflow_jax.files import require_folder, walk
 EDGE_SOURCES = ("cg", "image", "none")
 
 INPUT_KEYS = ("label", "cg", "image")
+ReadLabelMap = Callable[[pathlib.Path], np.ndarray]
+"""Reads a label map, uint8 [H, W, 1]."""
+
 _CHECKED_AT_ONCE = 64  # bounds the memory of the check
 
 
@@ -251,16 +253,15 @@ def check_frames(frames: Sequence[InputFrame], class_table: ClassTable) -> None:
 def read_batches(
     frames: Sequence[InputFrame],
     batch_sizes: Mapping[tuple[int, int], int],
-    class_table: ClassTable,
+    read_label_map: ReadLabelMap,
 ) -> Iterator[InputBatch]:
     """Reads frames in batches of one size.
 
     Args:
         frames: what to read.
         batch_sizes: B for each size of frames, the same for all batches of a size.
-        class_table: the meaning of the label maps.
+        read_label_map: reads the label map of a frame, in the classes of the model.
     """
-    read_label_map = functools.partial(images.read_label_map, class_table=class_table)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for size, batch_size in batch_sizes.items():
             same_size = [frame for frame in frames if frame.size == size]

@@ -50,7 +50,7 @@ def _rows(
     edges, generated = "edges{}", "variant{}"
     if len(names) == 1:
         edges, generated = "edges into G", "generated"
-    for batch in input_frames.read_batches(frames, sampling.batch_sizes, model.class_table):
+    for batch in input_frames.read_batches(frames, sampling.batch_sizes, sampling.read_label_map):
         edge_maps = [
             model.edge_map(batch.label, batch.edge_image, **sampling.controls(batch, variant))
             for variant in range(len(sampling.variants))

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from sflow_jax.data import input_frames
+from sflow_jax.data import images, input_frames
 from sflow_jax.data.datasets import SMALLEST_SIDE
-from sflow_jax.data.input_frames import Clip, InputBatch, InputFrame
+from sflow_jax.data.input_frames import Clip, InputBatch, InputFrame, ReadLabelMap
 from sflow_jax.errors import InputError
 from sflow_jax.inference import TrainedModel, batch_size_for, restore_model
 from sflow_jax.sampling import record
@@ -94,6 +94,11 @@ class Sampling:
         return {size: min(count, wanted or batch_size_for(*size)) for size, count in counts.items()}
 
     @property
+    def read_label_map(self) -> ReadLabelMap:
+        """Reads the label map of a frame."""
+        return functools.partial(images.read_label_map, class_table=self.model.class_table)
+
+    @property
     def folders(self) -> list[pathlib.Path]:
         """The folder of the results of each variant."""
         output, num_variants = self.settings.output, len(self.variants)
@@ -112,12 +117,16 @@ class Sampling:
             batch: the frames.
             variant: its number.
         """
-        names = [self._clip_names.get(frame, frame.name) for frame in batch.frames]
-        # A clip that is the input itself has the name of its folder, as among others.
-        names = [self.settings.input.resolve().name if name == "." else name for name in names]
+        names = [self.style_name(frame) for frame in batch.frames]
         names += names[-1:] * (len(batch.label) - len(names))
         styles = self.model.method.styles(names, variant)
         return {**self.variants[variant], **styles, **batch.inputs}
+
+    def style_name(self, frame: InputFrame) -> str:
+        """What decides about the look of a frame: the name of its clip, or its own."""
+        name = self._clip_names.get(frame, frame.name)
+        # A clip that is the input itself has the name of its folder, as among others.
+        return self.settings.input.resolve().name if name == "." else name
 
     @functools.cached_property
     def _clip_names(self) -> dict[InputFrame, str]:
@@ -158,7 +167,7 @@ def plan(settings: Settings) -> Sampling:
         raise InputError(f"--fps: found {settings.fps:g}, expected {lowest} to {highest}")
     groups = input_frames.find_groups(settings.input)
     edge_source = input_frames.resolve_edge_source(groups, settings.edges)
-    model = _restore(settings, edge_source)
+    model = restore(settings, edge_source)
     frames = input_frames.list_frames(
         settings.input, groups, edge_source, settings.grid, model.method.input_keys
     )
@@ -174,9 +183,7 @@ def plan(settings: Settings) -> Sampling:
         frames = frames[: settings.limit]
         clips = input_frames.find_clips(frames, step) if model.method.remembers else []
         results = _image_results(frames)
-    seed = settings.seed
-    if seed is None and settings.num_variants > 1:
-        seed = 0
+    seed = resolve_seed(settings)
     sampling = Sampling(
         settings=settings,
         model=model,
@@ -185,7 +192,7 @@ def plan(settings: Settings) -> Sampling:
         results=results,
         clips=clips,
     )
-    _check_sizes(sampling.frames)
+    check_sizes(sampling.frames)
     _check_output(settings.output, groups)
     now = _describe(sampling, seed)
     record.check_output(settings.output, now)
@@ -194,9 +201,27 @@ def plan(settings: Settings) -> Sampling:
     return sampling
 
 
-def _restore(settings: Settings, edge_source: str) -> TrainedModel:
-    """Restores the run and checks that its variants would differ."""
-    model = restore_model(settings.workdir, settings.step)
+def resolve_seed(settings: Settings) -> int | None:
+    """The seed that was chosen, or 0 where several variants need one."""
+    if settings.seed is None and settings.num_variants > 1:
+        return 0
+    return settings.seed
+
+
+def restore(
+    settings: Settings, edge_source: str, changes: Mapping[str, Any] | None = None
+) -> TrainedModel:
+    """Restores the run and checks that its variants would differ.
+
+    Args:
+        settings: that name it.
+        edge_source: 'cg', 'image' or 'none'.
+        changes: options that are to differ from training.
+
+    Raises:
+        InputError: there is no such run, or it makes one version of a scene only.
+    """
+    model = restore_model(settings.workdir, settings.step, changes)
     num_variants = settings.num_variants
     if num_variants > 1 and model.method.styles([""]):
         num_variants = 1  # they differ in more than edges: none is refused below
@@ -259,7 +284,12 @@ def _image_results(frames: Sequence[InputFrame]) -> dict[InputFrame, pathlib.Pur
     return results
 
 
-def _check_sizes(frames: Sequence[InputFrame]) -> None:
+def check_sizes(frames: Sequence[InputFrame]) -> None:
+    """Checks that a generator can take the frames.
+
+    Raises:
+        InputError: one is too small.
+    """
     for frame in frames:
         height, width = frame.size
         if min(frame.size) < SMALLEST_SIDE:

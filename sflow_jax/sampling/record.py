@@ -12,16 +12,21 @@ RECORD_FILE = "sampling.json"
 _MAY_CHANGE = {"fps"}  # videos of another speed are made of the same frames
 
 
-def check_output(output: pathlib.Path, record: dict) -> None:
+def check_output(output: pathlib.Path, record: dict, file: str = RECORD_FILE) -> None:
     """Checks that the output folder is empty or holds results of the same settings.
+
+    Args:
+        output: the folder.
+        record: of the settings.
+        file: the name of the record in it.
 
     Raises:
         InputError: it does not, or is no folder.
     """
-    path = output / RECORD_FILE
+    path = output / file
     if not path.exists():
         if holds_something(output):
-            raise InputError(f"{output}: found no {RECORD_FILE}, expected a new or empty folder")
+            raise InputError(f"{output}: found no {file}, expected a new or empty folder")
         return
     before = _upgrade(read_json_object(path, "sampling"), path)
     before, now = (json.loads(json.dumps(values)) for values in (before, record))

@@ -22,7 +22,7 @@ def model(workdir):
 def _compile_once(model, workdir, monkeypatch):
     """All tests that restore this run share one jitted translation."""
 
-    def restore(folder, step=None):
+    def restore(folder, step=None, changes=None):
         return model if folder == workdir else restore_fast(folder, step)
 
     monkeypatch.setattr(job, "restore_model", restore)
