@@ -43,20 +43,24 @@ def flow_to_rgb(flow: np.ndarray, largest: float) -> np.ndarray:
     return np.rint(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)
 
 
-def grid(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str]) -> np.ndarray:
+def grid(
+    rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str], titles: Sequence[str] = ()
+) -> np.ndarray:
     """Arranges pictures in rows under one caption per column.
 
     Args:
         rows: rows of uint8 RGB [H, W, 3], all of one size.
         captions: one for each column.
+        titles: one for each row, to stand above it, or none.
 
     Returns:
         uint8 RGB.
     """
     height, width = rows[0][0].shape[:2]
+    pitch = height + _GAP + (_CAPTION_HEIGHT if titles else 0)
     sheet = Image.new(
         "RGB",
-        (len(captions) * (width + _GAP) - _GAP, _CAPTION_HEIGHT + len(rows) * (height + _GAP)),
+        (len(captions) * (width + _GAP) - _GAP, _CAPTION_HEIGHT + len(rows) * pitch),
         (_BACKGROUND,) * 3,
     )
     draw = ImageDraw.Draw(sheet)
@@ -65,8 +69,10 @@ def grid(rows: Sequence[Sequence[np.ndarray]], captions: Sequence[str]) -> np.nd
         left = column * (width + _GAP)
         draw.text((left + 2, 1), caption, fill=(0, 0, 0), font=font)
         for row, images in enumerate(rows):
-            top = _CAPTION_HEIGHT + row * (height + _GAP)
+            top = _CAPTION_HEIGHT + (row + 1) * pitch - height - _GAP
             sheet.paste(Image.fromarray(images[column]), (left, top))
+    for row, title in enumerate(titles):
+        draw.text((2, _CAPTION_HEIGHT + row * pitch + 1), title, fill=(0, 0, 0), font=font)
     return np.asarray(sheet)
 
 
