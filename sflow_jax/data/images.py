@@ -6,6 +6,8 @@ A file is refused, not converted, if the conversion could change the meaning of 
   indices are the ids (the palette's colors are ignored). RGB-colored label maps, 16-bit ones and
   gray ones of fewer than 8 bits are refused.
 - An instance map is a gray PNG of 8 or 16 bits.
+- Tags, as CARLA has them, are an RGB(A) PNG of 8 bits with class ids in red or in colors of its
+  own, or a label map.
 - An annotation, as SYNTHIA has it, is an RGB PNG of 16 bits: class ids in red, instance numbers in
   green. Its copy in colors, of 8 bits, is refused.
 - An animation (APNG) is no picture: which of its frames would be meant?
@@ -71,6 +73,11 @@ class Header:
         is_turned = photographs.is_turned(self.orientation)
         return (self.height, self.width) if is_turned else (self.width, self.height)
 
+    @property
+    def has_one_channel(self) -> bool:
+        """Whether a pixel is one number, be it an index of a palette."""
+        return self.color_type in (_GRAY, _PALETTE)
+
     def __str__(self) -> str:
         kind = _COLOR_NAMES.get(self.color_type, f"color type {self.color_type}")
         return f"{self.width}x{self.height} {kind} PNG with {self.bit_depth} bits"
@@ -81,7 +88,7 @@ def check_header(path: pathlib.Path, key: str) -> Header:
 
     Args:
         path: the file.
-        key: what it should be: 'image', 'cg', 'label', 'instance' or 'annotation'.
+        key: what it should be: 'image', 'cg', 'label', 'instance', 'annotation' or 'tags'.
 
     Raises:
         InputError: truncated, or of a format or a kind that `key` does not allow.
@@ -224,6 +231,9 @@ def _violation(header: Header, key: str) -> str:
     if key == "annotation":
         fits = (header.color_type, header.bit_depth) == (_RGB, 16)
         return "" if fits else "an RGB PNG of 16 bits: class ids in red, instance numbers in green"
+    if key == "tags" and not header.has_one_channel:
+        fits = header.color_type in (_RGB, _RGBA) and header.bit_depth == 8
+        return "" if fits else "a PNG of 8 bits with class ids in red or in CityScapesPalette"
     fits = header.color_type == _PALETTE or (header.color_type, header.bit_depth) == (_GRAY, 8)
     return "" if fits else "one 8-bit class id per pixel (a gray or palette PNG)"
 

@@ -1,0 +1,147 @@
+"""What each frame of a set was made of, in a form that a machine can check.
+
+recipe.json has what all frames share, certificate.jsonl a line of JSON for each frame and variant:
+
+    frame, variant     which one
+    inputs             path in the export and SHA-256 of the CG frame and its class ids
+    outputs            SHA-256 of each file of the set, annotations included
+    agreement          share of the pixels in which a segmenter finds the class of the label map
+    class_iou          the same as IoU of each class, in which what is invented counts as well
+    seed, controls     what the generator was told: DNED's ensemble weights, the number of a palette
+    weights, code      SHA-256 of the networks, and of this package
+    recipe             SHA-256 of recipe.json
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import pathlib
+import platform
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from sflow_jax.errors import InputError
+from sflow_jax.files import write_whole
+from sflow_jax.methods.base import Params
+
+RECIPE_FILE, CERTIFICATE_FILE = "recipe.json", "certificate.jsonl"
+_LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "opencv-python-headless", "pillow")
+_PACKAGE = pathlib.Path(__file__).parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """What is certified of one variant of a frame; see the module.
+
+    Paths of `outputs` are those in the set without `set_aside/`.
+    """
+
+    frame: str
+    variant: int
+    inputs: dict[str, dict[str, str]]
+    outputs: dict[str, str]
+    agreement: float | None
+    class_iou: dict[str, float]
+    seed: int | None
+    controls: dict[str, Any]
+    weights: str
+    code: str
+    recipe: str
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Frame and variant."""
+        return self.frame, self.variant
+
+
+def hash_file(path: pathlib.Path) -> str:
+    """The SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_text(text: str) -> str:
+    """The SHA-256 of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_params(params: Params) -> str:
+    """The SHA-256 of networks: of the name, type, shape and bytes of each array in turn."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def hash_code() -> str:
+    """The SHA-256 of all Python files of this package, with their names."""
+    digest = hashlib.sha256()
+    for path in sorted(_PACKAGE.rglob("*.py")):
+        digest.update(f"{path.relative_to(_PACKAGE).as_posix()} {hash_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def describe_machine() -> dict[str, Any]:
+    """What else the last bit of a picture depends on: libraries and devices."""
+    devices = jax.local_devices()
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "device": devices[0].device_kind,
+        "num_devices": len(devices),
+        "machine": platform.machine(),
+    }
+
+
+def read_lines(output: pathlib.Path) -> list[Line]:
+    """Reads the certificate; of a last line that an interruption has cut nothing is left.
+
+    Raises:
+        InputError: another line is damaged.
+    """
+    path = output / CERTIFICATE_FILE
+    if not path.exists():
+        return []
+    texts = path.read_text(encoding="utf-8").split("\n")
+    lines = []
+    for number, text in enumerate(texts[:-1], start=1):  # whole lines end with a line break
+        try:
+            lines.append(Line(**json.loads(text)))
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"{path}: line {number}: {error}; expected what translate wrote"
+            ) from error
+    return lines
+
+
+def write_lines(output: pathlib.Path, lines: Iterable[Line]) -> None:
+    """Writes the certificate anew, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_whole(output / CERTIFICATE_FILE, "".join(map(_to_text, lines)))
+
+
+def append_lines(output: pathlib.Path, lines: Sequence[Line]) -> None:
+    """Adds lines for frames whose files are all written.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    with (output / CERTIFICATE_FILE).open("a", encoding="utf-8") as file:
+        file.write("".join(map(_to_text, lines)))
+
+
+def _to_text(line: Line) -> str:
+    return json.dumps(dataclasses.asdict(line), allow_nan=False) + "\n"

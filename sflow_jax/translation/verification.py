@@ -1,0 +1,167 @@
+"""Whether a set still is what its certificate says, and can be made again bit for bit."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import tqdm
+
+from sflow_jax.data import images
+from sflow_jax.data.input_frames import InputFrame
+from sflow_jax.errors import InputError
+from sflow_jax.files import read_json
+from sflow_jax.sampling.translation import translate
+from sflow_jax.translation import certificate, training_set
+from sflow_jax.translation.certificate import RECIPE_FILE, Line
+from sflow_jax.translation.job import Settings, Translation, assemble
+
+_WRITER = "translate"
+# What a picture depends on but does not contain: a difference explains others.
+_CONTEXT = ("code", "environment", "batch_sizes")
+_MADE_OF = ("weights", "palettes", "frames", "classes", "variants", "controls", "config")
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """What was found.
+
+    Attributes:
+        num_files: whose SHA-256 was compared.
+        num_regenerated: pictures that were made again.
+        problems: a line each: what is not as certified.
+        notes: a line each: what is different here, and may explain problems.
+    """
+
+    num_files: int
+    num_regenerated: int
+    problems: Sequence[str]
+    notes: Sequence[str]
+
+
+def read_recipe(output: pathlib.Path) -> dict[str, Any]:
+    """Reads what all frames of a set were made of.
+
+    Raises:
+        InputError: there is no set, or its recipe is damaged.
+    """
+    return read_json(output / RECIPE_FILE, _WRITER)
+
+
+def verify(output: pathlib.Path, settings: Settings, num_regenerated: int | None) -> Verification:
+    """Compares all files with the certificate, and makes some frames again.
+
+    Args:
+        output: the folder of the set.
+        settings: those of its recipe, with the folders in which run and export are now.
+        num_regenerated: how many frames at least, evenly chosen; None is all.
+
+    Raises:
+        InputError: the set, the run or the export cannot be read at all.
+    """
+    recipe, lines = read_recipe(output), certificate.read_lines(output)
+    if not lines:
+        raise InputError(f"{output / certificate.CERTIFICATE_FILE}: found no frames, expected some")
+    problems = [*_incomplete(output, recipe, lines), *_uncertified(output, lines)]
+    expected = _expected_files(output, settings.input, lines)
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(_compare_file, expected.items())
+        bar = tqdm.tqdm(found, "hashing", len(expected), unit="file", leave=False)
+        problems += [problem for problem in bar if problem]
+    if num_regenerated == 0:
+        return Verification(len(expected), 0, problems, [])
+    translation = assemble(settings, output, str(output / RECIPE_FILE))
+    now = translation.recipe
+    problems += [
+        f"{key}: found others than those of recipe.json"
+        for key in _MADE_OF
+        if _plain(now[key]) != recipe[key]
+    ]
+    notes = [
+        f"{key} is {_plain(now[key])} here and was {recipe[key]}"
+        for key in _CONTEXT
+        if _plain(now[key]) != recipe[key]
+    ]
+    frames = _choose(translation, num_regenerated)
+    wrong = list(_regenerate(translation, frames))
+    num_pictures = len(frames) * len(translation.variants)
+    return Verification(len(expected), num_pictures, [*problems, *wrong], notes)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _incomplete(
+    output: pathlib.Path, recipe: dict[str, Any], lines: Sequence[Line]
+) -> Iterator[str]:
+    keys = {line.key for line in lines}
+    expected = recipe["num_frames"] * recipe["num_variants"]
+    if len(keys) != expected:
+        yield f"{output}: found {len(keys)} certified pictures, expected {expected}"
+    if len(keys) != len(lines):
+        yield f"{output}: found {len(lines) - len(keys)} frames certified twice"
+    digest = certificate.hash_file(output / RECIPE_FILE)
+    for line in lines:
+        if (line.recipe, line.weights, line.code) != (digest, recipe["weights"], recipe["code"]):
+            yield f"{line.frame}: certified with another {RECIPE_FILE} than that of {output}"
+
+
+def _uncertified(output: pathlib.Path, lines: Sequence[Line]) -> Iterator[str]:
+    """Pictures that nothing certifies: they may have been added."""
+    known = {path for line in lines for path in line.outputs}
+    for top in (output, output / training_set.SET_ASIDE):
+        for path in sorted(top.glob("*/*/*/*.png")):
+            relative = path.relative_to(top).as_posix()
+            if relative not in known:
+                yield f"{path}: is not certified"
+
+
+def _expected_files(
+    output: pathlib.Path, export: pathlib.Path, lines: Sequence[Line]
+) -> dict[pathlib.Path, str]:
+    files: dict[pathlib.Path, str] = {}
+    for line in lines:
+        files |= {training_set.find(output, path): digest for path, digest in line.outputs.items()}
+        files |= {export / entry["path"]: entry["sha256"] for entry in line.inputs.values()}
+    return files
+
+
+def _compare_file(expected: tuple[pathlib.Path, str]) -> str:
+    path, digest = expected
+    if not path.is_file():
+        return f"{path}: not found, expected SHA-256 {digest}"
+    found = certificate.hash_file(path)
+    return "" if found == digest else f"{path}: found SHA-256 {found}, certified {digest}"
+
+
+def _choose(translation: Translation, count: int | None) -> list[InputFrame]:
+    """Whole batches, or of a method that remembers whole clips, with at least so many frames."""
+    groups = translation.batches
+    if translation.model.method.remembers:
+        groups = [list(clip.frames) for clip in translation.clips]
+    if count is None:
+        return [frame for group in groups for frame in group]
+    size = max(map(len, groups))
+    wanted = min(len(groups), -(-count // size))
+    chosen = [groups[i * len(groups) // wanted] for i in range(wanted)]
+    return [frame for group in chosen for frame in group]
+
+
+def _regenerate(translation: Translation, frames: list[InputFrame]) -> Iterator[str]:
+    with tqdm.tqdm(total=len(frames), desc="making again", unit="frame", leave=False) as bar:
+        for batch, variant, pictures in translate(translation, frames):
+            for frame, picture in zip(batch.frames, np.asarray(pictures), strict=False):
+                path = translation.paths(frame)[variant]
+                if not path.is_file():
+                    continue  # which its hash has told already
+                found = images.read_color(path)
+                if not np.array_equal(found, picture):
+                    most = int(np.abs(found.astype(int) - picture).max())
+                    yield f"{path}: made again, it differs by up to {most} of 255"
+            bar.update(len(batch.frames) / len(translation.variants))

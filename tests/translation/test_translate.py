@@ -1,0 +1,243 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sflow_jax.data import images
+from sflow_jax.data.class_map import ClassMap
+from sflow_jax.data.folder.builder import Folder
+from sflow_jax.data.labels import ClassTable
+from sflow_jax.errors import InputError
+from sflow_jax.translate import make_set
+from sflow_jax.translation import certificate, production
+from sflow_jax.translation.job import Settings
+from sflow_jax.translation.simulators import CARLA
+from sflow_jax.translation.verification import read_recipe, verify
+from tests.tiny_run import TABLE
+from tests.translation.trees import TO_TINY, ids, picture, raw_tags, relabeled, write, write_carla
+
+IMAGES = "train/episode_0000/image"
+
+
+def translate(workdir, folder, output, least=None, **changes):
+    class_map = ClassMap(changes.pop("names", TO_TINY), {})
+    settings = Settings(
+        workdir, folder, **{"format": "carla", "class_map": class_map, "batch_size": 2, **changes}
+    )
+    make_set(settings, output, "--class_map", least)
+
+
+@pytest.fixture
+def export(tmp_path):
+    return write_carla(tmp_path / "export")
+
+
+def check(output, count=None):
+    return verify(output, Settings.from_json(read_recipe(output)), count)
+
+
+def test_every_frame_has_what_the_generator_makes_of_its_labels(model, workdir, export, tmp_path):
+    translate(workdir, export, tmp_path / "set")
+    for index in range(3):
+        name = f"{7 + index:06d}.png"
+        expected = relabeled(ids(index, CARLA), CARLA, TABLE, TO_TINY)
+        label = images.read_label_map(tmp_path / "set/train/episode_0000/label" / name, TABLE)
+        np.testing.assert_array_equal(label[..., 0], expected)
+        # In batches of two, for which everything is compiled already.
+        batch = [np.stack([array] * 2) for array in (expected[..., None], picture(index))]
+        drawn = np.asarray(model.translate(*batch)["picture"])[0]
+        found = images.read_color(tmp_path / "set" / IMAGES / name).astype(int)
+        assert found.std() > 2
+        assert np.abs(found - drawn).max() <= 1
+        for camera in ("CameraSemSeg", "CameraDepth"):
+            copied = tmp_path / "set/annotations/train/episode_0000" / camera / name
+            assert copied.read_bytes() == (export / "episode_0000" / camera / name).read_bytes()
+    assert not (tmp_path / "set/annotations/train/episode_0000/CameraRGB").exists()
+
+
+def test_the_set_is_a_dataset(workdir, export, tmp_path):
+    translate(workdir, export, tmp_path / "set", num_variants=2)
+    assert ClassTable.from_json(tmp_path / "set/classes.json") == TABLE
+    dataset = Folder(
+        source=tmp_path / "set", height=0, width=0, frames=2, data_dir=tmp_path / "prepared"
+    )
+    dataset.check()
+    assert dataset.split_sizes == {"train": 4}  # two pairs of each variant
+    first = [
+        images.read_color(tmp_path / f"set/train/episode_0000__variant_0{k}/image/000007.png")
+        for k in range(2)
+    ]
+    assert (first[0] != first[1]).any()
+
+
+def test_the_certificate_says_what_a_frame_was_made_of(workdir, export, tmp_path, sees_road):
+    translate(workdir, export, tmp_path / "set", num_variants=2, seed=5)
+    lines = certificate.read_lines(tmp_path / "set")
+    assert [line.key for line in lines[:3]] == [
+        (f"train/episode_0000/{name}", variant)
+        for name, variant in (("000007", 0), ("000008", 0), ("000007", 1))
+    ]
+    line = lines[2]
+    label = relabeled(ids(0, CARLA), CARLA, TABLE, TO_TINY)
+    assert line.agreement == pytest.approx((label == 2).mean(), abs=1e-4)
+    # All that is not road is invented: its IoU is its share; of the others nothing is found.
+    assert line.class_iou == {"road": line.agreement, "car": 0, "sky": 0}
+    assert line.inputs["label"] == {
+        "path": "episode_0000/CameraSemSeg/000007.png",
+        "sha256": certificate.hash_file(export / "episode_0000/CameraSemSeg/000007.png"),
+    }
+    assert line.seed == 5
+    assert np.isclose(sum(line.controls["weights"]), 1)
+    mask = tmp_path / "set/train/episode_0000__variant_01/agreement/000007.png"
+    expected = np.where(label == 2, 255, 0)
+    np.testing.assert_array_equal(images.read_instance_map(mask)[..., 0], expected)
+
+
+def test_a_second_look_finds_all_as_certified(workdir, export, tmp_path):
+    translate(workdir, export, tmp_path / "set", num_variants=2)
+    found = check(tmp_path / "set")
+    assert (found.problems, found.notes) == ([], [])
+    assert found.num_regenerated == 6
+    assert found.num_files == 3 * (2 + 2 * 2 + 2)  # inputs; images and labels; annotations
+    assert check(tmp_path / "set", 0).num_regenerated == 0
+    assert check(tmp_path / "set", 1).num_regenerated == 4  # a batch of two, two variants
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        f"set/{IMAGES}/000008.png",
+        "set/train/episode_0000/label/000007.png",
+        "set/annotations/train/episode_0000/CameraSemSeg/000007.png",
+        "export/episode_0000/CameraRGB/000009.png",
+    ],
+)
+def test_one_byte_of_a_file_is_noticed(place, workdir, export, tmp_path):
+    translate(workdir, export, tmp_path / "set")
+    content = bytearray((tmp_path / place).read_bytes())
+    content[-20] ^= 1
+    (tmp_path / place).write_bytes(content)
+    (problem,) = check(tmp_path / "set", 0).problems
+    assert problem.startswith(f"{tmp_path / place}: found SHA-256 ")
+
+
+def test_another_picture_with_its_own_hash_is_not_made_again(workdir, export, tmp_path):
+    translate(workdir, export, tmp_path / "set")
+    path = tmp_path / "set" / IMAGES / "000007.png"
+    changed = images.read_color(path).copy()
+    changed[3, 4, 1] ^= 1
+    path.write_bytes(images.encode_png(changed))
+    lines = certificate.read_lines(tmp_path / "set")
+    lines[0].outputs[f"{IMAGES}/000007.png"] = certificate.hash_file(path)
+    certificate.write_lines(tmp_path / "set", lines)
+    assert check(tmp_path / "set", 0).problems == []
+    assert check(tmp_path / "set").problems == [f"{path}: made again, it differs by up to 1 of 255"]
+
+
+def test_files_added_or_lost_and_another_recipe_are_noticed(workdir, export, tmp_path):
+    output = tmp_path / "set"
+    translate(workdir, export, output)
+    (output / IMAGES / "000010.png").write_bytes((output / IMAGES / "000009.png").read_bytes())
+    (output / IMAGES / "000008.png").unlink()
+    problems = check(output, 0).problems
+    assert any("000010.png: is not certified" in problem for problem in problems)
+    assert any("000008.png: not found, expected SHA-256" in problem for problem in problems)
+    recipe = read_recipe(output) | {"seed": 1}
+    (output / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
+    assert any("another recipe.json" in problem for problem in check(output, 0).problems)
+
+
+def test_an_interruption_loses_nothing_and_changes_nothing(workdir, export, tmp_path, monkeypatch):
+    translate(workdir, export, tmp_path / "whole", num_variants=2)
+    original, calls = production.certificate.append_lines, []
+
+    def interrupted(output, lines):
+        calls.append(lines)
+        if len(calls) == 2:  # in the midst of a batch: a half line is left
+            (output / "certificate.jsonl").open("a").write('{"frame": "tra')
+            raise KeyboardInterrupt
+        original(output, lines)
+
+    monkeypatch.setattr(production.certificate, "append_lines", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        translate(workdir, export, tmp_path / "set", num_variants=2)
+    assert len(certificate.read_lines(tmp_path / "set")) == 2
+    translate(workdir, export, tmp_path / "set", num_variants=2)
+    pairs = [
+        sorted(certificate.read_lines(tmp_path / name), key=lambda line: line.key)
+        for name in ("whole", "set")
+    ]
+    assert [line.outputs for line in pairs[0]] == [line.outputs for line in pairs[1]]
+    assert check(tmp_path / "set").problems == []
+    calls.clear()
+    translate(workdir, export, tmp_path / "set", num_variants=2)
+    assert not calls
+
+
+def test_other_settings_are_not_mixed_in(workdir, export, tmp_path):
+    translate(workdir, export, tmp_path / "set")
+    with pytest.raises(InputError, match="seed None, not 3; other variants; expected the same"):
+        translate(workdir, export, tmp_path / "set", seed=3)
+
+
+def test_frames_of_little_agreement_are_set_aside_and_come_back(
+    workdir, export, tmp_path, sees_road
+):
+    output = tmp_path / "set"
+    translate(workdir, export, output)
+    lines = sorted(certificate.read_lines(output), key=lambda line: line.agreement)
+    middle = lines[1].agreement
+    translate(workdir, export, output, least=middle)
+    lowest = lines[0].frame.rpartition("/")[2]
+    assert [path.stem for path in output.glob("set_aside/train/*/*/*.png")] == [lowest] * 3
+    listed = (output / "set_aside.txt").read_text(encoding="utf-8")
+    assert listed == f"{lines[0].agreement} {IMAGES}/{lowest}.png\n"
+    assert check(output).problems == []
+    translate(workdir, export, output)
+    assert len(list((output / IMAGES).iterdir())) == 3
+    # The frames of a clip go together, by their mean.
+    translate(workdir, export, tmp_path / "clip", least=lines[2].agreement, video=True)
+    assert not list((tmp_path / "clip" / IMAGES).iterdir())
+
+
+def test_agreement_needs_a_segmenter(workdir, export, tmp_path):
+    with pytest.raises(InputError, match="--min_agreement: found no segmenter"):
+        translate(workdir, export, tmp_path / "set", least=0.5)
+    assert not (tmp_path / "set").exists()
+
+
+def test_classes_that_nothing_stands_for_are_listed_with_their_pixels(workdir, export, tmp_path):
+    odd = ids(0, CARLA)
+    odd[0, :3], odd[1, :2] = 77, 26
+    write(export / "episode_0000/CameraSemSeg/000008.png", raw_tags(odd))
+    counts = [(frame == 24).sum() for frame in (ids(0, CARLA), odd, ids(2, CARLA))]
+    with pytest.raises(InputError) as caught:
+        translate(workdir, export, tmp_path / "set", names={})
+    message = str(caught.value)
+    assert f"'road line' (id 24): {sum(counts)} pixels" in message
+    assert "in 3 frames" in message
+    assert "'bridge' (id 26): 2 pixels (0.052 %) in 1 frames" in message
+    assert "(id 77): 3 pixels" in message
+    assert message.endswith('such as {"road line": "void"}: void, road, car, sky')
+    assert not (tmp_path / "set").exists()
+
+
+def test_labels_and_frames_of_other_sizes_are_refused(workdir, export, tmp_path):
+    write(export / "episode_0000/CameraRGB/000008.png", picture(0)[:16])
+    with pytest.raises(InputError, match=r"000008\.png: found 40x16 pixels, expected 40x32"):
+        translate(workdir, export, tmp_path / "set")
+
+
+def test_the_command_fails_when_a_byte_has_changed(workdir, export, tmp_path):
+    translate(workdir, export, tmp_path / "set")
+    path = tmp_path / "set" / IMAGES / "000008.png"
+    path.write_bytes(path.read_bytes() + b"x")
+    arguments = ["--output", str(tmp_path / "set"), "--verify", "--regenerate", "0"]
+    command = [sys.executable, "-m", "sflow_jax.translate", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"{path}: found SHA-256 {certificate.hash_file(path)}, certified" in done.stdout
+    assert "set: 1 differences from certificate.jsonl, expected none" in done.stderr
+    assert "Traceback" not in done.stderr
