@@ -22,6 +22,7 @@ from sflow_jax.training.coarse_to_fine import (
     continues_coarser,
     with_coarse_part,
 )
+from sflow_jax.training.new_classes import kernels_of_classes, restore_but_kernels_of_classes
 from sflow_jax.training.state import TrainState
 
 NO_RUN = "none"
@@ -72,16 +73,20 @@ def check_source(config: ml_collections.ConfigDict) -> None:
 
 
 def check_classes(config: ml_collections.ConfigDict, class_table: ClassTable) -> None:
-    """Checks that the run `config.init_from` has learned the classes of the dataset.
+    """Checks that an enhancer's global generator has learned the classes of the dataset.
+
+    Any other run may have learned other classes; see `new_classes`.
 
     Raises:
         InputError: it has learned others.
     """
     workdir = _source(config)
-    if workdir and not ClassTable.from_json(workdir / CLASSES_FILE).has_classes_of(class_table):
+    if not workdir or ClassTable.from_json(workdir / CLASSES_FILE).has_classes_of(class_table):
+        return
+    if continues_coarser(configuration.load_config(workdir), config):
         raise InputError(
             f"config.init_from: {workdir} has learned other classes than those of the dataset, "
-            f"{class_table.name!r}; expected a run on the same classes"
+            f"{class_table.name!r}; expected the same ones of the global generator of an enhancer"
         )
 
 
@@ -98,11 +103,19 @@ def use_published(published: Mapping[str, Params], state: TrainState) -> TrainSt
     )
 
 
-def initialize(config: ml_collections.ConfigDict, state: TrainState) -> TrainState:
+def initialize(
+    config: ml_collections.ConfigDict, state: TrainState, class_table: ClassTable
+) -> TrainState:
     """Takes all networks, and the average, from the newest checkpoint of `config.init_from`.
 
     Steps and optimizers start afresh. A local enhancer can start from a run of its global
-    generator; see `coarse_to_fine`.
+    generator; see `coarse_to_fine`. What reads label maps begins anew if the run has learned other
+    classes; see `new_classes`.
+
+    Args:
+        config: of the new run.
+        state: before its first step.
+        class_table: of its dataset.
 
     Raises:
         InputError: the checkpoint is damaged.
@@ -116,6 +129,14 @@ def initialize(config: ml_collections.ConfigDict, state: TrainState) -> TrainSta
         coarse, step = restore_parts(workdir, coarse_part(parts, source))
         parts = with_coarse_part(parts, coarse)
         print(f"an enhancer around the global generator at step {step} of {workdir}")
+    elif not (learned := ClassTable.from_json(workdir / CLASSES_FILE)).has_classes_of(class_table):
+        new = kernels_of_classes(config, class_table)
+        parts, step = restore_but_kernels_of_classes(config, workdir, learned, parts, new)
+        print(
+            f"starting from step {step} of {workdir}, which has learned other classes "
+            f"({len(learned.classes)} of {learned.name!r}; here {len(class_table.classes)} of "
+            f"{class_table.name!r}): {', '.join(new) or 'no kernel'} begins anew"
+        )
     else:
         parts, step = restore_parts(workdir, parts)
         print(f"starting from step {step} of {workdir}")

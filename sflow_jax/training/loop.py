@@ -190,7 +190,8 @@ def _train(run: Run, workdir: pathlib.Path, own: lock.Lock | None) -> TrainState
             if checkpoints.latest_step >= run.schedule.num_steps:
                 print("this was the last step; a larger config.train.epochs continues the run")
         else:
-            state = initialize(config, use_published(run.published, run.create_state()))
+            fresh = use_published(run.published, run.create_state())
+            state = initialize(config, fresh, run.dataset.class_table)
         stop = StopRequest(int(state.step))
         with MetricLog(workdir, int(state.step)) as log, stop.listening():
             preview = Preview(run.dataset, run.method, config)

@@ -60,7 +60,7 @@ def start(config):
     fresh = random_state(method, config, schedule, seed=9)
     configuration.check(config)
     check_source(config)
-    return method, schedule, fresh, initialize(config, fresh)
+    return method, schedule, fresh, initialize(config, fresh, TABLE)
 
 
 def test_the_trunk_and_the_coarser_discriminators_continue(coarse):

@@ -13,6 +13,8 @@ from sflow_jax.methods import create_method
 from sflow_jax.runs.checkpoints import restore_parts
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.initialize import check_classes, check_source, initialize
+from sflow_jax.training.new_classes import kernels_of_classes
+from sflow_jax.variables import flatten
 from tests.random_weights import random_state
 from tests.tiny_run import TABLE, tiny_config, write_run
 
@@ -36,7 +38,7 @@ def test_all_networks_and_the_average_come_from_the_newest_checkpoint(image_run)
     config = video_config(image_run)
     schedule = Schedule.from_config(config.train, 8, 1)
     fresh = random_state(create_method(config, TABLE, schedule), config, schedule, seed=9)
-    state = initialize(config, fresh)
+    state = initialize(config, fresh, TABLE)
     names = ("params", "discriminator_params", "ema_params")
     saved, step = restore_parts(image_run, {name: getattr(fresh, name) for name in names})
     assert step == 4
@@ -54,7 +56,7 @@ def test_the_image_run_may_be_left_out_on_purpose(image_run):
     configuration.check(config)
     check_source(config)
     check_classes(config, TABLE)
-    assert initialize(config, "untouched") == "untouched"
+    assert initialize(config, "untouched", TABLE) == "untouched"
     with pytest.raises(InputError) as error:
         configuration.check(video_config(""))
     assert str(error.value) == (
@@ -86,13 +88,54 @@ def test_other_networks_are_named(image_run, changes, message):
     )
 
 
-def test_other_classes_are_named(image_run):
-    check_classes(video_config(image_run), TABLE)
-    check_classes(video_config(image_run), dataclasses.replace(TABLE, name="a film"))
-    with pytest.raises(
-        InputError, match=r"run has learned other classes than those of the dataset"
+def test_what_reads_label_maps_begins_anew_on_other_classes(image_run, capsys):
+    config = video_config(image_run)
+    for table in (TABLE, dataclasses.replace(TABLE, name="a film"), labels.STREETS):
+        check_classes(config, table)
+    schedule = Schedule.from_config(config.train, 8, 1)
+    method = create_method(config, labels.STREETS, schedule)
+    fresh = random_state(method, config, schedule, seed=9)
+    state = initialize(config, fresh, labels.STREETS)
+    told = capsys.readouterr().out
+    assert "step 4" in told
+    assert "other classes (4 of 'toy'; here 19 of 'streets')" in told
+    source = create_method(config, TABLE, schedule)
+    saved = random_state(source, config, schedule, seed=4)
+    anew = set()
+    for name, learned in (
+        ("discriminator_params", saved.discriminator_params),
+        ("ema_params", saved.ema_params),
     ):
-        check_classes(video_config(image_run), labels.STREETS)
+        taken, new, old = map(flatten, (getattr(state, name), getattr(fresh, name), learned))
+        for path in taken:
+            is_new = taken[path].shape != old[path].shape
+            np.testing.assert_array_equal(taken[path], (new if is_new else old)[path])
+            anew |= {f"{name.removeprefix('ema_')}/{path}"} if is_new else set()
+    assert len(anew) == 2  # the first kernels of the generator and of the discriminator
+    assert all(path in told for path in anew)
+    assert state.step == 0
+
+
+def test_as_many_other_classes_are_other_classes(image_run, capsys):
+    swapped = [dataclasses.replace(c, name=c.name[::-1]) for c in TABLE.classes]
+    table = dataclasses.replace(TABLE, classes=tuple(swapped))
+    config = video_config(image_run)
+    schedule = Schedule.from_config(config.train, 8, 1)
+    fresh = random_state(create_method(config, table, schedule), config, schedule, seed=9)
+    state = initialize(config, fresh, table)
+    told = capsys.readouterr().out
+    for path in kernels_of_classes(config, table):
+        part, _, rest = path.partition("/")
+        found, expected = (flatten(getattr(x, part))[rest] for x in (state, fresh))
+        np.testing.assert_array_equal(found, expected)
+        assert path in told
+
+
+def test_an_enhancer_needs_the_classes_of_its_global_generator(image_run):
+    config = video_config(image_run, **{"generator.kind": "local"})
+    check_classes(config, TABLE)
+    with pytest.raises(InputError, match=r"run has learned other classes .* of an enhancer$"):
+        check_classes(config, labels.STREETS)
 
 
 def test_a_run_without_a_checkpoint_is_named(image_run, tmp_path):
