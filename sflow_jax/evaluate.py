@@ -102,7 +102,7 @@ RUN_ONLY = (
     "multi_scale",
     *(name for question, own in _QUESTIONS.items() for name in (question, *own)),
 )
-FOLDERS_ONLY = ("videos", "clip_frames")
+FOLDERS_ONLY = ("videos", "clip_frames", "frame_step")
 _NUM_STEPS, _NUM_SEEDS = 1500, 3
 _MOST_STEPS = 2**31 - 1
 
@@ -156,6 +156,8 @@ def asks_for_folders(options: flags.FlagValues) -> bool:
             )
     if options.clip_frames and not options.videos:
         raise InputError("command line: found --clip_frames, expected --videos beside it")
+    if options.frame_step is not None and not options.videos:
+        raise InputError("command line: found --frame_step, expected --videos beside it")
     if options.videos and options.protocol:
         raise InputError("command line: found --protocol beside --videos, expected it for images")
     return True
@@ -167,7 +169,12 @@ def _score_folders(options: flags.FlagValues) -> None:
     assert real
     assert fake
     if options.videos:
-        record = video_folders.compare_videos(real, fake, options.clip_frames or fvd.CLIP_FRAMES)
+        record = video_folders.compare_videos(
+            real,
+            fake,
+            options.clip_frames or fvd.CLIP_FRAMES,
+            frame_step=1 if options.frame_step is None else options.frame_step,
+        )
         report = video_folders.format_video_report(record)
     else:
         record = image_folders.compare_images(real, fake, options.protocol or fid.DEFAULT_PROTOCOL)
@@ -387,6 +394,13 @@ def _define_folder_flags() -> None:
         f"Frames of the clips that --videos cuts, {fvd.CLIP_FRAMES} by default.",
         lower_bound=i3d.MIN_FRAMES,
         upper_bound=100_000,
+    )
+    flags.DEFINE_integer(
+        "frame_step",
+        None,
+        "From the number of a frame to the next one's in the folders of --videos, 1 by default; 0 "
+        "takes frames in the order of their names, such as time stamps.",
+        lower_bound=0,
     )
 
 

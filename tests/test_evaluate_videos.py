@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from sflow_jax import evaluate, video
 from sflow_jax.data import images
@@ -205,7 +206,9 @@ def test_the_command_writes_what_it_prints(tmp_path, cache, monkeypatch, capsys)
     fake = write_videos(tmp_path / "fake", (16, 17), seed=1)
     output = tmp_path / "out/scores"
     options = {"real": str(real), "fake": str(fake), "output": str(output)}
-    evaluate._score_folders(types.SimpleNamespace(**options, videos=True, clip_frames=None))
+    evaluate._score_folders(
+        types.SimpleNamespace(**options, videos=True, clip_frames=None, frame_step=None)
+    )
     printed = capsys.readouterr()
     assert "real: 100%" in printed.err
     assert "fake: 100%" in printed.err
@@ -251,8 +254,6 @@ def test_a_folder_needs_videos(tmp_path, monkeypatch, wrong):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ("short", r"1: found 8 frames, expected at least 9$"),
-        ("short file", r"3\.mp4: found 8 frames, expected at least 9$"),
         ("no video", r"3\.mp4: ffmpeg ended with .*; expected a whole video that ffmpeg knows$"),
         ("size", r"1/frame_5\.png: found 12x6 pixels, expected 10x6 as in .*0/frame_0\.png$"),
         ("size of a file", r"3\.mp4: found 48x32 pixels, expected 10x6 as in .*0/frame_0\.png$"),
@@ -268,11 +269,8 @@ def test_bad_videos_are_named_before_anything_is_computed(
         monkeypatch.setattr(folders, "cached", refuse)
     monkeypatch.setattr(FeatureExtractor, "_start", refuse)
     bad, path = tmp_path / wrong / "1/frame_5.png", tmp_path / wrong / "3.mp4"
-    if damage == "short":
-        (tmp_path / wrong / "1/frame_8.png").unlink()
-    elif damage in ("short file", "size of a file"):
-        count = 8 if damage == "short file" else LENGTH
-        video.encode(path, random_frames(count, 0, (32, 48)), count, 15)
+    if damage == "size of a file":
+        video.encode(path, random_frames(LENGTH, 0, (32, 48)), LENGTH, 15)
     elif damage == "no video":
         path.write_bytes(b"no video")
     elif damage == "size":
@@ -284,6 +282,67 @@ def test_bad_videos_are_named_before_anything_is_computed(
     with pytest.raises(InputError, match=message) as error:
         video_folders.compare_videos(*pair, LENGTH, cache)
     assert "\n" not in str(error.value)
+
+
+def test_short_videos_among_many_are_set_aside(tmp_path, cache, capsys):
+    pair = [write_videos(tmp_path / name, (18, 9, 20), seed) for seed, name in enumerate(FOLDERS)]
+    expected = video_folders.compare_videos(*pair, LENGTH, cache)["scores"]
+    assert "note:" not in capsys.readouterr().err
+    write_frames(pair[0] / "3", random_frames(8))
+    video.encode(pair[1] / "4.mp4", random_frames(5, 0, (32, 48)), 5, 15)  # of another size, too
+    record = video_folders.compare_videos(*pair, LENGTH, cache)
+    assert record["scores"] == expected
+    assert (record["num_real_clips"], record["num_fake_clips"]) == (5, 5)
+    notes = capsys.readouterr().err
+    assert f"note: {pair[0]}: set aside 1 video of 4, shorter than a clip of 9 frames: " in notes
+    assert f"{pair[1]}/4.mp4 (5)" in notes
+    short = write_videos(tmp_path / "short", (8, 7))
+    with pytest.raises(InputError, match=r"short/0: found 8 frames, expected at least 9$"):
+        video_folders.compare_videos(pair[0], short, LENGTH, cache)
+    write_frames(short / "2", random_frames(12))
+    message = "short/2: found 12 frames, expected at least 18, 2 clips as it is the only fake "
+    with pytest.raises(InputError, match=message):
+        video_folders.compare_videos(pair[0], short, LENGTH, cache)
+
+
+def test_frames_and_clips_may_have_any_format(tmp_path, cache):
+    frames = [random_frames(LENGTH, index) for index in range(3)]
+    for index, some in enumerate(frames):
+        write_frames(tmp_path / f"real/{index}", some)
+    fake = tmp_path / "fake"
+    (fake / "jpeg").mkdir(parents=True)
+    for index, frame in enumerate(frames[0]):  # one clip, of two formats
+        suffix = ".jpg" if index % 2 else ".webp"
+        Image.fromarray(frame).save(fake / f"jpeg/{index}{suffix}", quality=100, subsampling=0)
+    gray = [Image.fromarray(x).quantize() for x in frames[1]]
+    gray[0].save(fake / "a.gif", save_all=True, append_images=gray[1:], duration=40)
+    write_frames(fake / "png", frames[2])
+    assert names(fake) == {"a.gif": 0, "jpeg": LENGTH, "png": LENGTH}
+    record = video_folders.compare_videos(tmp_path / "real", fake, LENGTH, cache)
+    assert record["num_fake_clips"] == 3
+    other = write_videos(tmp_path / "other", seed=7)
+    far = video_folders.compare_videos(tmp_path / "real", other, LENGTH, cache)
+    assert record["scores"]["fvd"] < far["scores"]["fvd"] / 4
+
+
+@pytest.mark.parametrize("thumbnails", [["a.jpg", "b.jpg"], ["a_1.png", "a_2.png", "b_1.png"]])
+def test_thumbnails_are_no_video(thumbnails, tmp_path, capsys):
+    for name in ["a.mp4", "b.mp4", *thumbnails]:
+        (tmp_path / name).touch()
+    assert names(tmp_path) == {"a.mp4": 0, "b.mp4": 0}
+    assert f"{len(thumbnails)} files are not read" in capsys.readouterr().err
+
+
+def test_frames_in_steps_and_twice(tmp_path):
+    write_frames(tmp_path / "a", random_frames(2))
+    (tmp_path / "a/frame_1.png").rename(tmp_path / "a/frame_5.png")
+    with pytest.raises(InputError, match=r"frame_5\.png: found this frame after frame_0\.png"):
+        names(tmp_path)
+    for step in (5, 0):
+        assert len(video_folders.find_videos("real", tmp_path, LENGTH, step).videos) == 1
+    (tmp_path / "a/frame_5.jpg").touch()
+    with pytest.raises(InputError, match=r"a/frame_5\.\w+: found frame_5\.\w+ beside it, expected"):
+        names(tmp_path)
 
 
 def test_one_video_has_to_give_two_clips(tmp_path, cache):

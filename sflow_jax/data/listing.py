@@ -19,6 +19,7 @@ from sflow_jax.errors import InputError
 
 COLOR_SUFFIXES = tuple(sorted({".png", *photographs.SUFFIXES}))
 _TEXTS = (".csv", ".db", ".json", ".md", ".txt", ".xml", ".yaml", ".yml")  # nobody misses a frame
+_READ = f"images are {' '.join(COLOR_SUFFIXES)}, label maps .png"
 _MAC_FOLDER = "__MACOSX"  # of archives: it mirrors all files as `._*`
 
 # Of Cityscapes, in whose folders colors, polygons and train ids lie beside the label maps.
@@ -53,14 +54,10 @@ class LeftOut:
         are = "1 file is" if total == 1 else f"{total} files are"
         return f"{are} not read ({kinds}), such as {readable(self._example)}"
 
-    def report(self, folder: pathlib.Path) -> None:
-        """Prints a note, if there is anything to say."""
+    def report(self, folder: pathlib.Path, read: str = _READ) -> None:
+        """Prints a note, if there is anything to say; `read` tells what is read."""
         if found := self.describe():
-            print(
-                f"note: {readable(folder)}: {found}; images are {' '.join(COLOR_SUFFIXES)}, "
-                "label maps .png",
-                file=sys.stderr,
-            )
+            print(f"note: {readable(folder)}: {found}; {read}", file=sys.stderr)
 
 
 def readable(path: str | os.PathLike) -> str:

@@ -1,18 +1,21 @@
 """FVD of one folder of videos against another, read recursively.
 
-A video is a file that ffmpeg knows, or a folder of PNG files numbered at the end of their names. Of
-each, all frames are used in consecutive clips that do not overlap; a rest at its end is left out.
+A video is a file that ffmpeg knows, or a folder of images numbered at the end of their names. Of
+each, all frames are used in consecutive clips that do not overlap; a rest at its end is left out,
+and so are videos shorter than a clip.
 """
 
 import dataclasses
 import itertools
 import pathlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tqdm
 
 from sflow_jax import video
+from sflow_jax.data import listing
 from sflow_jax.data.frame_files import consecutive
 from sflow_jax.data.images import check_header, read_color, require_size
 from sflow_jax.errors import InputError
@@ -28,8 +31,9 @@ from sflow_jax.files import require_folder
 from sflow_jax.metrics import fvd
 from sflow_jax.metrics.frechet import frechet_distance
 
-SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 
+_MOST_NAMED = 3
 _FRAMES_FOLDER = "frames"  # of `sample --video`, which writes the video next to it
 
 
@@ -39,7 +43,7 @@ class Video:
 
     Attributes:
         path: the video file, or the folder of its frames.
-        frames: its PNG files in the order of their numbers; none of a video file.
+        frames: its images in the order of their numbers; none of a video file.
     """
 
     path: pathlib.Path
@@ -81,21 +85,48 @@ class Videos(ComparedFolder):
     def check(self) -> None:
         """Finds out whether videos can be decoded, are long enough and of one size.
 
+        Those that are shorter than a clip are set aside with a note.
+
         Raises:
-            InputError: one is not.
+            InputError: one is damaged or of another size, or too few are long enough.
         """
-        first, lone = None, len(self.videos) < FEWEST
-        needed = self.clip_frames * (FEWEST if lone else 1)
+        short, long = [], []
+        first: tuple[pathlib.Path, tuple[int, int]] | None = None
         for one in tqdm.tqdm(self.videos, f"checking {self.name}", unit="video", leave=False):
-            sizes = list(one.sizes(needed))
-            if len(sizes) < needed:
-                reason = f", {FEWEST} clips as it is the only {self.name} video" if lone else ""
-                raise InputError(
-                    f"{one.path}: found {len(sizes)} frames, expected at least {needed}{reason}"
-                )
+            sizes = list(one.sizes(self.clip_frames))
+            if len(sizes) < self.clip_frames:
+                short.append((one, len(sizes)))
+                continue
+            long.append(one)
             first = first or sizes[0]
             for path, size in sizes:
                 require_size(path, size, *first)
+        self._require_clips(short, long)
+        if short:
+            found = ", ".join(f"{one.path} ({count})" for one, count in short[:_MOST_NAMED])
+            more = ", ..." if len(short) > _MOST_NAMED else ""
+            print(
+                f"note: {self.folder}: set aside {_count(len(short), 'video')} of "
+                f"{len(self.videos)}, shorter than a clip of {self.clip_frames} frames: "
+                f"{found}{more}",
+                file=sys.stderr,
+            )
+
+    def _require_clips(self, short: Sequence[tuple[Video, int]], long: Sequence[Video]) -> None:
+        """Checks that there are two clips."""
+        if len(long) >= FEWEST:
+            return
+        needed, reason = self.clip_frames, ""
+        one, count = short[0] if short else (long[0], 0)
+        if long:
+            needed *= FEWEST
+            reason = f", {FEWEST} clips as it is the only {self.name} video"
+            reason += " that is long enough" if short else ""
+            one, count = long[0], len(list(long[0].sizes(needed)))
+        if count < needed:
+            raise InputError(
+                f"{one.path}: found {count} frames, expected at least {needed}{reason}"
+            )
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         """Reads uint8 RGB [N, T, H, W, 3], N at most `batch_size`, with a progress bar.
@@ -109,10 +140,12 @@ class Videos(ComparedFolder):
 
     def _clips(self) -> Iterator[np.ndarray]:
         for one in tqdm.tqdm(own_share(self.videos), self.name, unit="video"):
-            yield from fvd.cut_clips(one.read(), self.clip_frames, str(one.path))
+            yield from fvd.cut_clips(one.read(), self.clip_frames)
 
 
-def find_videos(name: str, folder: pathlib.Path, clip_frames: int = fvd.CLIP_FRAMES) -> Videos:
+def find_videos(
+    name: str, folder: pathlib.Path, clip_frames: int = fvd.CLIP_FRAMES, frame_step: int = 1
+) -> Videos:
     """Finds the videos in a folder and in those below it.
 
     A second copy of a video is left out: a video file next to its frames, or next to a folder
@@ -123,29 +156,62 @@ def find_videos(name: str, folder: pathlib.Path, clip_frames: int = fvd.CLIP_FRA
         name: 'real' or 'fake'.
         folder: to search.
         clip_frames: frames of a clip, at least 9.
+        frame_step: from the number of a frame to the next one's; see `frame_files.consecutive`.
 
     Raises:
         InputError: it is no folder, holds no video, or the frames of one are not consecutive.
     """
     require_folder(folder, f"a folder of {name} videos")
-    videos = sorted(_walk(folder), key=lambda one: one.path)
+    left_out = listing.LeftOut()
+    try:
+        videos = sorted(_walk(folder, frame_step, left_out), key=lambda one: one.path)
+    finally:
+        left_out.report(folder, f"videos are {' '.join(SUFFIXES)}, or folders of numbered images")
     if not videos:
         raise InputError(
             f"{folder}: found no video, expected files ({', '.join(SUFFIXES)}) or folders of "
-            "numbered PNG frames"
+            "numbered images"
         )
     paths = [path for one in videos for path in one.frames or [one.path]]
     return Videos(name, folder, paths, videos, clip_frames)
 
 
-def _walk(folder: pathlib.Path) -> Iterator[Video]:
+def _walk(folder: pathlib.Path, frame_step: int, left_out: listing.LeftOut) -> Iterator[Video]:
     for place, paths in walk(folder):
-        if frames := [path for path in paths if path.suffix.lower() == ".png"]:
-            order = consecutive({path.stem: path for path in frames})
-            by_stem = {path.stem: path for path in frames}
-            yield Video(place, [by_stem[stem] for stem in order])
-        elif not any((place / _FRAMES_FOLDER).glob("*.png")):
-            yield from (Video(path) for path in paths if path.suffix.lower() in SUFFIXES)
+        files = [path for path in paths if path.suffix.lower() in SUFFIXES]
+        pictures = [path for path in paths if path.suffix.lower() in listing.COLOR_SUFFIXES]
+        for path in paths:
+            if path not in files and path not in pictures:
+                left_out.add(path)
+        if pictures and not _are_thumbnails(pictures, files):
+            yield Video(place, _in_order(pictures, frame_step))
+            continue
+        for path in pictures:
+            left_out.add(path)
+        if not _holds_pictures(place / _FRAMES_FOLDER):
+            yield from map(Video, files)
+
+
+def _in_order(pictures: Sequence[pathlib.Path], frame_step: int) -> list[pathlib.Path]:
+    by_stem: dict[str, pathlib.Path] = {}
+    for path in pictures:
+        if path.stem in by_stem:
+            other = by_stem[path.stem].name
+            raise InputError(f"{path}: found {other} beside it, expected one file for each frame")
+        by_stem[path.stem] = path
+    return [by_stem[stem] for stem in consecutive(by_stem, frame_step)]
+
+
+def _are_thumbnails(pictures: Sequence[pathlib.Path], files: Sequence[pathlib.Path]) -> bool:
+    """Whether pictures show what is in the video files beside them, and are no frames."""
+    stems = tuple(path.stem for path in files)
+    return len(pictures) <= len(files) or all(path.stem.startswith(stems) for path in pictures)
+
+
+def _holds_pictures(folder: pathlib.Path) -> bool:
+    return folder.is_dir() and any(
+        path.suffix.lower() in listing.COLOR_SUFFIXES for path in folder.iterdir()
+    )
 
 
 def compare_videos(
@@ -153,6 +219,7 @@ def compare_videos(
     fake_folder: pathlib.Path,
     clip_frames: int = fvd.CLIP_FRAMES,
     cache_dir: pathlib.Path | None = None,
+    frame_step: int = 1,
 ) -> dict[str, object]:
     """Computes the Fréchet video distance between two folders of videos.
 
@@ -162,6 +229,7 @@ def compare_videos(
         clip_frames: frames of the clips, at least 9.
         cache_dir: the folder of the weights and of the real videos' statistics; by default
             $SFLOW_CACHE or ~/.cache/sflow_jax.
+        frame_step: from the number of a frame to the next one's, of folders of frames.
 
     Returns:
         A record: the folders, their numbers of videos and of clips, the clips' length, the protocol
@@ -171,8 +239,8 @@ def compare_videos(
         InputError: the weights are absent (the message has the command that gets them), or the
             videos of a folder cannot be decoded, are too short, differ in size or are too few.
     """
-    real = find_videos("real", real_folder, clip_frames)
-    fake = find_videos("fake", fake_folder, clip_frames)
+    real = find_videos("real", real_folder, clip_frames, frame_step)
+    fake = find_videos("fake", fake_folder, clip_frames, frame_step)
     extractor = fvd.i3d_extractor(cache_dir)
     protocol = fvd.PROTOCOL.name
     key = {"protocol": protocol, "clip_frames": str(clip_frames)}

@@ -27,31 +27,25 @@ from sflow_jax.pretrained import i3d
 CLIP_FRAMES = 16
 
 
-def cut_clips(
-    frames: Iterable[np.ndarray], num_frames: int = CLIP_FRAMES, name: str = "video"
-) -> Iterator[np.ndarray]:
+def cut_clips(frames: Iterable[np.ndarray], num_frames: int = CLIP_FRAMES) -> Iterator[np.ndarray]:
     """Cuts a video into consecutive clips that do not overlap; a rest at its end is left out.
 
     Args:
-        frames: uint8 RGB [H, W, 3] in order; never more than one clip of them is kept.
+        frames: uint8 RGB [H, W, 3] in order; never more than one clip of them is kept. Fewer than a
+            clip give none.
         num_frames: of a clip, at least 9.
-        name: of the video, for messages.
 
     Yields:
         uint8 [num_frames, H, W, 3].
 
     Raises:
-        InputError: clips are too short for I3D, or the video is shorter than a clip.
+        InputError: clips are too short for I3D.
     """
     if num_frames < i3d.MIN_FRAMES:
         raise InputError(f"found clips of {num_frames} frames, expected at least {i3d.MIN_FRAMES}")
-    frames, found = iter(frames), 0
-    while clip := list(itertools.islice(frames, num_frames)):
-        found += len(clip)
-        if len(clip) == num_frames:
-            yield np.stack(clip)
-    if found < num_frames:
-        raise InputError(f"{name}: found {found} frames, expected at least {num_frames}")
+    frames = iter(frames)
+    while len(clip := list(itertools.islice(frames, num_frames))) == num_frames:
+        yield np.stack(clip)
 
 
 def prepare_clips(clips: jax.Array) -> jax.Array:
