@@ -46,7 +46,7 @@ def main() -> None:
     for name in ("workdir", "input"):
         if getattr(options, name) is None:
             raise InputError(f"--{name}: missing, expected it without --verify")
-    compilation_cache.use(pathlib.Path(options.workdir))
+    compilation_cache.use()
     with writing_to(output):
         make_set(_settings(), output, options.class_map or "--class_map", options.min_agreement)
 
