@@ -4,6 +4,8 @@ The options themselves are in `options.py`.
 """
 
 import difflib
+import hashlib
+import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -135,9 +137,48 @@ def upgrade(stored: object, path: pathlib.Path) -> config_dict.ConfigDict:
             value = RENAMED_VALUES.get(name, {}).get(value, value)
         try:
             config.update_from_flattened_dict({name: value})
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path}: {one_line(error)}") from error
+            check_option(name, _flatten(config.to_dict())[name])
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path}: config.{name}: {one_line(error)}") from error
     return config
+
+
+def fingerprint(stored: Mapping[str, Any]) -> str:
+    """Tells the options that make a run what it is from any others.
+
+    Args:
+        stored: a config as nested dicts, as JSON has them or with tuples.
+
+    Returns:
+        16 hexadecimal digits.
+    """
+    values = {
+        name: value
+        for name, value in _flatten(stored).items()
+        if not (name in OPTIONS and OPTIONS[name].may_change)
+    }
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check_unedited(workdir: pathlib.Path, expected: str) -> None:
+    """Checks that the config of a run is the one that training wrote.
+
+    Args:
+        workdir: the folder of the run.
+        expected: the `fingerprint` of then; '' of an earlier version, which kept none.
+
+    Raises:
+        InputError: it was edited, and says no longer how the run was trained.
+    """
+    path = workdir / CONFIG_FILE
+    if expected and fingerprint(files.read_json(path, "training")) != expected:
+        raise InputError(
+            f"{path}: found other values than those that the run was trained with, expected the "
+            "file as training wrote it"
+        )
 
 
 def explain(message: str, arguments: Sequence[str]) -> str:

@@ -97,7 +97,7 @@ def import_run(
     files = [path for path in (generator, encoder) if path]
     with writing_to(workdir), whole_folder(workdir) as folder:
         configuration.save(config, folder)
-        _record(prepared, files).save(folder, class_table)
+        _record(prepared, files, config).save(folder, class_table)
         save_networks(folder, _STEP, networks)
     return _report(network_g, network_e, class_table, boundaries, files)
 
@@ -204,7 +204,11 @@ def _class_table(classes: pathlib.Path | None, dataset: PreparedDataset | None) 
     return ClassTable.from_json(classes) if classes else CITYSCAPES
 
 
-def _record(dataset: PreparedDataset | None, files: Sequence[pathlib.Path]) -> RunRecord:
+def _record(
+    dataset: PreparedDataset | None,
+    files: Sequence[pathlib.Path],
+    config: ml_collections.ConfigDict,
+) -> RunRecord:
     """The record of a run that is over at its first checkpoint."""
     num_examples = dataset.num_examples["train"] if dataset else 0
     return RunRecord(
@@ -213,6 +217,8 @@ def _record(dataset: PreparedDataset | None, files: Sequence[pathlib.Path]) -> R
         global_batch_size=1,
         schedule=Schedule(max(1, num_examples), 0, 0, 0, 0, _STEP),
         imported_from=tuple(str(path.absolute()) for path in files),
+        data=dataset.fingerprint if dataset else "",
+        config=configuration.fingerprint(config.to_dict()),
     )
 
 

@@ -138,6 +138,7 @@ def restore_model(
     config.update_from_flattened_dict(changes or {})
     class_table = ClassTable.from_json(workdir / CLASSES_FILE)
     record = RunRecord.load(workdir)
+    configuration.check_unedited(workdir, record.config)
     wants_palettes = method_class(config).wants_palettes(config)
     palettes = load_palettes(workdir, class_table.num_classes) if wants_palettes else None
     method = create_method(config, class_table, record.schedule, palettes=palettes)

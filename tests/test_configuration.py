@@ -190,6 +190,12 @@ def test_an_older_run_continues_under_the_names_of_today(tmp_path):
         ("[]", "found no options, expected the JSON that training wrote"),
         ('{"train": {"speed": 2}}', "found the option 'train.speed', expected those of this"),
         ('{"train": {"epochs": "many"}}', "epochs"),
+        ('{"train": 3}', "found the option 'train', expected those of this"),
+        ('{"train": {"epochs": {"a": 1}}}', "epochs"),
+        ('{"train": {"epochs": null}}', "epochs"),
+        ('{"generator": {"width": -4}}', "config.generator.width: found -4, expected 1 to "),
+        ('{"loss": {"side_weights": "abc"}}', "side_weights"),
+        ('{"edges": {"quantile": NaN}}', "config.edges.quantile: found nan, expected between 0"),
     ],
 )
 def test_a_damaged_config_is_one_error_that_names_the_file(tmp_path, content, message):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 from sflow_jax.evaluation.rows import CG, ORACLE
 from sflow_jax.metrics.picture_scores import Result, class_ious, number
 from sflow_jax.metrics.score_table import COLUMNS
-from sflow_jax.training.metric_log import METRICS_FILE
+from sflow_jax.training.metric_log import METRICS_FILE, parse_line
 
 REFERENCE_ROWS = {ORACLE: "real images (oracle)", CG: "CG frames as they are"}
 """Rows that are of the data, not of a method, and what a report calls them."""
@@ -83,14 +82,9 @@ def collect(name: str, records: Sequence[Mapping[str, Any]]) -> MethodResults:
 
 
 def read_curve(workdir: pathlib.Path) -> list[dict[str, float]]:
-    """The lines of a run's metrics.jsonl; a torn last line is left out."""
-    lines = []
-    for line in (workdir / METRICS_FILE).read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return lines
+    """The lines of a run's metrics.jsonl, without those that are torn or damaged."""
+    lines = (workdir / METRICS_FILE).read_bytes().splitlines()
+    return [metrics for metrics in map(parse_line, lines) if metrics]
 
 
 def reference_rows(methods: Sequence[MethodResults]) -> dict[str, Sequence[Result]]:

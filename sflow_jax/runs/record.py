@@ -21,6 +21,8 @@ class RunRecord:
         global_batch_size: examples per step over all devices.
         schedule: the run in steps, which follows from both and the config.
         imported_from: the files that the networks come from, if they were not trained here.
+        data: the `PreparedDataset.fingerprint`; '' where it has none.
+        config: the `configuration.fingerprint` of the run; '' of an earlier version.
     """
 
     dataset: str
@@ -28,6 +30,8 @@ class RunRecord:
     global_batch_size: int
     schedule: Schedule
     imported_from: tuple[str, ...] = ()
+    data: str = ""
+    config: str = ""
 
     def save(self, workdir: pathlib.Path, class_table: ClassTable) -> None:
         """Writes both files.
@@ -50,9 +54,12 @@ class RunRecord:
         try:
             schedule = Schedule(**values["schedule"])
             imported_from = tuple(values.get("imported_from", ()))  # JSON has no tuples
-            return cls(**(values | {"schedule": schedule, "imported_from": imported_from}))
-        except (KeyError, TypeError) as error:
+            record = cls(**(values | {"schedule": schedule, "imported_from": imported_from}))
+            for part in (schedule, record):
+                _check_types(part)
+        except (AttributeError, KeyError, TypeError) as error:
             raise InputError(f"{path}: {error!r}; expected the JSON that training wrote") from error
+        return record
 
     def check_continues(self, workdir: pathlib.Path, class_table: ClassTable) -> None:
         """Checks that the run in `workdir` was started on the same data and batch size.
@@ -69,6 +76,8 @@ class RunRecord:
             for field in checked
             if getattr(self, field) != getattr(before, field)
         ]
+        if before.data and self.data and before.data != self.data:
+            differences.append(f"the training examples are others than those in {before.dataset}")
         if not ClassTable.from_json(workdir / CLASSES_FILE).has_classes_of(class_table):
             differences.append("the dataset's classes are others")
         if differences:
@@ -77,6 +86,24 @@ class RunRecord:
                 "data and the examples per step (config.train.batch_size times the number of "
                 "devices) that it was started with, or another --workdir"
             )
+
+
+def _check_types(part: "RunRecord | Schedule") -> None:
+    """Checks that what JSON has given is of the types of the fields.
+
+    Raises:
+        TypeError: names the field that is not.
+    """
+    for field in dataclasses.fields(part):
+        value = getattr(part, field.name)
+        if field.type in (int, "int"):
+            holds = type(value) is int and value >= 0
+        elif field.type in (str, "str"):
+            holds = isinstance(value, str)
+        else:
+            holds = not isinstance(value, tuple) or all(isinstance(x, str) for x in value)
+        if not holds:
+            raise TypeError(f"{field.name} is {value!r}")
 
 
 def check_was_trained(workdir: pathlib.Path, option: str, expected: str) -> None:

@@ -25,7 +25,7 @@ from sflow_jax.runs import lock
 from sflow_jax.runs.changes import note_changes
 from sflow_jax.runs.checkpoints import Checkpoints, has_checkpoint
 from sflow_jax.runs.palettes import collect_palettes, save_palettes
-from sflow_jax.runs.record import RUN_FILE, RunRecord, check_was_trained
+from sflow_jax.runs.record import RUN_FILE, RunRecord
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.training.clip_step import ClipStep, make_frame_step
 from sflow_jax.training.initialize import (
@@ -43,6 +43,7 @@ from sflow_jax.training.step import TrainStep, make_train_step
 from sflow_jax.training.stopping import StopRequest
 from sflow_jax.training.storage import run_failures
 from sflow_jax.training.validation import Validation, check_choice
+from sflow_jax.training.workdir import check_workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,8 +159,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
     configuration.check(config)
     require_no_file(workdir)
     lock.refuse_if_held(workdir)  # found before the work of setting up
-    check_was_trained(workdir, "--workdir", "a new folder, or that of a run that was trained here")
-    configuration.check_resumable(config, workdir)
+    check_workdir(config, workdir)
     run = set_up_run(config, is_resumed=has_checkpoint(workdir))
     with writing_to(workdir), contextlib.ExitStack() as stack:
         # Of several processes that train one run, the first writes.
@@ -320,6 +320,8 @@ def _start_workdir(workdir: pathlib.Path, run: Run) -> None:
         num_examples=run.dataset.num_examples["train"],
         global_batch_size=run.config.train.batch_size * jax.device_count(),
         schedule=run.schedule,
+        data=run.dataset.fingerprint,
+        config=configuration.fingerprint(run.config.to_dict()),
     )
     class_table = run.dataset.class_table
     if (workdir / RUN_FILE).exists():

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -78,17 +79,33 @@ def _open_summary_writers(folder: pathlib.Path) -> "list[MetricWriter]":
     return [metric_writers.create_default_writer(folder)]
 
 
+def parse_line(line: bytes) -> dict[str, float] | None:
+    """The metrics in a line of `metrics.jsonl`; None where it is torn or damaged."""
+    try:
+        metrics = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    is_metrics = isinstance(metrics, dict) and isinstance(metrics.get("step"), int)
+    return metrics if is_metrics else None
+
+
 def _drop_lines_after(path: pathlib.Path, step: int) -> None:
+    """Drops the lines of later steps, and what is no metrics; a torn last line unsaid."""
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (json.JSONDecodeError, KeyError):
-            continue  # a line that a kill cut short
-    write_whole(path, "".join(kept))
+    lines = path.read_bytes().splitlines()
+    parsed = [parse_line(line) for line in lines]
+    kept = [
+        line + b"\n"
+        for line, metrics in zip(lines, parsed, strict=True)
+        if metrics and metrics["step"] <= step
+    ]
+    write_whole(path, b"".join(kept))
+    if damaged := [number for number, metrics in enumerate(parsed[:-1], 1) if not metrics]:
+        print(
+            f"note: {path}: line {', '.join(map(str, damaged))} held no metrics and was dropped",
+            file=sys.stderr,
+        )
 
 
 def to_scalars(metrics: Mapping[str, object]) -> dict[str, float]:

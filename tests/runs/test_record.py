@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import pytest
 
@@ -7,7 +8,7 @@ from sflow_jax.errors import InputError
 from sflow_jax.runs.record import RUN_FILE, RunRecord
 from sflow_jax.runs.schedule import Schedule
 
-RECORD = RunRecord("/data/streets", 400, 8, Schedule(50, 50, 12, 75, 125, 125))
+RECORD = RunRecord("/data/streets", 400, 8, Schedule(50, 50, 12, 75, 125, 125), data="a")
 
 
 def test_a_record_is_read_back_as_it_was_written(tmp_path):
@@ -19,9 +20,10 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path):
 def test_a_run_may_end_earlier_or_read_its_data_elsewhere(tmp_path):
     RECORD.save(tmp_path, STREETS)
     shorter = dataclasses.replace(RECORD.schedule, num_steps=100)
-    dataclasses.replace(RECORD, dataset="/other", schedule=shorter).check_continues(
-        tmp_path, STREETS
-    )
+    # A dataset of an earlier version has no fingerprint.
+    for data in (RECORD.data, ""):
+        now = dataclasses.replace(RECORD, dataset="/other", schedule=shorter, data=data)
+        now.check_continues(tmp_path, STREETS)
 
 
 def test_tables_that_differ_in_name_only_are_the_same_classes(tmp_path):
@@ -34,6 +36,7 @@ def test_tables_that_differ_in_name_only_are_the_same_classes(tmp_path):
     [
         ({"global_batch_size": 1}, STREETS, "global_batch_size is 1 and was 8"),
         ({"num_examples": 401}, STREETS, "num_examples is 401 and was 400"),
+        ({"data": "b"}, STREETS, "the training examples are others than those in /data/streets"),
         ({}, CITYSCAPES, "classes are others"),
     ],
 )
@@ -48,6 +51,37 @@ def test_a_damaged_record_is_one_error(tmp_path, content):
     (tmp_path / RUN_FILE).write_text(content)
     with pytest.raises(InputError, match=r"run\.json"):
         RunRecord.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("dataset", 3),
+        ("num_examples", "400"),
+        ("num_examples", -1),
+        ("global_batch_size", 8.0),
+        ("global_batch_size", True),
+        ("imported_from", [1]),
+        ("imported_from", 5),
+        ("schedule", [50] * 6),
+        ("schedule", {**dataclasses.asdict(RECORD.schedule), "num_steps": "125"}),
+        ("data", None),
+    ],
+)
+def test_a_record_with_a_value_of_another_type_is_one_error(tmp_path, field, value):
+    RECORD.save(tmp_path, STREETS)
+    content = json.loads((tmp_path / RUN_FILE).read_text())
+    (tmp_path / RUN_FILE).write_text(json.dumps(content | {field: value}))
+    with pytest.raises(InputError, match=r"run\.json: .*; expected the JSON that training wrote"):
+        RunRecord.load(tmp_path)
+
+
+def test_a_record_of_an_earlier_version_is_read(tmp_path):
+    RECORD.save(tmp_path, STREETS)
+    content = json.loads((tmp_path / RUN_FILE).read_text())
+    del content["data"], content["config"], content["imported_from"]
+    (tmp_path / RUN_FILE).write_text(json.dumps(content))
+    assert RunRecord.load(tmp_path) == dataclasses.replace(RECORD, data="")
 
 
 def test_a_missing_record_is_one_error(tmp_path):

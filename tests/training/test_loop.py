@@ -311,6 +311,20 @@ def test_what_a_killed_run_logged_after_its_checkpoint_is_dropped(tmp_path):
     assert steps == [{"step": 2, "l1": 1.0}, {"step": 4, "l1": 0.8}]
 
 
+@pytest.mark.parametrize(
+    "bad", [b"\xff\xfe", b"[1]", b'{"step": "2"}', b'{"l1": 1}', b"[" * 100_000, b"null"]
+)
+def test_a_bad_line_of_metrics_is_named_and_dropped(tmp_path, capsys, bad):
+    from sflow_jax.training.metric_log import MetricLog
+
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 2, "l1": 1.0}\n' + bad + b'\n{"step": 4, "l1": 0.9}\n')
+    with MetricLog(tmp_path, 4):
+        pass
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [2, 4]
+    assert capsys.readouterr().err == f"note: {path}: line 2 held no metrics and was dropped\n"
+
+
 @pytest.fixture(scope="module")
 def video_run(uninterrupted, data_dir, tmp_path_factory):
     """Two steps from a copy of the image run, which is then deleted, and two more."""
