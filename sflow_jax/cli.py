@@ -2,6 +2,7 @@
 
 import gc
 import io
+import os
 import sys
 from collections.abc import Callable
 
@@ -52,6 +53,14 @@ def run(main: Callable[[], None]) -> None:
         _exit(error, 2)
     except TrainingError as error:
         _exit(error, 1)
+    except (AssertionError, RuntimeError):  # what JAX raises where it finds no device
+        if not (reason := _why_no_device()):
+            raise
+        _exit(
+            f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: found {reason}; expected such a "
+            'device and JAX\'s package for it (pip install -e ".[gpu]" or ".[tpu]"), or cpu',
+            2,
+        )
     except KeyboardInterrupt:
         _exit("interrupted", 130)
     except termination.Terminated as error:
@@ -63,6 +72,17 @@ def run(main: Callable[[], None]) -> None:
             raise
         reason = one_line(error)[:_LONGEST_REASON] or "no memory is left"
         _exit(f"{reason}; expected smaller networks, images or batches, or more memory", 1)
+
+
+def _why_no_device() -> str:
+    """Why JAX cannot start; empty where it can."""
+    import jax  # only where something has failed
+
+    try:
+        jax.devices()
+    except (AssertionError, RuntimeError) as error:
+        return one_line(error)[:_LONGEST_REASON] or "no such device"
+    return ""
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:

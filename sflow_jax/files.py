@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from sflow_jax.errors import InputError
 
 _LONGEST_NAME = 255  # bytes, of a file or folder; the limit of common file systems
 _LONGEST_PATH = 4095
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # pathlib has made one slash of two
 
 
 def named_path(option: str, text: str) -> pathlib.Path:
@@ -65,8 +67,13 @@ def user_path(path: str | os.PathLike) -> pathlib.Path:
     """A path that may begin with '~', as users write it.
 
     Raises:
-        InputError: there is no home directory.
+        InputError: there is no home directory, or it is a URL, which would become a folder `gs:`.
     """
+    if _URL.match(os.fspath(path)):
+        raise InputError(
+            f"{path}: found a URL, expected a path on this machine, such as the folder where the "
+            "bucket is mounted"
+        )
     try:
         return pathlib.Path(path).expanduser()
     except RuntimeError as error:

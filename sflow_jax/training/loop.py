@@ -14,7 +14,7 @@ import tqdm
 from sflow_jax import configuration, sharding
 from sflow_jax.data.pipeline import check_worker_count, train_iterator
 from sflow_jax.errors import InputError, TrainingError, writing_to
-from sflow_jax.files import require_no_file
+from sflow_jax.files import require_no_file, user_path
 from sflow_jax.methods import create_method, method_class
 from sflow_jax.methods.base import Method, Params, Scalars
 from sflow_jax.methods.clip_method import ClipMethod
@@ -157,6 +157,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
             that, or the disk is full, or the run's folder or its data are gone.
     """
     configuration.check(config)
+    workdir = user_path(workdir)
     require_no_file(workdir)
     lock.refuse_if_held(workdir)  # found before the work of setting up
     check_workdir(config, workdir)

@@ -2,6 +2,7 @@ import itertools
 import subprocess
 import sys
 import time
+import types
 
 import grain.python as grain
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from absl import flags
 
 from sflow_jax.data import pipeline
+from sflow_jax.errors import InputError
 
 
 class Numbers:
@@ -34,6 +36,23 @@ def test_batches_stack_arrays_and_list_names():
     batch = next(pipeline.train_iterator(Numbers(5), batch_size=3, seed=0))
     assert batch["label"].shape == (3, 1, 2, 2, 1)
     assert batch["label"][:, 0, 0, 0, 0].tolist() == [int(name) for name in batch["name"]]
+
+
+def test_shared_memory_that_is_too_small_is_the_reason_given(monkeypatch):
+    usage = types.SimpleNamespace(free=3 * 2**20 - 1)
+    monkeypatch.setattr(pipeline.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(pipeline, "_SHARED_MEMORY", "/")
+
+    class Large(Numbers):
+        def __getitem__(self, index):
+            return {"image": np.zeros((1, 256, 256, 4), np.uint8), "name": str(index)}
+
+    message = r"worker_count: found 3 MiB of room in /, of which 2 processes need 6 MiB; expected"
+    with pytest.raises(InputError, match=message):
+        pipeline.train_iterator(Large(5), batch_size=4, seed=0, worker_count=2)
+    pipeline.train_iterator(Large(5), batch_size=4, seed=0)
+    usage.free *= 3
+    pipeline.train_iterator(Large(5), batch_size=4, seed=0, worker_count=2)
 
 
 def test_every_example_comes_once_an_epoch_in_changing_order():
@@ -158,6 +177,7 @@ def test_the_pipeline_does_not_load_tensorflow():
 import sys
 import numpy as np
 from sflow_jax.data import pipeline
+from sflow_jax.errors import InputError
 source = [{"label": np.zeros((1, 2, 2, 1), np.uint8), "name": "a"}] * 3
 next(pipeline.train_iterator(source, batch_size=2, seed=0))
 sys.exit("tensorflow" in sys.modules)

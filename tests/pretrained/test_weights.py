@@ -196,20 +196,36 @@ def test_tensors_are_found_in_checkpoints_of_runs(monkeypatch, tmp_path, is_whol
     np.testing.assert_array_equal(found, values)
 
 
-@pytest.mark.parametrize("command", ["get", "convert"])
-def test_missing_torch_is_one_line_with_the_pip_command(
-    tmp_path, monkeypatch, capsys, file_server, command
-):
-    publish(monkeypatch, file_server, b"")
+def test_missing_torch_is_one_line_with_the_pip_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch", None)
-    arguments = [command, "vgg19", "--cache_dir", str(tmp_path)]
+    arguments = ["convert", "vgg19", "--cache_dir", str(tmp_path), "--from", "some.pth"]
     with pytest.raises(SystemExit) as exit_info:
-        weights.main(arguments + ["--from", "some.pth"] * (command == "convert"))
+        weights.main(arguments)
     assert exit_info.value.code == 2
     assert capsys.readouterr().err == (
         "error: PyTorch is needed to read its checkpoint: pip install torch\n"
     )
-    assert not file_server.requested_ranges
+
+
+def test_weights_are_downloaded_and_checked_before_torch_is_asked_for(
+    tmp_path, monkeypatch, file_server
+):
+    content = b"the published checkpoint"
+    publish(monkeypatch, file_server, content)
+    file_server.content = b"another file"
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(InputError, match="the download was deleted, its SHA-256 is"):
+        weights.get("vgg19", tmp_path)
+    file_server.content = content
+    message = (
+        r"network-0+\.pth: downloaded and checked; PyTorch is needed .* pip install torch, then run"
+    )
+    with pytest.raises(InputError, match=message):
+        weights.get("vgg19", tmp_path)
+    requests = len(file_server.requested_ranges)
+    with pytest.raises(InputError, match=r"^PyTorch is needed"):
+        weights.get("vgg19", tmp_path)
+    assert len(file_server.requested_ranges) == requests  # nothing is downloaded twice
 
 
 @pytest.mark.parametrize(
