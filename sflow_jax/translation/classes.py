@@ -106,7 +106,7 @@ def _unknown_classes(
     shares = 100 * pixels / pixels.sum()
     found = [
         f"{names.get(i, 'no class of this name')!r} (id {i}): {pixels[i]} pixels "
-        f"({shares[i]:.2g} %) in {len(places[i])} frames"
+        f"({shares[i]:.2g} %) in {len(places[i])} frame{'s' * (len(places[i]) > 1)}"
         for i in sorted(places, key=lambda i: -pixels[i])
     ]
     expected = ", ".join(c.name for c in classes.target.classes)
@@ -116,5 +116,5 @@ def _unknown_classes(
     first = next(iter(places.values()))[0]
     return InputError(
         f"{classes.origin}: nothing stands for {'; '.join(found)}; first in {first}; expected one "
-        f"of the model's classes for each {hint}: {expected}"
+        f"of the model's classes for each {hint}: {expected}. Maps to begin with are in configs/"
     )

@@ -147,7 +147,9 @@ def _describe(folder: pathlib.Path) -> str:
     if not counts:
         return "found no pictures"
     first = ", ".join(place.name for place in list(counts)[:4])
-    return f"found {sum(counts.values())} pictures in {first} and no label maps that belong to them"
+    total = sum(counts.values())
+    pictures = "a picture" if total == 1 else f"{total} pictures"
+    return f"found {pictures} in {first}, and no label maps that belong to them"
 
 
 def _walk(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str]]]:
@@ -250,16 +252,13 @@ def _sequence(name: str, split: str) -> str:
 
 
 def _list_frames(camera: _Camera, sequence: str) -> list[ExportFrame]:
-    paths = {
-        key: {f"{sequence}/{path.stem}": path for path in _list_pictures(folder)}
-        for key, folder in (("cg", camera.cg), ("label", camera.label))
-    }
+    folders = {"cg": camera.cg, "label": camera.label}
+    paths = {key: _by_name(sequence, folder) for key, folder in folders.items()}
     files = collections.defaultdict(list)
     for other in camera.others:
         if other.is_dir():
             for path in sorted(x for x in other.iterdir() if x.is_file()):
                 files[f"{sequence}/{path.stem}"].append(path)
-    folders = {"cg": camera.cg, "label": camera.label}
     matched = frame_files.match(
         paths, lambda key, name: folders[key] / f"{name.rpartition('/')[2]}.png"
     )
@@ -277,6 +276,15 @@ def _list_frames(camera: _Camera, sequence: str) -> list[ExportFrame]:
             )
         )
     return frames
+
+
+def _by_name(sequence: str, folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    pictures: dict[str, pathlib.Path] = {}
+    for path in _list_pictures(folder):
+        other = pictures.setdefault(f"{sequence}/{path.stem}", path)
+        if other is not path:
+            raise InputError(f"{path}: found {other.name} beside it, expected one of this name")
+    return pictures
 
 
 def _list_pictures(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -232,6 +232,12 @@ def plan(
     return translation
 
 
+def _hash_if_file(name: str | None) -> str | None:
+    return (
+        certificate.hash_file(pathlib.Path(name)) if name and pathlib.Path(name).is_file() else None
+    )
+
+
 def _input_frame(frame: ExportFrame, model: TrainedModel) -> InputFrame:
     if "instance" in model.method.input_keys and not frame.instance:
         raise InputError(
@@ -263,6 +269,7 @@ def _describe(settings: Settings, translation: Translation) -> dict[str, Any]:
         "controls": dict(model.controls),
         "batch_sizes": {f"{w}x{h}": count for (h, w), count in translation.batch_sizes.items()},
         "agreement_by": segmenter.title if segmenter else None,
+        "segmenter_weights": _hash_if_file(settings.segmenter),
         "config": model.config.to_dict(),
         "environment": certificate.describe_machine(),
     }

@@ -12,7 +12,7 @@ import tqdm
 from sflow_jax.data import images
 from sflow_jax.data.input_frames import InputFrame
 from sflow_jax.errors import InputError
-from sflow_jax.files import read_json
+from sflow_jax.files import not_found, read_json
 from sflow_jax.sampling.translation import translate
 from sflow_jax.translation import certificate, training_set
 from sflow_jax.translation.certificate import RECIPE_FILE, Line
@@ -62,16 +62,23 @@ def verify(output: pathlib.Path, settings: Settings, num_regenerated: int | None
         InputError: the set, the run or the export cannot be read at all.
     """
     recipe, lines = read_recipe(output), certificate.read_lines(output)
+    has_export = settings.input.is_dir()
+    if not has_export and num_regenerated != 0:
+        expected = "the simulator's output, named with --input, or --regenerate 0"
+        raise not_found(settings.input, expected)
     if not lines:
         raise InputError(f"{output / certificate.CERTIFICATE_FILE}: found no frames, expected some")
     problems = [*_incomplete(output, recipe, lines), *_uncertified(output, lines)]
-    expected = _expected_files(output, settings.input, lines)
+    files = _certified_files(output, lines)
+    if has_export:
+        files |= _exported_files(settings.input, lines)
     with ThreadPoolExecutor() as pool:
-        found = pool.map(_compare_file, expected.items())
-        bar = tqdm.tqdm(found, "hashing", len(expected), unit="file", leave=False)
+        found = pool.map(_compare_file, files.items())
+        bar = tqdm.tqdm(found, "hashing", len(files), unit="file", leave=False)
         problems += [problem for problem in bar if problem]
     if num_regenerated == 0:
-        return Verification(len(expected), 0, problems, [])
+        notes = [] if has_export else [f"{settings.input}: is not here, and was not compared"]
+        return Verification(len(files), 0, problems, notes)
     translation = assemble(settings, output, str(output / RECIPE_FILE))
     now = translation.recipe
     problems += [
@@ -87,7 +94,7 @@ def verify(output: pathlib.Path, settings: Settings, num_regenerated: int | None
     frames = _choose(translation, num_regenerated)
     wrong = list(_regenerate(translation, frames))
     num_pictures = len(frames) * len(translation.variants)
-    return Verification(len(expected), num_pictures, [*problems, *wrong], notes)
+    return Verification(len(files), num_pictures, [*problems, *wrong], notes)
 
 
 def _plain(value: Any) -> Any:
@@ -122,14 +129,18 @@ def _uncertified(output: pathlib.Path, lines: Sequence[Line]) -> Iterator[str]:
                 yield f"{path}: is not certified"
 
 
-def _expected_files(
-    output: pathlib.Path, export: pathlib.Path, lines: Sequence[Line]
-) -> dict[pathlib.Path, str]:
-    files: dict[pathlib.Path, str] = {}
-    for line in lines:
-        files |= {training_set.find(output, path): digest for path, digest in line.outputs.items()}
-        files |= {export / entry["path"]: entry["sha256"] for entry in line.inputs.values()}
-    return files
+def _certified_files(output: pathlib.Path, lines: Sequence[Line]) -> dict[pathlib.Path, str]:
+    return {
+        training_set.find(output, path): digest
+        for line in lines
+        for path, digest in line.outputs.items()
+    }
+
+
+def _exported_files(export: pathlib.Path, lines: Sequence[Line]) -> dict[pathlib.Path, str]:
+    return {
+        export / entry["path"]: entry["sha256"] for line in lines for entry in line.inputs.values()
+    }
 
 
 def _compare_file(expected: tuple[pathlib.Path, str]) -> str:

@@ -69,7 +69,9 @@ def test_several_cameras_of_one_place_are_sequences_of_their_own(tmp_path):
 def test_folders_of_other_names_are_named_by_the_user(tmp_path):
     write(tmp_path / "output/000001.png", picture(0))
     write(tmp_path / "new_sem_output/000001.png", raw_tags(ids(0, CARLA)))
-    with pytest.raises(InputError, match="found 2 pictures in new_sem_output, output and no label"):
+    with pytest.raises(
+        InputError, match="found 2 pictures in new_sem_output, output, and no label"
+    ):
         find_export(tmp_path, TABLE)
     folders = "output", "new_sem_output"
     assert len(find_export(tmp_path, TABLE, "carla", camera_folders=folders).frames) == 1
@@ -95,13 +97,21 @@ def test_synthias_cameras_and_its_rand_layout(tmp_path):
 
 def test_pictures_without_labels_are_told_what_is_missing(tmp_path):
     write(tmp_path / "game/1.png", picture(0))
-    with pytest.raises(InputError, match=r"found 1 pictures in game .*expected a label map for"):
+    with pytest.raises(InputError, match=r"found a picture in game, .*expected a label map for"):
         find_export(tmp_path, TABLE)
 
 
 def test_game_frames_are_told_what_is_missing(real_data):
-    with pytest.raises(InputError, match=r"found 4 pictures in gta and no label maps"):
+    with pytest.raises(InputError, match=r"found 4 pictures in gta, and no label maps"):
         find_export(real_data / "gta", TABLE)
+
+
+def test_two_files_of_one_name_are_not_chosen_from(tmp_path):
+    write_carla(tmp_path)
+    cg = tmp_path / "episode_0000/CameraRGB"
+    (cg / "000008.PNG").write_bytes((cg / "000008.png").read_bytes())
+    with pytest.raises(InputError, match=r"000008\.png: found 000008\.PNG beside it, expected one"):
+        find_export(tmp_path, TABLE, "carla")
 
 
 def test_a_frame_without_labels_is_named(tmp_path):

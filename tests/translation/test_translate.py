@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -149,6 +150,19 @@ def test_files_added_or_lost_and_another_recipe_are_noticed(workdir, export, tmp
     assert any("another recipe.json" in problem for problem in check(output, 0).problems)
 
 
+def test_a_set_is_compared_without_the_export_but_not_made_again(workdir, export, tmp_path):
+    translate(workdir, export, tmp_path / "set")
+    export.rename(tmp_path / "elsewhere")
+    found = check(tmp_path / "set", 0)
+    assert (found.problems, found.num_files) == ([], 3 * 4)
+    assert found.notes == [f"{export}: is not here, and was not compared"]
+    with pytest.raises(InputError, match=r"export: not found; expected .* named with --input"):
+        check(tmp_path / "set")
+    settings = Settings.from_json(read_recipe(tmp_path / "set"))
+    moved = dataclasses.replace(settings, input=tmp_path / "elsewhere")
+    assert verify(tmp_path / "set", moved, None).problems == []
+
+
 def test_an_interruption_loses_nothing_and_changes_nothing(workdir, export, tmp_path, monkeypatch):
     translate(workdir, export, tmp_path / "whole", num_variants=2)
     original, calls = production.certificate.append_lines, []
@@ -218,9 +232,9 @@ def test_classes_that_nothing_stands_for_are_listed_with_their_pixels(workdir, e
     message = str(caught.value)
     assert f"'road line' (id 24): {sum(counts)} pixels" in message
     assert "in 3 frames" in message
-    assert "'bridge' (id 26): 2 pixels (0.052 %) in 1 frames" in message
+    assert "'bridge' (id 26): 2 pixels (0.052 %) in 1 frame" in message
     assert "(id 77): 3 pixels" in message
-    assert message.endswith('such as {"road line": "void"}: void, road, car, sky')
+    assert 'such as {"road line": "void"}: void, road, car, sky' in message
     assert not (tmp_path / "set").exists()
 
 
