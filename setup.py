@@ -37,6 +37,7 @@ setup(
                 "train",
                 "prepare",
                 "sample",
+                "translate",
                 "evaluate",
                 "train-segmenter",
                 "compare",

@@ -9,6 +9,7 @@ MODULES = {
     "sflow-train": "sflow_jax.main",
     "sflow-prepare": "sflow_jax.prepare",
     "sflow-sample": "sflow_jax.sample",
+    "sflow-translate": "sflow_jax.translate",
     "sflow-evaluate": "sflow_jax.evaluate",
     "sflow-train-segmenter": "sflow_jax.train_segmenter",
     "sflow-compare": "sflow_jax.compare",

@@ -22,6 +22,7 @@ from sflow_jax import cli, compilation_cache
 from sflow_jax.data.class_map import ClassMap, read_class_map
 from sflow_jax.data.folder.builder import SPLITS
 from sflow_jax.errors import InputError, writing_to
+from sflow_jax.option_rules import LARGEST_SEED
 from sflow_jax.pictures import write_png
 from sflow_jax.translation import certificate
 from sflow_jax.translation.contact_sheet import SHEET_FILE, draw_sheet
@@ -95,6 +96,7 @@ def _settings() -> Settings:
         step=options.step,
         batch_size=options.batch_size,
         video=options.video,
+        frame_step=options.frame_step,
         segmenter=options.segmenter,
         edge_quantile=options.edge_quantile,
     )
@@ -104,7 +106,10 @@ def _report(translation: Translation) -> None:
     """What a user should know before hours of translation."""
     export, data = translation.export, translation.model.config.data
     sequences = {frame.name.rpartition("/")[0] for frame in export.frames}
-    print(f"{export.format}: {len(export.frames)} frames in {len(sequences)} sequences")
+    print(
+        f"{export.format}: {_count(len(export.frames), 'frame')} in "
+        f"{_count(len(sequences), 'sequence')}"
+    )
     if changed := {a: b for a, b in translation.classes.names.items() if a != b}:
         print("classes: " + ", ".join(f"{source} is {name}" for source, name in changed.items()))
     print(compare_edges(translation.model, translation.frames).describe())
@@ -124,7 +129,8 @@ def _summarize(
     output: pathlib.Path, translation: Translation, num_pictures: int, num_removed: int
 ) -> None:
     digest = certificate.hash_file(output / certificate.CERTIFICATE_FILE)
-    print(f"{output}: {num_pictures} pictures, {num_removed} of them set aside ({LIST_FILE})")
+    pictures = _count(num_pictures, "picture")
+    print(f"{output}: {pictures}, {num_removed} of them set aside ({LIST_FILE})")
     if translation.segmenter:
         print(f"agreement by {translation.segmenter.title}; look at {output / SHEET_FILE}")
     print(f"SHA-256 of {certificate.CERTIFICATE_FILE}: {digest}")
@@ -145,13 +151,18 @@ def _verify(output: pathlib.Path) -> None:
         print(problem)
     if found.problems:
         raise InputError(
-            f"{output}: {len(found.problems)} differences from {certificate.CERTIFICATE_FILE}, "
+            f"{output}: {_count(len(found.problems), 'difference')} from "
+            f"{certificate.CERTIFICATE_FILE}, "
             f"expected none; the first is {found.problems[0]}"
         )
     print(
         f"{output}: {found.num_files} files are as certified, {found.num_regenerated} pictures "
         "made again are equal to the last bit"
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _num_regenerated() -> int | None:
@@ -166,7 +177,7 @@ def _num_regenerated() -> int | None:
 def _define_flags() -> None:
     flags.DEFINE_string("workdir", None, "Folder of the training run.")
     flags.DEFINE_string("input", None, "Folder of the simulator's output.")
-    flags.DEFINE_string("output", None, "Folder for the training set.")
+    flags.DEFINE_string("output", None, "Folder for the training set; required.")
     flags.DEFINE_enum("format", None, FORMATS, "Whose output it is; found by its folders.")
     flags.DEFINE_string("cg_folder", None, "Name of the folders of CG frames, for CARLA.")
     flags.DEFINE_string("label_folder", None, "Name of the folders of class ids, for CARLA.")
@@ -174,13 +185,29 @@ def _define_flags() -> None:
         "class_map", None, "JSON: the run's classes by the simulator's, such as those in configs/."
     )
     flags.DEFINE_enum("split", SPLITS[0], SPLITS, "Split of the set.")
-    flags.DEFINE_integer("num_variants", 1, "Versions of every frame.", lower_bound=1)
-    flags.DEFINE_integer("seed", None, "Draws DNED's ensemble weights, as in sample.")
+    flags.DEFINE_integer(
+        "num_variants", 1, "Versions of every frame.", lower_bound=1, upper_bound=1000
+    )
+    flags.DEFINE_integer(
+        "seed",
+        None,
+        "Draws DNED's ensemble weights, as in sample.",
+        lower_bound=0,
+        upper_bound=LARGEST_SEED,
+    )
     flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
     flags.DEFINE_integer(
-        "batch_size", None, "Frames at once; by default about a megapixel.", lower_bound=1
-    )
+        "batch_size", None, "Frames at once; by default about a megapixel.",
+        lower_bound=1, upper_bound=4096,
+    )  # fmt: skip
     flags.DEFINE_bool("video", False, "Frames of a sequence are a clip and look alike.")
+    flags.DEFINE_integer(
+        "frame_step",
+        None,
+        "From the number of a clip's frame to the next one's; 0 takes frames in the order of their "
+        "names. By default that of the run's data.",
+        lower_bound=0,
+    )
     flags.DEFINE_string("segmenter", None, "What measures agreement, as in evaluate.")
     flags.DEFINE_float(
         "min_agreement",

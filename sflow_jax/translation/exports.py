@@ -13,9 +13,9 @@ import itertools
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from sflow_jax.data import frame_files, input_frames
+from sflow_jax.data import frame_files, input_frames, listing
 from sflow_jax.data.folder.builder import SPLITS
 from sflow_jax.data.labels import CLASSES_FILE, ClassTable
 from sflow_jax.errors import InputError
@@ -25,7 +25,7 @@ from sflow_jax.translation import simulators
 FOLDER = "folder"
 FORMATS = (FOLDER, *simulators.TABLES)
 
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_NESTED = "__"  # stands for "/" in the name of a sequence or frame
 _SYNTHIA_LABELS = pathlib.Path("GT", "LABELS")
 # What names of folders say of a camera; what else they say, such as 'front', tells cameras apart.
 _COLOR_WORDS = re.compile(r"rgb|images?")
@@ -110,14 +110,16 @@ def find_export(
     if not cameras:
         raise InputError(f"{folder}: {_describe(folder)}; expected the output of {format}")
     frames: dict[str, ExportFrame] = {}
+    left_out = listing.LeftOut()
     for camera in cameras:
-        for frame in _list_frames(camera, _sequence(camera.name, split)):
+        for frame in _list_frames(camera, _sequence(camera.name, split), left_out):
             if frame.name in frames:
                 raise InputError(
                     f"{frame.cg}: found another frame {frame.name}, {frames[frame.name].cg}; "
                     "expected names that differ"
                 )
             frames[frame.name] = frame
+    left_out.report(folder)
     return Export(format, table, [frames[name] for name in sorted(frames)])
 
 
@@ -142,7 +144,7 @@ def _recognize(folder: pathlib.Path, camera_folders: tuple[str, str] | None) -> 
 
 def _describe(folder: pathlib.Path) -> str:
     """What a folder holds that is not understood."""
-    counts = {place: len(_list_pictures(place)) for place, _ in _walk(folder)}
+    counts = {place: _count_pictures(place) for place, _ in _walk(folder)}
     counts = {place: count for place, count in counts.items() if count}
     if not counts:
         return "found no pictures"
@@ -178,7 +180,7 @@ def _synthia_cameras(folder: pathlib.Path) -> list[_Camera]:
         if "GT" not in names or not (drive / _SYNTHIA_LABELS).is_dir():
             continue
         for label, _ in _walk(drive / _SYNTHIA_LABELS):
-            if not _list_pictures(label):
+            if not _has_pictures(label):
                 continue
             camera = label.relative_to(drive / _SYNTHIA_LABELS)
             kinds = [*_subfolders(drive), *_subfolders(drive / "GT")]
@@ -248,50 +250,44 @@ def _sequence(name: str, split: str) -> str:
     parts = name.split("/")
     if len(parts) > 1 and parts[0] in SPLITS:
         split, *parts = parts
-    return f"{split}/{'__'.join(parts)}"
+    return f"{split}/{_NESTED.join(parts)}"
 
 
-def _list_frames(camera: _Camera, sequence: str) -> list[ExportFrame]:
+def _list_frames(camera: _Camera, sequence: str, left_out: listing.LeftOut) -> list[ExportFrame]:
     folders = {"cg": camera.cg, "label": camera.label}
-    paths = {key: _by_name(sequence, folder) for key, folder in folders.items()}
-    files = collections.defaultdict(list)
-    for other in camera.others:
-        if other.is_dir():
-            for path in sorted(x for x in other.iterdir() if x.is_file()):
-                files[f"{sequence}/{path.stem}"].append(path)
+    paths = {
+        key: {
+            f"{sequence}/{name.replace('/', _NESTED)}": path
+            for name, path in listing.list_pictures(folder, key, left_out).items()
+        }
+        for key, folder in folders.items()
+    }
     matched = frame_files.match(
         paths, lambda key, name: folders[key] / f"{name.rpartition('/')[2]}.png"
     )
-    frames = []
-    for frame in matched:
-        annotations = files[frame.name]
-        instances = [path for path in annotations if path.parent.name == "instance"]
-        frames.append(
-            ExportFrame(
-                frame.name,
-                frame.files["cg"],
-                frame.files["label"],
-                annotations,
-                instances[0] if instances else None,
-            )
-        )
-    return frames
+    others = collections.defaultdict(list)
+    for folder in camera.others:
+        if folder.is_dir():
+            for path in sorted(x for x in folder.iterdir() if x.is_file()):
+                others[listing.readable(path.stem)].append(path)
+    return [_export_frame(frame, others) for frame in matched]
 
 
-def _by_name(sequence: str, folder: pathlib.Path) -> dict[str, pathlib.Path]:
-    pictures: dict[str, pathlib.Path] = {}
-    for path in _list_pictures(folder):
-        other = pictures.setdefault(f"{sequence}/{path.stem}", path)
-        if other is not path:
-            raise InputError(f"{path}: found {other.name} beside it, expected one of this name")
-    return pictures
+def _export_frame(
+    frame: frame_files.Frame, others: Mapping[str, Sequence[pathlib.Path]]
+) -> ExportFrame:
+    cg, label = frame.files["cg"], frame.files["label"]
+    names = {frame.name.rpartition("/")[2], *(listing.readable(x.stem) for x in (cg, label))}
+    annotations = sorted({label, *(path for name in names for path in others.get(name, ()))})
+    instances = [path for path in annotations if path.parent.name == "instance"]
+    return ExportFrame(frame.name, cg, label, annotations, instances[0] if instances else None)
 
 
-def _list_pictures(folder: pathlib.Path) -> list[pathlib.Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in _PICTURES and not path.name.startswith(".")
-    )
+def _has_pictures(folder: pathlib.Path) -> bool:
+    return _count_pictures(folder) > 0
+
+
+def _count_pictures(folder: pathlib.Path) -> int:
+    """How many pictures are in a folder, but not in those below it."""
+    suffixes = (path.suffix.lower() for path in folder.iterdir() if path.name[0] != ".")
+    return sum(suffix in listing.COLOR_SUFFIXES for suffix in suffixes)

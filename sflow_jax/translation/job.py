@@ -42,6 +42,8 @@ class Settings:
         step: which checkpoint; the newest by default.
         batch_size: frames at once; by default as many as make a megapixel, at most 8.
         video: the frames of a sequence are a clip, which has one look.
+        frame_step: from the number of a clip's frame to the next one's; by default that of the
+            run's data.
         segmenter: that measures agreement, as `evaluate --segmenter` names it; None is the one for
             the run's dataset.
         edge_quantile: in place of the run's `edges.quantile`.
@@ -58,6 +60,7 @@ class Settings:
     step: int | None = None
     batch_size: int | None = None
     video: bool = False
+    frame_step: int | None = None
     segmenter: str | None = None
     edge_quantile: float | None = None
 
@@ -177,7 +180,9 @@ def assemble(settings: Settings, output: pathlib.Path, origin: str) -> Translati
     frames = [_input_frame(frame, model) for frame in export.frames]
     clips = []
     if settings.video or model.method.remembers:
-        clips = input_frames.find_clips(frames)
+        step = settings.frame_step
+        step = model.config.data.frame_step if step is None else step
+        clips = input_frames.find_clips(frames, step)
         frames = [frame for clip in clips for frame in clip.frames]
     job.check_sizes(frames)
     choice = Choice(metrics=(SEGMENTATION,), segmenter=settings.segmenter)

@@ -110,8 +110,21 @@ def test_two_files_of_one_name_are_not_chosen_from(tmp_path):
     write_carla(tmp_path)
     cg = tmp_path / "episode_0000/CameraRGB"
     (cg / "000008.PNG").write_bytes((cg / "000008.png").read_bytes())
-    with pytest.raises(InputError, match=r"000008\.png: found 000008\.PNG beside it, expected one"):
+    with pytest.raises(
+        InputError, match=r"000008\.(png|PNG): found 000008\.(PNG|png) beside it, expected"
+    ):
         find_export(tmp_path, TABLE, "carla")
+
+
+def test_jpeg_is_read_for_pictures_and_refused_for_labels(tmp_path):
+    for kind, array in (("rgb", picture(0)), ("semantic", raw_tags(ids(0, CARLA))[..., :3])):
+        write(tmp_path / kind / "7.jpg", array)
+    with pytest.raises(InputError, match=r"semantic.7\.jpg: found a \.jpg file, expected a PNG"):
+        find_export(tmp_path, TABLE, "carla")
+    (tmp_path / "semantic/7.jpg").unlink()
+    write(tmp_path / "semantic/7.png", raw_tags(ids(0, CARLA)))
+    (frame,) = find_export(tmp_path, TABLE, "carla").frames
+    assert frame.cg.name == "7.jpg"
 
 
 def test_a_frame_without_labels_is_named(tmp_path):

@@ -1,7 +1,5 @@
 import dataclasses
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from sflow_jax.translation import certificate, production
 from sflow_jax.translation.job import Settings
 from sflow_jax.translation.simulators import CARLA
 from sflow_jax.translation.verification import read_recipe, verify
+from tests.commands import run_command
 from tests.tiny_run import TABLE
 from tests.translation.trees import TO_TINY, ids, picture, raw_tags, relabeled, write, write_carla
 
@@ -248,10 +247,8 @@ def test_the_command_fails_when_a_byte_has_changed(workdir, export, tmp_path):
     translate(workdir, export, tmp_path / "set")
     path = tmp_path / "set" / IMAGES / "000008.png"
     path.write_bytes(path.read_bytes() + b"x")
-    arguments = ["--output", str(tmp_path / "set"), "--verify", "--regenerate", "0"]
-    command = [sys.executable, "-m", "sflow_jax.translate", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert f"{path}: found SHA-256 {certificate.hash_file(path)}, certified" in done.stdout
-    assert "set: 1 differences from certificate.jsonl, expected none" in done.stderr
-    assert "Traceback" not in done.stderr
+    arguments = "--output", tmp_path / "set", "--verify", "--regenerate", 0
+    done = run_command("translate", *arguments)
+    assert done.status == 2
+    assert f"{path}: found SHA-256 {certificate.hash_file(path)}, certified" in done.output
+    assert "set: 1 difference from certificate.jsonl, expected none" in done.errors

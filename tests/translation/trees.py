@@ -27,7 +27,7 @@ def picture(seed):
 
 
 def write(path, image):
-    """Writes RGB(A) of any depth, or one channel, as PNG."""
+    """Writes RGB(A) of any depth, or one channel, in the format that the name says."""
     if image.ndim == 3 and image.shape[2] > 1:
         order = [2, 1, 0, 3][: image.shape[2]]
         image = image[..., order]
