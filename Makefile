@@ -74,15 +74,15 @@ $(VENV)/bin/python $(BEAM_VENV)/bin/python: %/bin/python:
 	$(PYTHON) -m venv $*
 
 $(VENV)/.installed: setup.py constraints.txt | $(VENV)/bin/python
-	$(RUN) pip install --quiet --constraint constraints.txt --editable .
+	$(RUN) pip install --quiet --constraint constraints.txt --editable ".[tensorboard]"
 	touch $@
 
 $(VENV)/.installed-test: setup.py constraints.txt | $(VENV)/bin/python
-	$(RUN) pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(RUN) pip install --quiet --constraint constraints.txt --editable ".[tensorboard,test]"
 	touch $@
 
 $(BEAM_VENV)/.installed-beam: setup.py constraints.txt constraints-beam.txt | $(BEAM_VENV)/bin/python
-	$(BEAM_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(BEAM_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[tensorboard,test]"
 	$(BEAM_VENV)/bin/python -m pip install --quiet --constraint constraints-beam.txt \
 		--editable ".[beam]"
 	touch $@

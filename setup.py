@@ -67,13 +67,16 @@ setup(
         "safetensors",
         "tensorflow-datasets",
         "tqdm",
-        # clu writes TensorBoard summaries through TensorFlow, which Python 3.14 has not got yet.
-        # Without it, training writes metrics.jsonl and PNGs alone.
-        "tensorboard; python_version < '3.14'",
-        "tensorflow-cpu; python_version < '3.14' and sys_platform == 'linux'",
-        "tensorflow; python_version < '3.14' and sys_platform != 'linux'",
     ],
     extras_require={
+        # clu writes TensorBoard summaries through TensorFlow, which Python 3.14 has not got yet.
+        # Without it, training writes metrics.jsonl and PNGs alone. Not a requirement: it would be
+        # laid over the other TensorFlow that Colab's images have.
+        "tensorboard": [
+            "tensorboard; python_version < '3.14'",
+            "tensorflow-cpu; python_version < '3.14' and sys_platform == 'linux'",
+            "tensorflow; python_version < '3.14' and sys_platform != 'linux'",
+        ],
         "docs": _DOCS,
         "test": [*_DOCS, "mypy", "pytest", "pytest-xdist", "ruff"],
         "beam": ["apache-beam"],  # installed as constraints-beam.txt says
