@@ -12,6 +12,7 @@ from ml_collections import config_flags
 from sflow_jax import configuration, termination
 from sflow_jax.errors import InputError, TrainingError, one_line
 
+_PROCESS_FLAGS = ("coordinator_address", "num_processes", "process_id")
 _OBJECTS_PER_SEARCH = 500_000  # Python's own is 700
 _LONGEST_REASON = 300  # characters of a message that may list every array
 _HELP = ("help", "h", "?", "helpshort", "helpfull", "helpxml")
@@ -31,6 +32,22 @@ def define_config_flag() -> flags.FlagHolder:
     return holder
 
 
+def define_distributed_flags() -> None:
+    """Defines `--distributed`, and what names the processes where no cluster does."""
+    flags.DEFINE_boolean(
+        "distributed",
+        False,
+        "Share the work among the processes that SLURM, Open MPI, Kubernetes or a TPU pod started.",
+    )
+    flags.DEFINE_string(
+        "coordinator_address", None, "HOST:PORT of process 0, where no cluster tells it."
+    )
+    flags.DEFINE_integer("num_processes", None, "How many processes there are.", lower_bound=1)
+    flags.DEFINE_integer(
+        "process_id", None, "Which of them this is, counted from 0.", lower_bound=0
+    )
+
+
 def run(main: Callable[[], None]) -> None:
     """Parses the flags and runs a command.
 
@@ -48,7 +65,7 @@ def run(main: Callable[[], None]) -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with termination.terminated_by_signal():
-            app.run(lambda _: main(), flags_parser=_parse_flags)
+            app.run(lambda _: _run(main), flags_parser=_parse_flags)
     except InputError as error:
         _exit(error, 2)
     except TrainingError as error:
@@ -83,6 +100,24 @@ def _why_no_device() -> str:
     except (AssertionError, RuntimeError) as error:
         return one_line(error)[:_LONGEST_REASON] or "no such device"
     return ""
+
+
+def _run(main: Callable[[], None]) -> None:
+    if not _is_distributed():
+        for name in _PROCESS_FLAGS:
+            if name in flags.FLAGS and flags.FLAGS[name].present:
+                raise InputError(f"command line: found --{name}, expected --distributed beside it")
+        main()
+        return
+    from sflow_jax import distributed  # and with it JAX, which takes a second
+
+    with distributed.joined(flags.FLAGS):
+        main()
+
+
+def _is_distributed() -> bool:
+    options = flags.FLAGS
+    return options.is_parsed() and "distributed" in options and options.distributed
 
 
 def _parse_flags(arguments: list[str]) -> list[str]:
@@ -124,4 +159,8 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def _exit(message: object, status: int) -> None:
     print(f"error: {message}", file=sys.stderr)
+    if _is_distributed():
+        # JAX would wait for the others at exit, which wait for this one or are lost.
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)

@@ -110,8 +110,6 @@ _MOST_STEPS = 2**31 - 1
 def main() -> None:
     """Runs the command that the flags describe."""
     of_folders = asks_for_folders(flags.FLAGS)
-    if flags.FLAGS.distributed:
-        sharding.join_hosts()
     compilation_cache.use()
     if of_folders:
         _score_folders(flags.FLAGS)
@@ -306,11 +304,7 @@ def _define_flags() -> None:
     flags.DEFINE_string(
         "output", None, "Folder for the results; by default WORKDIR/scores, or scores without one."
     )
-    flags.DEFINE_boolean(
-        "distributed",
-        False,
-        "Share the split among processes that SLURM, MPI or a TPU pod started.",
-    )
+    cli.define_distributed_flags()
 
 
 def _define_run_flags() -> None:

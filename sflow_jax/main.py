@@ -48,6 +48,7 @@ def _define_flags() -> None:
         False,
         "Print networks, parameters, FLOPs, memory, speed and steps, and train nothing.",
     )
+    cli.define_distributed_flags()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ applied need no more than a batch that lies on all devices (`spread`): `jax.jit`
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -14,9 +14,8 @@ import safetensors.numpy
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from sflow_jax.errors import InputError, one_line
-
 PyTree = TypeVar("PyTree")
+Item = TypeVar("Item")
 
 AXIS = "batch"
 """The axis over devices, in training and wherever a batch is spread."""
@@ -59,9 +58,35 @@ def on_first_device(tree: PyTree) -> PyTree:
     return jax.device_put(tree, jax.local_devices()[0])
 
 
-def describe_on_first_device(shapes: PyTree) -> PyTree:
-    """Adds the placement of a single process's first device to shapes and types."""
-    placement = SingleDeviceSharding(jax.local_devices()[0])
+def to_all_hosts(tree: PyTree) -> PyTree:
+    """Describes arrays that are equal on the devices of all processes as one array of all of them.
+
+    What several processes save together has to be global. Nothing is copied or sent.
+    """
+    if jax.process_count() == 1:
+        return tree
+    placement = _over_all_hosts()
+
+    def to_global(leaf: jax.Array) -> jax.Array:
+        copies = [shard.data for shard in leaf.addressable_shards]
+        return jax.make_array_from_single_device_arrays(leaf.shape, placement, copies)
+
+    return jax.tree.map(to_global, replicate(tree))
+
+
+def from_all_hosts(tree: PyTree) -> PyTree:
+    """This process's own copy of arrays as `describe_saved` places them."""
+    if jax.process_count() == 1:
+        return tree
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
+
+
+def describe_saved(shapes: PyTree) -> PyTree:
+    """Adds to shapes and types the placement in which a state is saved and restored.
+
+    It is the first device of a single process; of several, all devices, each with a copy.
+    """
+    placement = _over_all_hosts() if jax.process_count() > 1 else _first_device()
     return jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=placement), shapes
     )
@@ -108,25 +133,16 @@ def _is_divisible(batch_size: int) -> bool:
     return count > 1 and batch_size % count == 0
 
 
+def _first_device() -> SingleDeviceSharding:
+    return SingleDeviceSharding(jax.local_devices()[0])
+
+
+def _over_all_hosts() -> NamedSharding:
+    return NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec())
+
+
 def _over_devices(*axes: str) -> NamedSharding:
     return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), PartitionSpec(*axes))
-
-
-def join_hosts() -> None:
-    """Joins the processes that run the same command; call it before anything else of JAX.
-
-    SLURM, Open MPI, Kubernetes and Cloud TPU are detected by JAX.
-
-    Raises:
-        InputError: there is no such environment, or the others cannot be reached.
-    """
-    try:
-        jax.distributed.initialize()
-    except (ValueError, RuntimeError) as error:
-        raise InputError(
-            f"--distributed: found {one_line(error)!r}, "
-            "expected SLURM, Open MPI, Kubernetes or a Cloud TPU"
-        ) from error
 
 
 def is_first_host() -> bool:
@@ -134,9 +150,15 @@ def is_first_host() -> bool:
     return jax.process_index() == 0
 
 
-def wait_for_hosts(name: str) -> None:
-    """Waits until every process has come to the point of this name."""
-    multihost_utils.sync_global_devices(name)
+def share_of_host(items: Sequence[Item]) -> Sequence[Item]:
+    """Every n-th item for each of n processes, so that all together have all of them."""
+    return items[jax.process_index() :: jax.process_count()]
+
+
+def wait_for_hosts(place: str) -> None:
+    """Waits until every process has come to the same place, which has a name of its own."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(place)
 
 
 def gather_from_hosts(arrays: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:

@@ -9,7 +9,6 @@ import numpy as np
 from configs import streets
 from sflow_jax import configuration
 from sflow_jax.data import images, labels
-from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.inference import TrainedModel, Translator, restore_model
 from sflow_jax.methods import create_method
 from sflow_jax.runs.checkpoints import Checkpoints
@@ -41,7 +40,6 @@ def write_run(workdir: pathlib.Path, config, table=TABLE, steps=(4,), dned_share
     """Writes checkpoints (each with other parameters), config, class table and the run's record."""
     schedule = Schedule.from_config(config.train, 8, 1)
     method = create_method(config, table, schedule)
-    iterator = train_iterator([{"name": "a"}], batch_size=1, seed=0)
     workdir.mkdir(parents=True)
     configuration.save(config, workdir)
     with Checkpoints(workdir, config.checkpoint) as checkpoints:
@@ -49,7 +47,7 @@ def write_run(workdir: pathlib.Path, config, table=TABLE, steps=(4,), dned_share
             state = random_state(method, config, schedule, seed=step)
             # Nothing but the average may be used.
             state = state.replace(params=jax.tree.map(np.zeros_like, state.params))
-            checkpoints.save(step, state, iterator)
+            checkpoints.save(step, state)
     # A ramp that has come to this share at the last checkpoint.
     ramp = dataclasses.replace(
         schedule, laplacian_steps=steps[-1] - round(1000 * dned_share), ramp_steps=1000

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import grain.python as grain
 import numpy as np
@@ -27,62 +27,6 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> dict: ...
 
 
-class TrainIterator(grain.DatasetIterator):
-    """Endless batches; the only state is the number of the next batch.
-
-    A run may therefore resume with another number of workers. `get_state` and `set_state` (or Orbax
-    with `grain.checkpoint.CheckpointSave` and `CheckpointRestore`) resume exactly.
-    """
-
-    def __init__(self, batches: grain.MapDataset, worker_count: int):
-        super().__init__()
-        self._batches = batches
-        self._worker_count = worker_count
-        self._next_batch = 0
-        self._stream: Any = None  # the iterator of Grain that reads ahead, if one does
-
-    def __next__(self) -> dict:
-        self._assert_not_closed()
-        self.start_prefetch()
-        batch = next(self._stream)
-        self._next_batch += 1
-        return batch
-
-    def get_state(self) -> dict[str, int]:
-        """The state to save, a dict that JSON can hold."""
-        return {"next_batch": self._next_batch}
-
-    def set_state(self, state: dict[str, int]) -> None:
-        """Continues from a saved state."""
-        self._stop_reading()
-        self._next_batch = state["next_batch"]
-
-    def start_prefetch(self) -> None:
-        """Starts reading ahead, if that has not begun yet."""
-        if self._stream is None:
-            read_options = grain.ReadOptions(
-                num_threads=min(4, os.cpu_count() or 1), prefetch_buffer_size=_PREFETCHED_BATCHES
-            )
-            dataset = self._batches[self._next_batch :].to_iter_dataset(read_options)
-            if self._worker_count:
-                dataset = dataset.mp_prefetch(
-                    grain.MultiprocessingOptions(num_workers=self._worker_count),
-                    worker_init_fn=_start_worker,
-                )
-            self._stream = iter(dataset)
-            self._stream.start_prefetch()
-
-    def close(self) -> None:
-        """Ends the threads or processes that read ahead."""
-        self._stop_reading()
-        super().close()
-
-    def _stop_reading(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-
-
 def train_iterator(
     source: Source,
     *,
@@ -91,12 +35,14 @@ def train_iterator(
     shard_index: int = 0,
     num_shards: int = 1,
     worker_count: int = 0,
-) -> TrainIterator:
+    first_batch: int = 0,
+) -> grain.DatasetIterator:
     """Endless batches in an order that `seed` decides and that differs in every epoch.
 
     Epochs follow one another without a seam: every example comes once in each `len(source)`
     examples over all shards, a batch may hold the end of one epoch and the start of the next, and
-    a source smaller than the batch repeats.
+    a source smaller than the batch repeats. Batch k is the same for any number of shards and of
+    workers, as long as all shards together have as many examples in it.
 
     Args:
         source: the examples.
@@ -106,10 +52,11 @@ def train_iterator(
         num_shards: into how many shares each epoch is divided.
         worker_count: reading processes; 0 reads in threads of this process, which overlaps with
             computation too, because decoding releases Python's lock.
+        first_batch: the number of the batch to begin with: how many were read before, in all.
 
     Returns:
-        An iterator of batches: the arrays of `example.Schema` with a leading [batch] axis, and
-        `name`, a list of str.
+        An iterator of batches, which reads ahead until it is closed: the arrays of `example.Schema`
+        with a leading [batch] axis, and `name`, a list of str.
 
     Raises:
         InputError: the memory that reading processes share has no room for their batches.
@@ -119,7 +66,17 @@ def train_iterator(
     examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat(_EPOCHS)
     # Whole batches in turn: side by side they are the batch that one process would read.
     batches = examples.batch(batch_size, batch_fn=_stack)[shard_index::num_shards]
-    return TrainIterator(batches, worker_count)
+    read_options = grain.ReadOptions(
+        num_threads=min(4, os.cpu_count() or 1), prefetch_buffer_size=_PREFETCHED_BATCHES
+    )
+    dataset = batches[first_batch:].to_iter_dataset(read_options)
+    if worker_count:
+        dataset = dataset.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=worker_count), worker_init_fn=_start_worker
+        )
+    iterator = iter(dataset)
+    iterator.start_prefetch()
+    return iterator
 
 
 def _require_shared_memory(source: Source, batch_size: int, worker_count: int) -> None:

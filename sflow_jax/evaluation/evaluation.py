@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 import grain.python as grain
-import jax
 import tqdm
 
 from sflow_jax import sharding
@@ -334,7 +333,7 @@ def update(
         InputError: the dataset has no such split.
     """
     source = grain.MapDataset.source(evaluation.dataset.source(evaluation.split))[:limit]
-    own = source[jax.process_index() :: jax.process_count()]
+    own = sharding.share_of_host(source)
     schema = evaluation.dataset.schema
     most = batch_size_for(schema.height, schema.width)
     batch_size = min(sharding.round_up(max(len(own), 1)), most)

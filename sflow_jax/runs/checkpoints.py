@@ -1,4 +1,4 @@
-"""Orbax checkpoints of a run: the train state together with the position in the data."""
+"""Orbax checkpoints of a run: the train state, whose step is also the position in the data."""
 
 import itertools
 import pathlib
@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
-import grain
 import jax
 import ml_collections
 import orbax.checkpoint as ocp
@@ -60,14 +59,15 @@ class Checkpoints:
         """Whether the policy wants a checkpoint after this many steps."""
         return self._manager.should_save(step)
 
-    def save(self, step: int, state: Any, iterator: grain.DatasetIterator) -> None:
-        """Starts to write a checkpoint; copies the state first, so that it may be donated."""
+    def save(self, step: int, state: Any) -> None:
+        """Starts to write a checkpoint; copies the state first, so that it may be donated.
+
+        Several processes write one checkpoint together: all of them have to call this.
+        """
         if step == self.latest_step:
             return
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(jax.tree.map(_placed_for_orbax, state)),
-            data=grain.checkpoint.CheckpointSave(iterator),
-        )
+        state = sharding.to_all_hosts(jax.tree.map(_placed_for_orbax, state))
+        items = ocp.args.Composite(state=ocp.args.StandardSave(state))
         self._manager.wait_until_finished()
         self._step_in_writing = step
         self._manager.save(step, args=items, force=True)
@@ -82,27 +82,26 @@ class Checkpoints:
             newest = max(written, key=lambda path: path.stat().st_mtime_ns)
             manifest.write_manifest(newest, _CHANGED_LAST)
 
-    def restore(self, state: State, iterator: grain.DatasetIterator) -> State:
+    def restore(self, state: State) -> State:
         """Restores the newest whole checkpoint, which is `latest_step` from then on.
+
+        It may have been saved by any number of processes and devices.
 
         Newer ones that are damaged are named, and renamed so that the run can write them again.
 
         Args:
             state: arrays or descriptions of them (`jax.ShapeDtypeStruct`) in the same structure,
-                for shapes and placement.
-            iterator: moved, in place, to where the saved run had read.
+                for shapes and placement; of several processes as `sharding.describe_saved` places
+                them.
 
         Returns:
-            The saved state.
+            The saved state; of several processes each one's own copy.
 
         Raises:
             InputError: no checkpoint is whole, or the newest is of other networks.
         """
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
-        items = ocp.args.Composite(
-            state=ocp.args.StandardRestore(target),
-            data=grain.checkpoint.CheckpointRestore(iterator),
-        )
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(target))
 
         def read(step: int) -> State:
             return self._manager.restore(step, args=items)[_STATE_FOLDER]
@@ -111,7 +110,7 @@ class Checkpoints:
         for error in damaged.values():
             print(f"note: {error}; step {step} is used", file=sys.stderr)
         self._set_aside(damaged)
-        return restored
+        return sharding.from_all_hosts(restored)
 
     def _set_aside(self, steps: Collection[int]) -> None:
         """Renames checkpoints, so that they are none for Orbax: training may come to them again."""

@@ -36,6 +36,6 @@ def training_batches(
         seed: of the order.
         first_batch: where to go on after an interruption.
     """
-    iterator = train_iterator(source, batch_size=batch_size_of(schema, num_pixels), seed=seed)
-    iterator.set_state({"next_batch": first_batch})
+    batch_size = batch_size_of(schema, num_pixels)
+    iterator = train_iterator(source, batch_size=batch_size, seed=seed, first_batch=first_batch)
     return map(labeled_images, iterator)

@@ -40,7 +40,7 @@ from sflow_jax.training.metric_log import MetricLog, non_finite, to_scalars
 from sflow_jax.training.preview import Preview
 from sflow_jax.training.state import TrainState, create_state, describe_state
 from sflow_jax.training.step import TrainStep, make_train_step
-from sflow_jax.training.stopping import StopRequest
+from sflow_jax.training.stopping import StopRequest, stop_request
 from sflow_jax.training.storage import run_failures
 from sflow_jax.training.validation import Validation, check_choice
 from sflow_jax.training.workdir import check_workdir
@@ -88,6 +88,18 @@ class Run:
             first, end = self.method.frames_to_make(step)
             num_images = end - first
         return num_images * self.config.train.batch_size * jax.device_count()
+
+    def batches(self, first_step: int) -> Iterator[dict]:
+        """This process's share of the batches from a step on."""
+        return train_iterator(
+            self.dataset.source("train"),
+            batch_size=self.config.train.batch_size * jax.local_device_count(),
+            seed=self.config.seed,
+            shard_index=jax.process_index(),
+            num_shards=jax.process_count(),
+            worker_count=self.config.data.worker_count,
+            first_batch=first_step,
+        )
 
     def create_state(self) -> TrainState:
         """The state before the first step."""
@@ -159,7 +171,8 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
     configuration.check(config)
     workdir = user_path(workdir)
     require_no_file(workdir)
-    lock.refuse_if_held(workdir)  # found before the work of setting up
+    if sharding.is_first_host():  # which holds it, perhaps before the others come here
+        lock.refuse_if_held(workdir)  # found before the work of setting up
     check_workdir(config, workdir)
     run = set_up_run(config, is_resumed=has_checkpoint(workdir))
     with writing_to(workdir), contextlib.ExitStack() as stack:
@@ -172,29 +185,25 @@ def _train(run: Run, workdir: pathlib.Path, own: lock.Lock | None) -> TrainState
     """Trains in a folder that is locked by this process, or by the first of several."""
     config = run.config
     _start_workdir(workdir, run)
-    iterator = train_iterator(
-        run.dataset.source("train"),
-        batch_size=config.train.batch_size * jax.local_device_count(),
-        seed=config.seed,
-        shard_index=jax.process_index(),
-        num_shards=jax.process_count(),
-        worker_count=config.data.worker_count,
-    )
     with (
         run_failures(workdir, run.dataset.directory),
-        contextlib.closing(iterator),
         Checkpoints(workdir, config.checkpoint) as checkpoints,
     ):
         if checkpoints.latest_step is not None:
-            state = checkpoints.restore(run.describe_state(), iterator)
+            state = checkpoints.restore(run.describe_state())
             print(f"resumed from step {checkpoints.latest_step} in {workdir}")
             if checkpoints.latest_step >= run.schedule.num_steps:
                 print("this was the last step; a larger config.train.epochs continues the run")
         else:
             fresh = use_published(run.published, run.create_state())
             state = initialize(config, fresh, run.dataset.class_table)
-        stop = StopRequest(int(state.step))
-        with MetricLog(workdir, int(state.step)) as log, stop.listening():
+        first_step = int(state.step)
+        stop = stop_request(first_step)
+        with (
+            MetricLog(workdir, first_step) as log,
+            contextlib.closing(run.batches(first_step)) as iterator,
+            stop.listening(),
+        ):
             preview = Preview(run.dataset, run.method, config)
             require = own.require if own else lambda: None
             return _optimize(run, state, iterator, checkpoints, log, preview, stop, require)
@@ -219,7 +228,10 @@ def _optimize(
     guard = FiniteGuard()
     first = int(state.step)
     rate = ImageRate()
-    with tqdm.tqdm(total=num_steps, initial=first, unit="step", desc="training") as bar:
+    is_silent = not sharding.is_first_host()
+    with tqdm.tqdm(
+        total=num_steps, initial=first, unit="step", desc="training", disable=is_silent
+    ) as bar:
         for step in range(first + 1, num_steps + 1):
             batch = next(iterator)
             inputs = sharding.stack_for_devices(batch, run.method.batch_keys, num_devices)
@@ -232,7 +244,7 @@ def _optimize(
                 require_folder()
                 log.write_scalars(step, scalars | rate.measure())
                 bar.set_postfix(l1=f"{scalars['l1']:.3f}", g=f"{scalars['generator/total']:.2f}")
-            if step % options.images_every_steps == 0 or step == num_steps:
+            if (step % options.images_every_steps == 0 or step == num_steps) and not is_silent:
                 guard.check()
                 for name, picture in preview.draw(state).items():
                     log.write_picture(step, name, picture)
@@ -244,10 +256,10 @@ def _optimize(
             if checkpoints.is_due(step) or step == num_steps or stop:
                 guard.check()
                 require_folder()
-                checkpoints.save(step, state, iterator)
+                checkpoints.save(step, state)
             if stop:
                 bar.close()
-                print(f"stopped by {stop.signal_name} after step {step}; the same command resumes")
+                print(f"stopped by {stop.cause} after step {step}; the same command resumes")
                 break
             stop.follow(step)
     return state

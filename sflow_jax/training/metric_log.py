@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from absl import logging
 
+from sflow_jax import sharding
 from sflow_jax.files import write_whole
 from sflow_jax.pictures import write_png
 
@@ -23,7 +24,10 @@ TENSORBOARD_FOLDER = "tensorboard"
 
 
 class MetricLog:
-    """Writes scalars and pictures of a run; a context manager."""
+    """Writes scalars and pictures of a run; a context manager.
+
+    Of several processes only the first writes scalars; pictures it is given alone.
+    """
 
     def __init__(self, workdir: pathlib.Path, first_step: int):
         """Opens the log, dropping what a killed run had logged after its last checkpoint.
@@ -33,9 +37,12 @@ class MetricLog:
             first_step: steps already done, from the restored checkpoint.
         """
         self._workdir = workdir
-        _drop_lines_after(workdir / METRICS_FILE, first_step)
-        self._file = (workdir / METRICS_FILE).open("a", encoding="utf-8")
+        path = workdir / METRICS_FILE
         self._opened: list[MetricWriter] | None = None
+        if not sharding.is_first_host():
+            path, self._opened = pathlib.Path(os.devnull), []
+        _drop_lines_after(path, first_step)
+        self._file = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> "MetricLog":
         return self

@@ -101,4 +101,4 @@ def describe_state(
 ) -> TrainState:
     """Shapes, types and placement of `create_state`'s arrays, without compiling anything."""
     shapes = jax.eval_shape(functools.partial(initial_state, method, config, schedule))
-    return sharding.describe_on_first_device(shapes)
+    return sharding.describe_saved(shapes)

@@ -7,7 +7,15 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+from jax.experimental import multihost_utils
+
 from sflow_jax import termination
+
+
+def stop_request(first_step: int) -> "StopRequest":
+    """A request to this process alone, or to any of several."""
+    return (SharedStopRequest if jax.process_count() > 1 else StopRequest)(first_step)
 
 
 class StopRequest:
@@ -27,8 +35,8 @@ class StopRequest:
         return self._received is not None
 
     @property
-    def signal_name(self) -> str:
-        """Of the signal that came."""
+    def cause(self) -> str:
+        """What stops the run, for messages."""
         assert self._received is not None
         return signal.Signals(self._received).name
 
@@ -56,3 +64,30 @@ class StopRequest:
                 f"stopped by {name} while the first step was compiled, with nothing new to save; "
                 "the same command resumes"
             )
+
+
+class SharedStopRequest(StopRequest):
+    """True after the same step in all processes, soon after a signal has come to any of them.
+
+    JAX has listened to SIGTERM since the processes joined, tells all of it, and finds a step that
+    none of them has passed.
+    """
+
+    cause = "a signal to one of the processes"
+
+    def __bool__(self) -> bool:
+        return multihost_utils.reached_preemption_sync_point(self._step + 1)
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Takes Ctrl-C for SIGTERM within the block; a second one ends at once."""
+
+        def pass_on(*_: Any) -> None:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.raise_signal(signal.SIGTERM)
+
+        former = signal.signal(signal.SIGINT, pass_on)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, former)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 
-import jax
 import ml_collections
 
 from sflow_jax import sharding
@@ -46,7 +45,8 @@ class Validation:
 
     Networks are loaded and compiled, and the real images scored, once for all evaluations. No
     random number of the training is drawn and the dataset is read by itself, so that a run with
-    evaluations and one without are the same run.
+    evaluations and one without are the same run. Several processes share the examples, and have
+    the same scores.
     """
 
     def __init__(
@@ -59,14 +59,8 @@ class Validation:
         """Loads the networks that score, and says what cannot be computed.
 
         Raises:
-            InputError: one of them cannot be used, there are no validation examples, or there are
-                several processes.
+            InputError: one of them cannot be used, or there are no validation examples.
         """
-        if (count := jax.process_count()) > 1:  # whose state is not whole on this one's devices
-            raise InputError(
-                f"config.eval.every_steps: found {count} processes, expected one (of any devices); "
-                "0 trains without scores"
-            )
         if not dataset.num_examples.get(_SPLIT):
             found = ", ".join(name for name, count in dataset.num_examples.items() if count)
             raise InputError(

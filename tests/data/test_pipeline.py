@@ -4,9 +4,7 @@ import sys
 import time
 import types
 
-import grain.python as grain
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 from absl import flags
 
@@ -95,44 +93,41 @@ def test_shards_are_disjoint_and_together_one_epoch():
 
 
 @pytest.mark.parametrize("num_read", [0, 3, 4])
-def test_a_saved_state_resumes_exactly(num_read):
+def test_a_later_start_reads_what_was_left(num_read):
+    """In the middle of an epoch of 10 examples too."""
     iterator = pipeline.train_iterator(Numbers(10), batch_size=3, seed=0)
     _names(iterator, num_read)
-    state = iterator.get_state()
-    expected = _names(iterator, 6)
-
-    resumed = pipeline.train_iterator(Numbers(10), batch_size=3, seed=0)
-    next(resumed)
-    resumed.set_state(state)
-    assert _names(resumed, 6) == expected
-    assert resumed.get_state() == iterator.get_state()
+    later = pipeline.train_iterator(Numbers(10), batch_size=3, seed=0, first_batch=num_read)
+    assert _names(later, 6) == _names(iterator, 6)
 
 
-def test_orbax_resumes_in_the_middle_of_an_epoch(tmp_path):
-    iterator = pipeline.train_iterator(Numbers(10), batch_size=2, seed=0)
-    _names(iterator, 3)
-    with ocp.CheckpointManager(tmp_path) as manager:
-        save = ocp.args.Composite(data=grain.PyGrainCheckpointSave(iterator))
-        manager.save(3, args=save)
-        manager.wait_until_finished()
-        expected = _names(iterator, 12)
+@pytest.mark.parametrize("num_shards", [1, 2, 4])
+def test_batches_go_on_with_another_number_of_shards(num_shards):
+    """At the same number of examples over all of them."""
+    expected = _names(pipeline.train_iterator(Numbers(10), batch_size=4, seed=0), 5)[3 * 4 :]
+    shards = [
+        pipeline.train_iterator(
+            Numbers(10),
+            batch_size=4 // num_shards,
+            seed=0,
+            shard_index=index,
+            num_shards=num_shards,
+            first_batch=3,
+        )
+        for index in range(num_shards)
+    ]
+    found = [name for _ in range(2) for shard in shards for name in next(shard)["name"]]
+    assert found == expected
 
-        resumed = pipeline.train_iterator(Numbers(10), batch_size=2, seed=0)
-        restore = ocp.args.Composite(data=grain.PyGrainCheckpointRestore(resumed))
-        manager.restore(3, args=restore)
-    assert _names(resumed, 12) == expected
 
-
-def test_processes_read_the_same_batches_as_threads_and_resume_their_states():
+def test_processes_read_the_same_batches_as_threads():
     flags.FLAGS.mark_as_parsed()  # as in every command; Grain's processes ask for flags
-    threads = pipeline.train_iterator(Numbers(10), batch_size=3, seed=0)
-    _names(threads, 2)
-    processes = pipeline.train_iterator(Numbers(10), batch_size=3, seed=0, worker_count=2)
-    processes.set_state(threads.get_state())
+    threads = pipeline.train_iterator(Numbers(10), batch_size=3, seed=0, first_batch=2)
+    processes = pipeline.train_iterator(
+        Numbers(10), batch_size=3, seed=0, first_batch=2, worker_count=2
+    )
     assert _names(processes, 4) == _names(threads, 4)
     processes.close()
-    threads.set_state(processes.get_state())
-    assert threads.get_state() == {"next_batch": 6}
 
 
 def test_a_closed_iterator_gives_nothing():

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
@@ -11,10 +10,10 @@ import numpy as np
 import pytest
 
 from sflow_jax import sharding
-from sflow_jax.errors import InputError
 from sflow_jax.metrics.picture_scores import Segmentation
 from tests.conftest import PROJECT_ROOT
 from tests.fast_jit import FAST_FLAGS
+from tests.processes import free_port
 from tests.test_evaluate import dataset_config
 from tests.tiny_run import TABLE, restore_fast, write_run
 
@@ -69,9 +68,7 @@ def test_a_host_without_pictures_adds_nothing(monkeypatch):
 
 def test_processes_share_the_split(workdir, tmp_path):
     """The last of three has none of two images; the first writes what one alone would write."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     outputs = [tmp_path / name for name in ("alone", "together")]
 
     def start(output, *flags, **variables):
@@ -108,8 +105,3 @@ def test_processes_share_the_split(workdir, tmp_path):
     two_bytes = 2 * (2 / 255) / (2 * 32 * 40 * 3)
     for name, row in alone["rows"].items():
         assert together["rows"][name]["l1"] == pytest.approx(row["l1"], abs=two_bytes)
-
-
-def test_without_other_processes_it_is_one_line():
-    with pytest.raises(InputError, match=r"^--distributed: found .*expected SLURM"):
-        sharding.join_hosts()

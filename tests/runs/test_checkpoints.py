@@ -9,17 +9,12 @@ import numpy as np
 import pytest
 
 from sflow_jax import manifest
-from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.errors import InputError
 from sflow_jax.runs import checkpoints as checkpoints_lib
 from sflow_jax.runs.checkpoints import Checkpoints, newest_step, restore_parts, save_networks
 
 OPTIONS = ml_collections.ConfigDict({"every_steps": 1, "keep": 3})
 STEPS = (3, 5)
-
-
-def iterator():
-    return train_iterator([{"name": "a"}, {"name": "b"}], batch_size=1, seed=0)
 
 
 def state(step):
@@ -31,7 +26,7 @@ def saved(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("saved")
     with Checkpoints(workdir, OPTIONS) as checkpoints:
         for step in STEPS:
-            checkpoints.save(step, state(step), iterator())
+            checkpoints.save(step, state(step))
     return workdir
 
 
@@ -43,7 +38,7 @@ def workdir(saved, tmp_path):
 
 def restore(workdir, like=None):
     with Checkpoints(workdir, OPTIONS) as checkpoints:
-        return checkpoints.restore(like or state(0), iterator()), checkpoints.latest_step
+        return checkpoints.restore(like or state(0)), checkpoints.latest_step
 
 
 def assert_is_of(step, restored):
@@ -71,7 +66,6 @@ def test_a_checkpoint_has_a_list_of_its_files_when_it_has_its_name(saved):
             "commit_success.txt",
         }
         assert any(name.startswith("state/d/") for name in files)
-        assert any(name.startswith("data/") for name in files)
 
 
 def test_other_networks_are_named_and_nothing_else_is_tried(workdir):
@@ -153,7 +147,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(workdir, capfd
     assert f"note: {folder}/5 is kept as 5.1.damaged" in errors
     assert "Traceback" not in errors
     with Checkpoints(workdir, OPTIONS) as checkpoints:  # the run comes to this step again
-        checkpoints.save(5, state(5), iterator())
+        checkpoints.save(5, state(5))
     assert restore(workdir)[1] == 5
     assert (folder / "5.1.damaged").is_dir()
 

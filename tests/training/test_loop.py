@@ -19,7 +19,6 @@ from PIL import Image
 from configs import streets_video
 from configs.baselines import vid2vid
 from sflow_jax.data.flow import farneback_flow
-from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.errors import InputError, TrainingError
 from sflow_jax.methods import create_method
 from sflow_jax.pictures import flow_to_rgb, largest_motion
@@ -65,14 +64,10 @@ def run(*arguments, **overrides):
 
 
 def saved_run(workdir, config):
-    """The whole last checkpoint: the state as flat arrays, and the position in the data."""
-    config = config.copy_and_resolve_references()
-    assembled = loop.set_up_run(config)
-    iterator = train_iterator(assembled.dataset.source("train"), batch_size=1, seed=config.seed)
-    empty = assembled.create_state()
+    """The whole last checkpoint: the state as flat arrays."""
+    empty = loop.set_up_run(config.copy_and_resolve_references()).create_state()
     with Checkpoints(workdir, config.checkpoint) as checkpoints:
-        state = checkpoints.restore(empty, iterator)
-    return jax.tree.map(np.asarray, state), iterator.get_state()
+        return jax.tree.map(np.asarray, checkpoints.restore(empty))
 
 
 def wait_for_checkpoint(process, workdir, deadline=240):
@@ -164,11 +159,9 @@ def test_an_interrupted_run_resumes_bitwise(
     assert code == 0, errors
     assert "resumed from step" in output
 
-    expected, expected_position = saved_run(uninterrupted[0], config)
-    state, position = saved_run(workdir, config)
+    expected, state = saved_run(uninterrupted[0], config), saved_run(workdir, config)
     assert int(state.step) == 20
     jax.tree.map(np.testing.assert_array_equal, state, expected)
-    assert position == expected_position
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "l1" in line] == [5, 10, 15, 20]
     assert [line["step"] for line in lines if "eval/l1" in line] == [8, 16, 20]
@@ -194,7 +187,7 @@ def test_a_run_whose_newest_checkpoint_is_damaged_continues_from_the_one_before(
 
 
 def test_the_sampler_restores_the_averaged_parameters_alone(uninterrupted, config):
-    expected, _ = saved_run(uninterrupted[0], config)
+    expected = saved_run(uninterrupted[0], config)
     parts, step = restore_parts(uninterrupted[0], {"ema_params": expected.ema_params})
     assert step == 20
     jax.tree.map(np.testing.assert_array_equal, parts["ema_params"], expected.ema_params)
@@ -244,7 +237,7 @@ def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(tmp_path, data
     assert "Traceback" not in errors
     for step in (tmp_path / "checkpoints").glob("[0-9]*"):
         config.optimizer.learning_rate = 1e30
-        state, _ = saved_run(tmp_path, config)
+        state = saved_run(tmp_path, config)
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)), step
 
 

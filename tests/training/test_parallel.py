@@ -3,7 +3,6 @@
 import os
 import pathlib
 import pickle
-import socket
 import subprocess
 import sys
 
@@ -21,6 +20,7 @@ from sflow_jax.training.step import make_train_step
 from tests.class_tables import numbered_classes
 from tests.fast_jit import FAST, FAST_FLAGS, fast_jit
 from tests.parity.cases import first_gradients
+from tests.processes import free_port
 from tests.random_weights import EDGE_THRESHOLD, random_batch, random_state
 from tests.stub_networks import stub_method
 
@@ -184,9 +184,7 @@ def stub_step(process=0, num_processes=1):
 
 
 def test_two_processes_of_four_devices_agree_with_one_device(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     flags = f"--xla_force_host_platform_device_count=4 {FAST_FLAGS}"
     paths = [tmp_path / f"{process}.pickle" for process in range(2)]
     processes = [
