@@ -11,13 +11,15 @@ that are missing, or older than their input.
 With --video each such folder is a clip of consecutive frames, numbered at the end of their names.
 It becomes frames/000000.png, frames/000001.png, ... and video.mp4 in the place that the mirrored
 folder has in OUT or OUT/variant_00, OUT/variant_01, ...; --grid adds comparison.mp4.
+
+With --distributed several processes share the frames; OUT must be a folder that all of them see.
 """
 
 import sys
 
 from absl import flags
 
-from sflow_jax import cli, compilation_cache
+from sflow_jax import cli, compilation_cache, sharding
 from sflow_jax.data import input_frames
 from sflow_jax.errors import InputError, writing_to
 from sflow_jax.files import named_path
@@ -37,9 +39,10 @@ def main() -> None:
         sampling = plan(settings)
         _warn_of_sizes(sampling)
         translate_missing(sampling)
+        sharding.wait_for_hosts("translated")  # a video or sheet shows frames of all
         if settings.video:
             encode_missing(sampling)
-        elif settings.grid:
+        elif settings.grid and sharding.is_first_host():
             write_png(settings.output / GRID_FILE, draw_grid(sampling))
     clips = f" in {len(sampling.clips)} clips" if settings.video else ""
     variants = f", {settings.num_variants} variants each" if settings.num_variants > 1 else ""
@@ -112,6 +115,7 @@ def _define_flags() -> None:
         f"Also show results next to their input: {GRID_FILE}, with --video {COMPARISON_FILE}.",
     )  # fmt: skip
     flags.DEFINE_bool("video", False, "Frames are clips: number the results and make videos.")
+    cli.define_distributed_flags()
     flags.DEFINE_float(
         "fps", None, f"Frames per second of the videos; {Settings.fps:g} by default."
     )

@@ -63,7 +63,7 @@ with stop.listening():
     while not stop:
         time.sleep(0.01)
     time.sleep(0.2)
-    print(f"saved, {stop.signal_name}")
+    print(f"saved, {stop.cause}")
 """
 
 

@@ -17,14 +17,14 @@ COMPARISON_FILE = "comparison.mp4"
 
 
 def encode_missing(sampling: Sampling) -> None:
-    """Makes the videos of translated clips that are missing, or older than their frames.
+    """Makes this process's videos of translated clips that are missing, or older than their frames.
 
     Memory does not grow with the number of frames.
 
     Raises:
         InputError: a video cannot be encoded.
     """
-    for clip in sampling.clips:
+    for clip in sampling.own_clips:
         for path, sources, frames in _videos(sampling, clip):
             length = len(clip.frames), sampling.settings.fps
             if not video.is_current(path, sources, *length):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sflow_jax import sharding
 from sflow_jax.data import images, input_frames
 from sflow_jax.data.datasets import SMALLEST_SIDE
 from sflow_jax.data.input_frames import Clip, InputBatch, InputFrame, ReadLabelMap
@@ -133,11 +134,26 @@ class Sampling:
         return {frame: clip.name for clip in self.clips for frame in clip.frames}
 
     @property
-    def missing(self) -> list[InputFrame]:
-        """The frames to translate, in order; of a method that remembers always whole clips."""
+    def own_frames(self) -> list[InputFrame]:
+        """This process's share of the frames, in order; of a method that remembers, of the clips.
+
+        It is a share of all, and not of those that are missing, which other processes make fewer.
+        """
         if not self.model.method.remembers:
-            return [frame for frame in self.frames if not self.is_done(frame)]
-        begun = [clip for clip in self.clips if not all(map(self.is_done, clip.frames))]
+            return list(sharding.share_of_host(self.frames))
+        return [frame for clip in self.own_clips for frame in clip.frames]
+
+    @property
+    def own_clips(self) -> Sequence[Clip]:
+        """This process's share of the clips."""
+        return sharding.share_of_host(self.clips)
+
+    @property
+    def missing(self) -> list[InputFrame]:
+        """The own frames to translate; of a method that remembers always whole clips."""
+        if not self.model.method.remembers:
+            return [frame for frame in self.own_frames if not self.is_done(frame)]
+        begun = [clip for clip in self.own_clips if not all(map(self.is_done, clip.frames))]
         return [frame for clip in begun for frame in clip.frames]
 
     def begins_clip(self, frame: InputFrame) -> bool:
@@ -197,7 +213,9 @@ def plan(settings: Settings) -> Sampling:
     now = _describe(sampling, seed)
     record.check_output(settings.output, now)
     input_frames.check_frames(sampling.missing, model.class_table)
-    record.save_record(settings.output, now)
+    sharding.wait_for_hosts("planned")  # nothing is written before all have found the folder usable
+    if sharding.is_first_host():
+        record.save_record(settings.output, now)
     return sampling
 
 

@@ -19,7 +19,7 @@ _BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_n
 
 
 def translate_missing(sampling: Sampling) -> None:
-    """Translates the frames whose results are missing or old, with a progress bar.
+    """Translates this process's frames whose results are missing or old, with a progress bar.
 
     Memory does not grow with the number of frames.
 
@@ -28,7 +28,7 @@ def translate_missing(sampling: Sampling) -> None:
         OSError: a result cannot be written.
     """
     missing = sampling.missing
-    total = len(sampling.frames)
+    total = len(sampling.own_frames)
     with progress_bar(total, total - len(missing)) as bar, ThreadPoolExecutor() as pool:
         for batch, variant, pictures in translate(sampling, missing):
             paths = [sampling.paths(frame)[variant] for frame in batch.frames]

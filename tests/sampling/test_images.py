@@ -5,11 +5,13 @@ import cv2
 import numpy as np
 import pytest
 
+from sflow_jax import sharding
 from sflow_jax.data import images
 from sflow_jax.errors import InputError
 from sflow_jax.inference import restore_model
 from sflow_jax.pictures import write_png
 from sflow_jax.sampling import comparison, translation
+from tests.processes import finish, start
 from tests.sampling.runs import assert_same_picture, command, plan, pngs, run, translated
 from tests.tiny_run import TABLE, random_frame, tiny_config, write_frame, write_run
 
@@ -32,6 +34,38 @@ def test_every_frame_of_any_size_is_translated_under_its_own_name(model, workdir
     assert sorted(found) == [*(f"a/{index:02d}.png" for index in range(4)), "deep/b/00.png"]
     for name, seed, size in (("a/00", 0, SIZE), ("a/01", 1, ODD_SIZE), ("deep/b/00", 9, SIZE)):
         assert_same_picture(found[f"{name}.png"], translated(model, random_frame(seed, size)))
+
+
+def test_processes_share_the_frames_between_them(workdir, folder, tmp_path, monkeypatch):
+    shares = []
+    for index in range(2):
+        monkeypatch.setattr(sharding, "share_of_host", lambda items, index=index: items[index::2])
+        sampling = run(workdir, folder, tmp_path / "out")
+        shares.append([frame.name for frame in sampling.own_frames])
+        assert sampling.missing == []
+    assert shares == [["a/00", "a/02", "deep/b/00"], ["a/01", "a/03"]]
+    assert sorted(pngs(tmp_path / "out")) == sorted(
+        f"{name}.png" for part in shares for name in part
+    )
+
+
+@pytest.mark.long
+def test_two_processes_give_what_one_gives(workdir, folder, tmp_path):
+    def sample(output, num_processes):
+        ends = finish(
+            start(
+                "sflow_jax.sample",
+                *("--workdir", workdir, "--input", folder, "--output", output, "--grid"),
+                num_processes=num_processes,
+            )
+        )
+        assert [status for status, *_ in ends] == [0] * num_processes, ends
+        return pngs(output)
+
+    alone, together = sample(tmp_path / "alone", 1), sample(tmp_path / "together", 2)
+    assert together.keys() == alone.keys()
+    for name, picture in alone.items():
+        assert_same_picture(together[name], picture)
 
 
 def test_a_single_group_goes_straight_to_the_output(workdir, folder, tmp_path):

@@ -182,8 +182,8 @@ def test_a_run_whose_newest_checkpoint_is_damaged_continues_from_the_one_before(
     assert re.search(rf"note: {data_file}: damaged: .*; step 18 is used\n", errors)
     assert "Traceback" not in errors
     assert "resumed from step 18" in output
-    expected, _ = saved_run(uninterrupted[0], config)
-    jax.tree.map(np.testing.assert_array_equal, saved_run(workdir, config)[0], expected)
+    expected = saved_run(uninterrupted[0], config)
+    jax.tree.map(np.testing.assert_array_equal, saved_run(workdir, config), expected)
 
 
 def test_the_sampler_restores_the_averaged_parameters_alone(uninterrupted, config):
