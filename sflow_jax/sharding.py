@@ -5,6 +5,7 @@ applied need no more than a batch that lies on all devices (`spread`): `jax.jit`
 """
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -143,6 +144,14 @@ def _over_all_hosts() -> NamedSharding:
 
 def _over_devices(*axes: str) -> NamedSharding:
     return NamedSharding(Mesh(np.array(jax.local_devices()), (AXIS,)), PartitionSpec(*axes))
+
+
+def num_threads() -> int:
+    """Among how many threads XLA divides a sum on a CPU, which decides its last bits."""
+    chosen = os.environ.get("NPROC", "")
+    if chosen.isdecimal():
+        return int(chosen)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_first_host() -> bool:

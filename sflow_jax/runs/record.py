@@ -1,7 +1,8 @@
-"""Records the data and the batch size of a run, which its config does not say."""
+"""Records what a run was made with that its config does not say: data, batch size, threads."""
 
 import dataclasses
 import pathlib
+import sys
 
 from sflow_jax.data.labels import CLASSES_FILE, ClassTable
 from sflow_jax.errors import InputError
@@ -23,6 +24,7 @@ class RunRecord:
         imported_from: the files that the networks come from, if they were not trained here.
         data: the `PreparedDataset.fingerprint`; '' where it has none.
         config: the `configuration.fingerprint` of the run; '' of an earlier version.
+        num_threads: `sharding.num_threads`, or 0 of an earlier version.
     """
 
     dataset: str
@@ -32,6 +34,7 @@ class RunRecord:
     imported_from: tuple[str, ...] = ()
     data: str = ""
     config: str = ""
+    num_threads: int = 0
 
     def save(self, workdir: pathlib.Path, class_table: ClassTable) -> None:
         """Writes both files.
@@ -64,7 +67,8 @@ class RunRecord:
     def check_continues(self, workdir: pathlib.Path, class_table: ClassTable) -> None:
         """Checks that the run in `workdir` was started on the same data and batch size.
 
-        Its steps would mean something else otherwise: another epoch, stage or learning rate.
+        Its steps would mean something else otherwise: another epoch, stage or learning rate. A note
+        says so if only its last bits will differ.
 
         Raises:
             InputError: names what differs.
@@ -85,6 +89,13 @@ class RunRecord:
                 f"{workdir}: cannot continue this run ({'; '.join(differences)}); expected the "
                 "data and the examples per step (config.train.batch_size times the number of "
                 "devices) that it was started with, or another --workdir"
+            )
+        if self.num_threads != before.num_threads and self.num_threads and before.num_threads:
+            print(
+                f"note: {workdir}: found {self.num_threads} threads where the run had "
+                f"{before.num_threads}: a CPU then adds in another order; the run goes on, equal "
+                f"to rounding; NPROC={before.num_threads} in the environment keeps the last bit",
+                file=sys.stderr,
             )
 
 

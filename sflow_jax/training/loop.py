@@ -335,6 +335,7 @@ def _start_workdir(workdir: pathlib.Path, run: Run) -> None:
         schedule=run.schedule,
         data=run.dataset.fingerprint,
         config=configuration.fingerprint(run.config.to_dict()),
+        num_threads=sharding.num_threads(),
     )
     class_table = run.dataset.class_table
     if (workdir / RUN_FILE).exists():

@@ -46,6 +46,19 @@ def test_other_data_or_devices_do_not_continue_a_run(tmp_path, changes, table, m
         dataclasses.replace(RECORD, **changes).check_continues(tmp_path, table)
 
 
+@pytest.mark.parametrize(("before", "now"), [(2, 2), (0, 2), (2, 0), (2, 1)])
+def test_another_number_of_threads_is_said(tmp_path, capsys, before, now):
+    """Unless one is unknown."""
+    dataclasses.replace(RECORD, num_threads=before).save(tmp_path, STREETS)
+    dataclasses.replace(RECORD, num_threads=now).check_continues(tmp_path, STREETS)
+    note = capsys.readouterr().err
+    if before and now and before != now:
+        assert "found 1 threads where the run had 2" in note
+        assert "NPROC=2 in the environment" in note
+    else:
+        assert note == ""
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"dataset": "x"}', '{"schedule": {"a": 1}}'])
 def test_a_damaged_record_is_one_error(tmp_path, content):
     (tmp_path / RUN_FILE).write_text(content)
