@@ -42,7 +42,7 @@ def use() -> None:
     except (InputError, OSError) as error:
         print(f"note: {error}; compiled functions are not kept", file=sys.stderr)
         return
-    entries = folder / f"jax-{jax.__version__}-{jaxlib.__version__}-{_processor()}"
+    entries = folder / f"jax-{jax.__version__}-{jaxlib.__version__}-{processor_digest()}"
     jax.config.update("jax_compilation_cache_dir", str(entries))
     # XLA's own caches, of a GPU only, would make the path a part of every key.
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
@@ -87,7 +87,7 @@ def _replace_unreadable(entries: pathlib.Path) -> None:
     warnings.showwarning = show_or_replace
 
 
-def _processor() -> str:
+def processor_digest() -> str:
     """Eight hexadecimal digits that differ between processors with different instructions."""
     try:
         lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

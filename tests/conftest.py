@@ -18,6 +18,9 @@ from tests.fast_jit import FAST_FLAGS
 # fast compilation of everything, be it a single operation.
 os.environ.setdefault("XLA_FLAGS", f"--xla_force_host_platform_device_count=8 {FAST_FLAGS}")
 
+# XLA divides sums among as many threads: the same last bits on any number of cores.
+os.environ.setdefault("NPROC", "2")
+
 PROJECT_ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Of a machine on which no result may depend: no UTF-8, a far time zone, a home not to be written.
 UNUSUAL_ENVIRONMENT = {"LC_ALL": "C", "TZ": "Pacific/Chatham", "HOME": "/dev/null/home"}

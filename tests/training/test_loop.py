@@ -29,6 +29,7 @@ from sflow_jax.training import loop
 from tests.class_tables import numbered_classes
 from tests.conftest import PROJECT_ROOT, UNUSUAL_ENVIRONMENT
 from tests.fast_jit import FAST_FLAGS
+from tests.training import golden_losses
 
 TINY = ("--config", "configs/streets.py:tiny")
 ENVIRONMENT = os.environ | {
@@ -332,6 +333,11 @@ def video_run(uninterrupted, data_dir, tmp_path_factory):
         shutil.rmtree(image_run)
         second = run(*arguments, **options, **{"train.max_steps": 4})
     return workdir, image_run, (first, second)
+
+
+def test_losses_are_those_that_they_were(uninterrupted, video_run):
+    for stage, (workdir, *_) in {"image": uninterrupted, "video": video_run}.items():
+        golden_losses.check(stage, golden_losses.losses(workdir))
 
 
 def test_a_video_run_starts_from_an_image_run_and_resumes_without_it(video_run):
