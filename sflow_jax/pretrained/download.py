@@ -15,18 +15,18 @@ _TIMEOUT_SECONDS = 30
 _CHUNK_BYTES = 1 << 20
 
 
-def check_hash(path: pathlib.Path, sha256_prefix: str) -> None:
+def check_hash(path: pathlib.Path, sha256: str) -> None:
     """Checks that a file is the published one.
 
     Raises:
-        InputError: its SHA-256 does not begin with these digits.
+        InputError: its SHA-256 is not this.
     """
     found = sha256_of(path)
-    if not found.startswith(sha256_prefix):
-        raise InputError(f"{path}: its SHA-256 is {found}, expected {sha256_prefix}...")
+    if found != sha256:
+        raise InputError(f"{path}: its SHA-256 is {found}, expected {sha256}")
 
 
-def download(url: str, path: pathlib.Path, sha256_prefix: str) -> None:
+def download(url: str, path: pathlib.Path, sha256: str) -> None:
     """Downloads `url` to `path`, which appears only when it is whole and its hash is right.
 
     The bytes go to `path` + `.part`. If the connection breaks they stay there, and the next call
@@ -35,7 +35,7 @@ def download(url: str, path: pathlib.Path, sha256_prefix: str) -> None:
     Args:
         url: where the file is.
         path: where it goes; its folder must exist.
-        sha256_prefix: the first digits of the file's SHA-256, at least eight.
+        sha256: of the file, 64 hexadecimal digits.
 
     Raises:
         InputError: if the server cannot be reached, refuses, breaks off, or sends another file.
@@ -50,10 +50,10 @@ def download(url: str, path: pathlib.Path, sha256_prefix: str) -> None:
         kept = f"; the same command continues {part}" if part.exists() else ""
         raise InputError(f"{url}: download failed ({reason}){kept}") from error
     found = sha256_of(part)
-    if not found.startswith(sha256_prefix):
+    if found != sha256:
         part.unlink()
         raise InputError(
-            f"{url}: the download was deleted, its SHA-256 is {found}, expected {sha256_prefix}..."
+            f"{url}: the download was deleted, its SHA-256 is {found}, expected {sha256}"
         )
     part.replace(path)
 

