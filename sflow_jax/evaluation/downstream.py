@@ -187,6 +187,10 @@ def _score_once(downstream: Downstream, network: str, name: str, seed: int) -> R
     settings |= {"frames": name, "seed": seed}
     if path.exists():
         record = read_json(path, "an evaluation")
+        if not (isinstance(record, dict) and {"settings", "scores"} <= record.keys()):
+            raise InputError(
+                f"{path}: found no scores, expected those of a comparison, or another --output"
+            )
         if record["settings"] != json.loads(json.dumps(settings)):
             raise InputError(
                 f"{path}: found the scores of another comparison, expected an output folder "

@@ -76,7 +76,8 @@ class Progress:
 
     def _read(self, item: str, restore: ocp.args.CheckpointArgs) -> Any:
         items = ocp.args.Composite(**{item: restore})
-        expected = "the state of a training; remove it to begin anew"
+        # No advice to remove it: what cannot be read may be something else.
+        expected = "the state of a training of a segmenter, or another --output"
         with reading_from(self._folder / str(self.step), expected):
             return self._manager.restore(self.step, args=items)[item]
 
