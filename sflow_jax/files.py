@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shutil
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,6 +93,7 @@ def write_whole(path: pathlib.Path, content: bytes | str) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)  # a link in a folder that was copied would be written through
     try:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
         part.replace(path)
@@ -181,6 +183,35 @@ def sha256_of(path: pathlib.Path) -> str:
     """The SHA-256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_held(path: pathlib.Path, name: str, size: int) -> None:
+    """Checks that an array is no larger than the file that it is read from, before it is made.
+
+    Weights are stored as they are, so that a small file of a large array was made to fill memory.
+
+    Args:
+        path: the file.
+        name: of the array.
+        size: of the array in bytes, as the file declares it.
+
+    Raises:
+        ValueError: the file cannot hold it.
+    """
+    if size > (held := path.stat().st_size):
+        raise ValueError(f"{name} of {size} bytes in a file of {held}")
+
+
+def require_stored_archive(path: pathlib.Path) -> None:
+    """Checks by its headers that a zip archive declares no more than it holds; others pass.
+
+    Raises:
+        ValueError: it was made to fill memory.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                require_held(path, member.filename, member.file_size)
 
 
 def not_found(path: pathlib.Path, expected: str) -> InputError:

@@ -16,7 +16,7 @@ from sflow_jax import configuration, sharding
 from sflow_jax.data.labels import CLASSES_FILE, ClassTable
 from sflow_jax.data.prepared import open_dataset
 from sflow_jax.errors import InputError, reading_from
-from sflow_jax.files import write_whole
+from sflow_jax.files import require_stored_archive, write_whole
 from sflow_jax.methods import create_method, method_class
 from sflow_jax.methods.base import Method, Params
 from sflow_jax.runs.checkpoints import restore_parts
@@ -183,6 +183,7 @@ def _with_learned(
             write_whole(path, buffer.getvalue())
         return method.with_learned(learned)
     with reading_from(path, "what the first use of this checkpoint wrote"):
+        require_stored_archive(path)
         arrays = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
         return method.with_learned([arrays[name] for name in arrays.files])
 

@@ -10,6 +10,7 @@ import tqdm
 
 from sflow_jax import manifest
 from sflow_jax.data import builder, example, folder, images, labels, opening
+from sflow_jax.data.folder.builder import SPLITS
 from sflow_jax.errors import InputError, reading_from, writing_to
 from sflow_jax.files import not_found, require_new_folder, whole_folder, write_whole
 
@@ -131,6 +132,8 @@ def open_dataset(directory: pathlib.Path, verify: bool = False) -> PreparedDatas
             num_examples={name: split.num_examples for name, split in splits.items()},
             fingerprint=manifest.fingerprint(directory, part="-train."),
         )
+        if unknown := sorted(splits.keys() - set(SPLITS)):
+            raise ValueError(f"found a split {unknown[0]!r}")
         for split in splits.values():
             opening.check_shards(directory, split)
     except Exception as error:  # whatever the libraries raise for a damaged file
@@ -159,6 +162,10 @@ def export(prepared: PreparedDataset, directory: pathlib.Path) -> None:
 def _export_example(arrays: dict, split_directory: pathlib.Path) -> None:
     sequence, _, stem = arrays["name"].rpartition("/")
     sequence = sequence.replace("/", "_") or "frames"
+    if sequence in (".", "..") or "\0" in arrays["name"]:
+        raise InputError(
+            f"{split_directory}: found an example {arrays['name']!r}, expected a name inside"
+        )
     stems = [stem]
     while len(stems) < len(arrays["image"]):
         stems.append(_next_stem(stems[-1]))

@@ -13,7 +13,7 @@ import numpy as np
 
 from sflow_jax import variables
 from sflow_jax.errors import InputError, reading_from
-from sflow_jax.files import not_found
+from sflow_jax.files import not_found, require_held, require_stored_archive
 
 _TORCH_LEAVES = {
     "kernel": "weight",
@@ -132,14 +132,19 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise not_found(path, "a PyTorch checkpoint")
     try:
+        require_stored_archive(path)
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for files that it cannot or will not read
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{path}: {reason}; expected a PyTorch checkpoint of tensors") from error
     if isinstance(tensors, Mapping) and "state_dict" in tensors:
         tensors = tensors["state_dict"]
-    if not isinstance(tensors, Mapping) or not all(map(torch.is_tensor, tensors.values())):
+    is_named = isinstance(tensors, Mapping) and all(isinstance(key, str) for key in tensors)
+    if not is_named or not all(map(torch.is_tensor, tensors.values())):
         raise InputError(f"{path}: found {type(tensors).__name__}, expected a dict of tensors")
+    with reading_from(path, "a PyTorch checkpoint of tensors"):
+        for key, tensor in tensors.items():  # which may be views of less than they show
+            require_held(path, key, tensor.numel() * tensor.element_size())
     return {key.removeprefix("module."): tensor.float().numpy() for key, tensor in tensors.items()}
 
 
@@ -173,6 +178,9 @@ def read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
 
     def keep(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise ValueError(f"{name} in other files")
+            require_held(path, name, item.nbytes)
             arrays[name] = item[()]
 
     with reading_from(path, "weights that Keras saved"), h5py.File(path) as file:

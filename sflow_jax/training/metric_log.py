@@ -99,6 +99,7 @@ def parse_line(line: bytes) -> dict[str, float] | None:
 def _drop_lines_after(path: pathlib.Path, step: int) -> None:
     """Drops the lines of later steps, and what is no metrics; a torn last line unsaid."""
     if not path.exists():
+        path.unlink(missing_ok=True)  # a link to nothing, through which lines would be written
         return
     lines = path.read_bytes().splitlines()
     parsed = [parse_line(line) for line in lines]
