@@ -1,8 +1,11 @@
 """Orbax checkpoints of a run: the train state, whose step is also the position in the data."""
 
+import contextlib
 import itertools
+import os
 import pathlib
 import sys
+import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
@@ -18,6 +21,8 @@ from sflow_jax.files import not_found
 CHECKPOINT_FOLDER = "checkpoints"
 State = TypeVar("State")  # a tree of arrays; in training a `TrainState`
 
+_MOST_ATTEMPTS = 20  # to read a checkpoint of a run that is trained meanwhile
+_WAITING_SECONDS = 0.5  # in which a checkpoint that is being removed shows that it is
 _STATE_FOLDER = "state"
 _DAMAGED = ".damaged"
 _CHANGED_LAST = ("_CHECKPOINT_METADATA",)  # by Orbax, which does without it if it is damaged
@@ -212,6 +217,9 @@ def save_networks(workdir: pathlib.Path, step: int, ema_params: Any) -> None:
 def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -> tuple[dict, int]:
     """Restores some fields of a run's state and reads nothing else.
 
+    The run may be in training, which writes and removes checkpoints: where what is read disappears,
+    it tries again with what is there then.
+
     Args:
         workdir: the folder of the run.
         parts: fields of `TrainState` by name, with values of the same structure, for shapes.
@@ -227,6 +235,45 @@ def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -
     folder = (workdir / CHECKPOINT_FOLDER).absolute()
     if not folder.is_dir():
         raise not_found(folder, "the checkpoints of a training run")
+    for attempt in itertools.count(1):
+        before = _describe_files(folder)
+        try:
+            restored, found, damaged = _restore_parts_now(folder, parts, step)
+        except Exception:
+            if attempt == _MOST_ATTEMPTS or not _changes(folder, before):
+                raise
+            continue
+        if not damaged or attempt == _MOST_ATTEMPTS or not _changes(folder, before):
+            break
+    for error in damaged.values():
+        print(f"note: {error}; step {found} is used", file=sys.stderr)
+    return dict(restored), found
+
+
+def _describe_files(folder: pathlib.Path) -> set[tuple[str, int]]:
+    """The names and sizes of all files below a folder, which may change meanwhile."""
+    found = set()
+    for place, _, names in os.walk(folder):
+        for path in (pathlib.Path(place, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):
+                found.add((str(path), path.stat().st_size))
+    return found
+
+
+def _changes(folder: pathlib.Path, before: set[tuple[str, int]]) -> bool:
+    """Whether files of a folder are others than before, or are about to be: it waits for them."""
+    time.sleep(_WAITING_SECONDS)
+    return _describe_files(folder) != before
+
+
+def _restore_parts_now(
+    folder: pathlib.Path, parts: dict, step: int | None
+) -> tuple[Any, int, dict[int, InputError]]:
+    """What `_read_newest` finds in the folder of the checkpoints.
+
+    Raises:
+        InputError: there is no (such) checkpoint, or it is damaged or of other networks.
+    """
     options = ocp.CheckpointManagerOptions(create=False)
     with ocp.CheckpointManager(folder, options=options) as manager:
         steps = manager.all_steps()
@@ -245,10 +292,7 @@ def restore_parts(workdir: pathlib.Path, parts: dict, step: int | None = None) -
             return manager.restore(step, args=ocp.args.Composite(state=restore))[_STATE_FOLDER]
 
         wanted = steps if step is None else [step]
-        restored, step, damaged = _read_newest(folder, wanted, read)
-    for error in damaged.values():
-        print(f"note: {error}; step {step} is used", file=sys.stderr)
-    return dict(restored), step
+        return _read_newest(folder, wanted, read)
 
 
 def _placed_for_orbax(leaf: Any) -> Any:

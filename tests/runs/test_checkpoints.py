@@ -197,6 +197,43 @@ def test_the_newest_step_is_of_a_checkpoint_that_looks_whole(workdir):
     assert newest_step(workdir / "nothing") is None
 
 
+def test_a_checkpoint_that_is_removed_while_it_is_read_is_no_fault(workdir, monkeypatch, capsys):
+    """As in a run that is being trained and keeps one checkpoint."""
+    read_newest, removed = checkpoints_lib._read_newest, []
+
+    def read_and_lose(folder, steps, read):
+        if not removed:
+            removed.append(shutil.rmtree(folder / "5"))
+        return read_newest(folder, steps, read)
+
+    monkeypatch.setattr(checkpoints_lib, "_read_newest", read_and_lose)
+    parts, step = restore_parts(workdir, state(0))
+    assert step == 3
+    assert_is_of(3, parts)
+    assert capsys.readouterr().err == ""  # nothing is called damaged
+    removed.clear()
+    monkeypatch.setattr(shutil, "rmtree", lambda folder: (folder / "state").rename(folder / "x"))
+    with pytest.raises(InputError, match="expected step 5"):
+        restore_parts(workdir, state(0), step=5)
+
+
+def test_whatever_a_library_raises_of_a_folder_in_motion_is_tried_again(workdir, monkeypatch):
+    now, calls = checkpoints_lib._restore_parts_now, []
+
+    def fail_first(folder, parts, step):
+        calls.append(step)
+        if len(calls) < 4:
+            (folder / f"x{len(calls)}").mkdir()
+            (folder / f"x{len(calls)}/a").touch()
+            raise KeyError("a bare traceback")
+        return now(folder, parts, step)
+
+    monkeypatch.setattr(checkpoints_lib, "_restore_parts_now", fail_first)
+    monkeypatch.setattr(checkpoints_lib, "_WAITING_SECONDS", 0)
+    assert restore_parts(workdir, state(0))[1] == 5
+    assert len(calls) == 4
+
+
 def test_networks_alone_have_a_list_too(tmp_path):
     save_networks(tmp_path, 7, state(7))
     assert manifest.has_manifest(tmp_path / "checkpoints/7")
