@@ -88,7 +88,8 @@ def convert_tensors(
         Nested float32 variables; each key of the checkpoint is used or knowingly ignored.
 
     Raises:
-        InputError: lists the keys that are missing, left over or of another shape.
+        InputError: lists the keys that are missing, left over or of another shape, or a tensor
+            holds no numbers.
     """
     paths = {key: path for path, key in conversion.keys.items()}
     expected = {key: _stored_shape(path, conversion) for key, path in paths.items()}
@@ -103,7 +104,10 @@ def convert_tensors(
         tensor = tensors[key]
         if axes := conversion.channel_axes(path):
             tensor = np.moveaxis(tensor, axes, (-2, -1))
-        flat[path] = tensor.astype(np.float32)
+        try:
+            flat[path] = tensor.astype(np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{source}: {key}: {error}; expected numbers") from error
     return flax.traverse_util.unflatten_dict(flat, sep="/")
 
 
@@ -142,10 +146,12 @@ def read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     is_named = isinstance(tensors, Mapping) and all(isinstance(key, str) for key in tensors)
     if not is_named or not all(map(torch.is_tensor, tensors.values())):
         raise InputError(f"{path}: found {type(tensors).__name__}, expected a dict of tensors")
-    with reading_from(path, "a PyTorch checkpoint of tensors"):
+    with reading_from(path, "a PyTorch checkpoint of dense tensors"):
         for key, tensor in tensors.items():  # which may be views of less than they show
             require_held(path, key, tensor.numel() * tensor.element_size())
-    return {key.removeprefix("module."): tensor.float().numpy() for key, tensor in tensors.items()}
+        return {
+            key.removeprefix("module."): tensor.float().numpy() for key, tensor in tensors.items()
+        }
 
 
 def import_torch() -> ModuleType:
