@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-GRACE_SECONDS = 10
+GRACE_SECONDS = 20
 """How long the main thread may take to end by itself."""
 
 STATUS = 128 + signal.SIGTERM
@@ -48,8 +48,8 @@ def terminated_by_signal() -> Iterator[None]:
 
 
 def end_process(message: str, status: int = STATUS) -> None:
-    """Prints a line and ends the process at once, from any thread."""
-    print(message, file=sys.stderr)
+    """Prints a line, below a progress bar if there is one, and ends the process at once."""
+    print(f"\n{message}", file=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(status)

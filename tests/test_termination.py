@@ -75,7 +75,7 @@ def test_what_is_half_written_is_removed(tmp_path):
 
 def test_a_call_that_takes_no_notice_is_ended():
     status, errors, seconds = end(_IN_C, grace=0.5)
-    assert (status, errors) == (143, "error: stopped by SIGTERM\n")
+    assert (status, errors) == (143, "\nerror: stopped by SIGTERM\n")
     assert seconds < 10
 
 
@@ -84,7 +84,7 @@ def test_a_run_that_compiles_its_first_step_ends_with_nothing_lost():
     assert (status, errors) == (
         143,
         "\nSIGTERM: the run is saved after step 8\n"
-        "stopped by SIGTERM while the first step was compiled, with nothing new to save; the same "
+        "\nstopped by SIGTERM while the first step was compiled, with nothing new to save; the same "
         "command resumes\n",
     )
     assert seconds < 10

@@ -46,14 +46,24 @@ def map_in_processes(
         mp_context=multiprocessing.get_context("spawn"),
         initializer=start_worker,
     )
+    others = set(multiprocessing.active_children())
     pending: collections.deque[concurrent.futures.Future[_Result]] = collections.deque()
+    submitted = 0
     try:
         for item in items:
             pending.append(pool.submit(function, item))
+            submitted += 1
             if len(pending) == _ITEMS_AHEAD * num_processes:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
+    except BaseException:
+        # Starting may take longer than SIGTERM leaves. Those that work are waited for below: to end
+        # one that writes a result would leave the reader waiting for the rest of it.
+        if submitted == len(pending) and not any(future.done() for future in pending):
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
