@@ -13,7 +13,7 @@ DATA := --config.data.data_dir=$(DEMO)/data
 SEGMENTER := $(RUN) sflow_jax.train_segmenter --config configs/streets.py $(DATA) \
 	--batch_pixels 65536
 
-.PHONY: demo test test-beam segmenters clean
+.PHONY: demo test test-long test-beam segmenters clean
 
 demo: $(VENV)/.installed
 	@# Decided once: a demo that was interrupted goes on with the network that it began with.
@@ -56,6 +56,10 @@ test: $(VENV)/.installed-test
 	$(VENV)/bin/mypy
 	@# A worker takes up to 4 GiB. One without work takes half of what another has left.
 	$(RUN) pytest --numprocesses logical --maxprocesses 4 --dist worksteal
+
+# What takes minutes: thousands of inputs for all that is read.
+test-long: $(VENV)/.installed-test
+	$(RUN) pytest -m long --numprocesses logical --maxprocesses 4 --dist worksteal
 
 # Apache Beam replaces some packages with older versions: an environment of its own.
 test-beam: $(BEAM_VENV)/.installed-beam
