@@ -32,6 +32,7 @@ from sflow_jax.runs.record import RunRecord
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.sampling import record
 from sflow_jax.segmentation.trained import read_segmenter
+from sflow_jax.training.metric_log import MetricLog
 from tests.tiny_run import TABLE, random_frame, tiny_config
 
 _NUMBERS = strategies.one_of(
@@ -115,6 +116,11 @@ def check_option(named):
     configuration.check(config)
     schedule = Schedule.from_config(config.train, 8, 1)
     assert schedule.num_steps >= 0
+
+
+def read_metrics(path):
+    with MetricLog(path.parent, 3):
+        pass
 
 
 def refuse_lock(path):
@@ -249,6 +255,7 @@ PROPERTIES = {
         json_texts(_RECORD),
         reads("sampling.json", lambda path: record.check_output(path.parent, {"step": 3})),
     ),
+    "metrics.jsonl": (json_texts({"step": 3, "l1": 0.5}), reads("metrics.jsonl", read_metrics)),
     "segmenter": (json_texts(_SEGMENTER), reads("a.json", read_segmenter_settings)),
     "lock": (json_texts(_LOCK), reads(lock.LOCK_FILE, refuse_lock)),
     "safetensors": (
