@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 import re
 from collections.abc import Iterable
@@ -105,7 +106,7 @@ class PreparedDataset:
             )
 
 
-def open_dataset(directory: pathlib.Path, verify: bool = False) -> PreparedDataset:
+def open_dataset(directory: os.PathLike, verify: bool = False) -> PreparedDataset:
     """Opens a prepared dataset; nothing that its files name is imported.
 
     Args:
@@ -116,6 +117,7 @@ def open_dataset(directory: pathlib.Path, verify: bool = False) -> PreparedDatas
     Raises:
         InputError: the folder or a file of it is missing, or damaged.
     """
+    directory = pathlib.Path(directory)  # tensorflow-datasets' own paths cannot list folders below
     if not directory.is_dir():
         raise not_found(directory, "the folder of a prepared dataset")
     try:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ml_collections import config_dict
 
+from configs import default
 from sflow_jax.data import beam, builder
 from sflow_jax.data.prepared import PreparedDataset
 from sflow_jax.errors import InputError
@@ -40,9 +41,13 @@ def _folder(dataset, data_dir: pathlib.Path, frames: int = 1) -> config_dict.Con
 def _streets(data_dir: pathlib.Path) -> config_dict.ConfigDict:
     sizes = {"height": 32, "width": 48, "frames": 2, "streets_seed": 0}
     numbers = {"num_train": 5, "num_validation": 0, "num_test": 1}
-    return config_dict.ConfigDict(
-        {"dataset": "streets", "source": "", "data_dir": str(data_dir)} | sizes | numbers
-    )
+    return _config({"dataset": "streets", "data_dir": str(data_dir)} | sizes | numbers)
+
+
+def _config(changes: dict) -> config_dict.ConfigDict:
+    config = default.get_config().data
+    config.update(changes)
+    return config
 
 
 def _digests(dataset: PreparedDataset) -> dict[str, str]:
@@ -96,7 +101,7 @@ def test_a_bad_file_is_named_and_nothing_is_left(folder_dataset, tmp_path):
     assert "\n" not in str(error.value)
     assert [path.name for path in (tmp_path / "data").rglob("*") if path.is_file()] == [".lock"]
     with pytest.raises(InputError, match="found no prepared"):
-        prepare(config_dict.ConfigDict(config.to_dict() | {"source": ""}))
+        prepare(_config(config.to_dict() | {"source": ""}))
     bad.write_bytes(good)
     assert prepare(config, beam_options=TWO_PROCESSES).num_examples["train"] == 6
 

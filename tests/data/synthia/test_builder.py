@@ -2,8 +2,8 @@ import shutil
 
 import numpy as np
 import pytest
-from ml_collections import config_dict
 
+from configs import default
 from sflow_jax.data import flow, images, labels, synthia
 from sflow_jax.errors import InputError
 from sflow_jax.prepare import prepare
@@ -29,8 +29,10 @@ def _names(sequence: str, numbers) -> list[str]:
 
 def _prepare(dataset, **changes):
     fields = {"dataset": "synthia", "source": str(dataset.source), "frames": 1, "frame_step": 1}
-    fields |= {"data_dir": str(dataset.data_dir), "height": 6, "width": 8}
-    return prepare(config_dict.ConfigDict(fields | changes))
+    fields |= {"data_dir": str(dataset.data_dir), "height": 0, "width": 0}
+    config = default.get_config().data
+    config.update(fields | changes)
+    return prepare(config)
 
 
 def test_frames_are_prepared_with_labels_and_instances(synthia_dataset):
