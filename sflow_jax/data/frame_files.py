@@ -188,7 +188,7 @@ def _advice(numbers: Sequence[int], step: int) -> str:
     """What to do if the numbers are not those of another step by mistake."""
     steps = {after - before for before, after in itertools.pairwise(numbers)}
     if len(steps) == 1 and steps != {step} and len(numbers) > 2:
-        return f" (numbered in steps of {steps.pop()}: frame_step says so)"
+        return f" (numbered in steps: frame_step={steps.pop()} says so)"
     return _ANY_ORDER
 
 

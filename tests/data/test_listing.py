@@ -136,7 +136,7 @@ def test_frames_in_steps_or_by_time_stamp(step, names):
 
 def test_a_gap_says_which_step_the_numbers_have():
     paths = {name: pathlib.Path(f"{name}.png") for name in ("f_0", "f_5", "f_10")}
-    with pytest.raises(InputError, match=r"consecutive \(numbered in steps of 5: frame_step says"):
+    with pytest.raises(InputError, match=r"consecutive \(numbered in steps: frame_step=5 says"):
         frame_files.consecutive(paths)
     with pytest.raises(InputError, match=r"consecutive \(frame_step=0 takes frames in the order"):
         frame_files.consecutive(dict(list(paths.items())[:2]), 2)
