@@ -1,6 +1,9 @@
 """What people bring: names and formats of other systems, read as the frames that they are."""
 
 import os
+import pathlib
+import subprocess
+import sys
 import unicodedata
 
 import cv2
@@ -9,6 +12,7 @@ import pytest
 
 from sflow_jax.data import folder, images, prepared
 from sflow_jax.errors import InputError
+from tests.conftest import PROJECT_ROOT
 
 
 def _prepare(dataset, **options) -> prepared.PreparedDataset:
@@ -117,3 +121,23 @@ def test_names_that_are_no_utf_8_are_read(folder_dataset):
     assert sorted(_names(dataset)) == sorted(name.replace("seq_a", "seq_ä") for name in names)
     prepared.export(dataset, folder_dataset.data_dir / "exported")
     assert (folder_dataset.data_dir / "exported/train/seq_ä/label/Straße_f001.png").is_file()
+
+
+def test_a_locale_without_utf_8_reads_the_same_dataset(folder_dataset, tmp_path):
+    _rename(folder_dataset, lambda name: f"Straße_{name}")
+    here = _prepare(folder_dataset)
+    folder_dataset.data_dir = tmp_path / "ascii"
+    code = (
+        "import sys; from sflow_jax.data.folder import Folder\n"
+        "builder = Folder(source=sys.argv[1], height=6, width=8, data_dir=sys.argv[2])\n"
+        "builder.check(); builder.download_and_prepare(); print(builder.data_path)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(folder_dataset.source), str(folder_dataset.data_dir)],
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        cwd=PROJECT_ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    there = prepared.open_dataset(pathlib.Path(result.stdout.split()[-1]))
+    assert there.directory.parent.name == here.directory.parent.name  # the same fingerprint
+    assert _names(there) == _names(here) == [x.replace("/f", "/Straße_f") for x in ORIGINAL]
