@@ -6,6 +6,7 @@ import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+import grain
 import jax
 import ml_collections
 import numpy as np
@@ -89,7 +90,7 @@ class Run:
             num_images = end - first
         return num_images * self.config.train.batch_size * jax.device_count()
 
-    def batches(self, first_step: int) -> Iterator[dict]:
+    def batches(self, first_step: int) -> grain.DatasetIterator:
         """This process's share of the batches from a step on."""
         return train_iterator(
             self.dataset.source("train"),
