@@ -167,6 +167,12 @@ class Tensor:
     def __init__(self, values):
         self._values = values
 
+    def numel(self):
+        return self._values.size
+
+    def element_size(self):
+        return self._values.itemsize
+
     def float(self):
         return self
 
