@@ -26,6 +26,7 @@ from sflow_jax.data.prepared import PreparedDataset
 from sflow_jax.errors import InputError
 from sflow_jax.files import named_path
 from sflow_jax.option_rules import LARGEST_SEED
+from sflow_jax.runs import lock
 from sflow_jax.segmentation import experiment, trained
 from sflow_jax.segmentation.progress import Progress
 from sflow_jax.segmentation.pspnet import BLOCKS
@@ -50,7 +51,10 @@ def main() -> None:
         layers, width = int(options.layers), options.width
         settings |= experiment.pspnet_settings(sizes, pixels, layers, width)
     class_names = next(iter(sizes.values())).class_table.eval_names
-    with Progress(output.with_suffix(".state"), settings) as progress:
+    with (
+        lock.hold(output.resolve().parent, f".{output.name}.lock"),
+        Progress(output.with_suffix(".state"), settings) as progress,
+    ):
         network_variables, make_predict = experiment.train_network(sizes, settings, progress)
         predict = make_predict(trained.as_stored(network_variables))
         scores = {size: experiment.score_on_test_split(predict, sizes[size]) for size in sizes}

@@ -11,6 +11,7 @@ from sflow_jax import machine
 from sflow_jax.data import pipeline
 from sflow_jax.data.streets import simulator
 from sflow_jax.errors import InputError
+from sflow_jax.runs import lock
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.segmentation.trained import read_segmenter
 from sflow_jax.training import memory
@@ -186,6 +187,17 @@ def test_the_segmenters_output_is_no_folder(tmp_path):
     (tmp_path / "w.safetensors").mkdir()
     message = "--output: found a folder, w.safetensors, expected a file or nothing there"
     assert refusal("train_segmenter", *TINY, "--output=w.safetensors") == message
+
+
+def test_a_second_training_of_a_segmenter_is_refused(tmp_path):
+    for split in ("train", "test"):
+        write_frame(tmp_path / f"source/{split}/s", "f0", random_frame(0))
+    (tmp_path / "source/classes.json").write_text(TABLE.to_json(), encoding="utf-8")
+    arguments = (*folder_arguments(tmp_path / "source"), "--output=w.safetensors")
+    with lock.hold(tmp_path, ".w.safetensors.lock"):
+        found = refusal("train_segmenter", *arguments)
+    assert found.startswith(f"{tmp_path}: in use by process {os.getpid()} on ")
+    assert not list(tmp_path.glob("w.*"))
 
 
 @pytest.mark.parametrize(
