@@ -58,8 +58,10 @@ class StopRequest:
 
     def _announce(self, number: int) -> None:
         name = signal.Signals(number).name
-        print(f"\n{name}: the run is saved after step {self._step + 1}", file=sys.stderr)
-        if not self._has_stepped.wait(termination.GRACE_SECONDS):
+        grace = termination.GRACE_SECONDS
+        otherwise = "" if self._has_stepped.is_set() else f", or ends without in {grace:g} s"
+        print(f"\n{name}: the run is saved after step {self._step + 1}{otherwise}", file=sys.stderr)
+        if not self._has_stepped.wait(grace):
             termination.end_process(
                 f"stopped by {name} while the first step was compiled, with nothing new to save; "
                 "the same command resumes"
