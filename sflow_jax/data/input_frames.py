@@ -165,6 +165,13 @@ def list_frames(
         left_out.report(folder)
     if not frames:
         raise InputError(f"{groups[0] / 'label'}: found no PNG files, expected label maps")
+    by_name: dict[str, InputFrame] = {}
+    for frame in frames:  # a/label/b/1.png and a/b/label/1.png
+        other = by_name.setdefault(frame.name, frame)
+        if other is not frame:
+            raise InputError(
+                f"{frame.label}: found the frame {frame.name!r} in {other.label} too, expected one"
+            )
     return sorted(frames, key=lambda frame: frame.name)
 
 

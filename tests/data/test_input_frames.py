@@ -10,7 +10,7 @@ def _write(folder, *names):
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        channels = 1 if path.parts[len(folder.parts)] == "label" else 3
+        channels = 1 if "label" in path.relative_to(folder).parts else 3
         picture = np.zeros((16, 24, channels), np.uint8)
         path.write_bytes(cv2.imencode(path.suffix, picture)[1].tobytes())
 
@@ -45,3 +45,11 @@ def test_clips_may_be_numbered_in_steps(tmp_path):
     for step in (5, 0):
         (clip,) = find_clips(frames, step)
         assert [frame.name for frame in clip.frames] == ["0000", "0005"]
+
+
+def test_two_folders_may_not_name_the_same_frame(tmp_path):
+    _write(tmp_path, "label/b/1.png", "cg/b/1.png", "b/label/1.png", "b/cg/1.png")
+    with pytest.raises(
+        InputError, match=r"label/1\.png: found the frame 'b/1' in .*1\.png too, ex"
+    ):
+        _list(tmp_path)
