@@ -15,6 +15,7 @@ its own defaults if that is empty; its workers must see both folders under the s
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import pathlib
@@ -37,6 +38,7 @@ from sflow_jax.errors import InputError, writing_to
 from sflow_jax.files import named_path, require_new_folder, user_path
 
 _LOCK_FILE = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _MOST_FAULTS = 20  # that are printed; the report has more
 _INCOMPLETE = "incomplete.*"  # how tensorflow-datasets names a folder until it is complete
 
@@ -175,13 +177,24 @@ def _build(
 
 @contextlib.contextmanager
 def _lock(path: pathlib.Path) -> Iterator[None]:
-    """Holds a lock that is released however the process ends, and that its children do not hold."""
+    """Holds a lock that is released however the process ends, and that its children do not hold.
+
+    Raises:
+        InputError: the file system knows no locks.
+    """
     with path.open("w", encoding="utf-8") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             print(f"waiting: another process prepares {path.parent}", file=sys.stderr)
             fcntl.lockf(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            raise InputError(
+                f"{path.parent}: found a file system without locks ({error.strerror}), expected "
+                "one with them: name another folder with --config.data.data_dir"
+            ) from error
         yield
 
 

@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import os
 import pathlib
 import pickle
@@ -344,3 +346,16 @@ def test_check_reports_and_stores_nothing(tmp_path):
     assert "label/0001.png: found label 200" in done.stdout
     assert (tmp_path / "report/report.html").is_file()
     assert not (tmp_path / "data").exists()
+
+
+def test_a_file_system_without_locks_is_the_reason_given(tmp_path, monkeypatch):
+    _write_source(tmp_path / "source", 1)
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    with pytest.raises(
+        InputError, match=r"without locks \(No locks available\), expected one with"
+    ):
+        prepare(_config(tmp_path, tmp_path / "source"))
