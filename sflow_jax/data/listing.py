@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Mapping
 from sflow_jax.data import photographs
 from sflow_jax.data.images import COLOR_KEYS
 from sflow_jax.errors import InputError
+from sflow_jax.files import walk
 
 COLOR_SUFFIXES = tuple(sorted({".png", *photographs.SUFFIXES}))
 _TEXTS = (".csv", ".db", ".json", ".md", ".txt", ".xml", ".yaml", ".yml")  # nobody misses a frame
@@ -97,7 +98,7 @@ def list_pictures(folder: pathlib.Path, key: str, left_out: LeftOut) -> dict[str
         if name in pictures:
             raise InputError(
                 f"{readable(path)}: found {readable(pictures[name].name)} beside it, expected one "
-                f"file for each frame"
+                "file for each frame"
             )
         pictures[name] = path
     return dict(sorted(pictures.items()))
@@ -125,15 +126,9 @@ def without_endings(
 
 
 def _walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    visited = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in visited:  # a link to a folder above
-            folders.clear()
-            continue
-        visited.add(real)
+    for place, folders, names in walk(folder):
         folders[:] = sorted(x for x in folders if not x.startswith(".") and x != _MAC_FOLDER)
-        yield from (pathlib.Path(place, name) for name in sorted(files) if name[0] != ".")
+        yield from (place / name for name in sorted(names) if not name.startswith("."))
 
 
 def _select(found: Iterator[pathlib.Path], key: str, left_out: LeftOut) -> list[pathlib.Path]:
