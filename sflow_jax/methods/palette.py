@@ -34,5 +34,5 @@ def paint(label_map: jax.Array, palette: jax.Array) -> jax.Array:
     Returns:
         [N, H, W, 3].
     """
-    palette = jnp.broadcast_to(palette, (len(label_map), *palette.shape[-2:]))
+    palette = jnp.broadcast_to(palette, (label_map.shape[0], *palette.shape[-2:]))
     return jnp.einsum("nhwc,nck->nhwk", label_map, palette)

@@ -148,7 +148,7 @@ class Pix2Pix(ImageMethod[Scene, jax.Array]):
             edge_image: not used.
             noise: seed of the dropout for all frames, or for each, [B].
         """
-        seeds = jnp.broadcast_to(jnp.asarray(noise, jnp.uint32), len(label))
+        seeds = jnp.broadcast_to(jnp.asarray(noise, jnp.uint32), label.shape[0])
         keys = jax.vmap(jax.random.key)(seeds)
         image = apply(self.generator, params["generator"], self._condition(label), keys)
         return {"image": image, "picture": to_uint8(image)}

@@ -200,7 +200,7 @@ class Pix2PixHD(ImageMethod[Scene, jax.Array]):
         if self.clusters is None or instance is None:
             features = self._encode(params, to_float(edge_image), instance)
         else:
-            looks = jnp.broadcast_to(jnp.asarray(look, jnp.uint32), len(label))
+            looks = jnp.broadcast_to(jnp.asarray(look, jnp.uint32), label.shape[0])
             features = draw_features(instance, self.clusters, looks)
         image = self._generate(params, label_map, boundaries, features)
         shown = {} if boundaries is None else {"boundaries": boundaries}

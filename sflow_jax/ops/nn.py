@@ -100,10 +100,7 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
     Of equal pixels the first one, row by row, gets the gradient, as in PyTorch.
     """
     arguments.check_array("x", x, "B H W C", "float")
-    if forms.is_plain():
-        window = (1, 2, 2, 1)
-        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
-    # The plain form's gradient is a scatter, which no platform makes fast code of.
+    # Not `jax.lax.reduce_window`: its gradient is a scatter, which no platform makes fast code of.
     x = x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
     x = _first_largest(x[:, :, ::2], x[:, :, 1::2])
     return _first_largest(x[:, ::2], x[:, 1::2])
@@ -133,11 +130,16 @@ def average_pool_3x3(x: jax.Array) -> jax.Array:
     The padding is not counted in the averages.
     """
     arguments.check_array("x", x, "B H W C", "float")
-    # Not `flax.linen.avg_pool`, whose counts XLA takes seconds to work out for large images.
+    if forms.is_plain():
+        return _sum_3x3(x) / _sum_3x3(jnp.ones_like(x))
+    # XLA takes seconds to work these counts out for large images.
     counts = np.multiply.outer(*(_pixels_in_windows(side) for side in x.shape[1:3]))
+    return _sum_3x3(x) / counts[..., None].astype(x.dtype)
+
+
+def _sum_3x3(x: jax.Array) -> jax.Array:
     padding = ((0, 0), (1, 1), (1, 1), (0, 0))
-    sums = jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 3, 3, 1), (1, 2, 2, 1), padding)
-    return sums / counts[..., None].astype(x.dtype)
+    return jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 3, 3, 1), (1, 2, 2, 1), padding)
 
 
 def _pixels_in_windows(side: int) -> np.ndarray:
