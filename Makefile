@@ -13,7 +13,7 @@ DATA := --config.data.data_dir=$(DEMO)/data
 SEGMENTER := $(RUN) sflow_jax.train_segmenter --config configs/streets.py $(DATA) \
 	--batch_pixels 65536
 
-.PHONY: demo test test-long test-beam segmenters clean
+.PHONY: demo test test-long test-beam docs links segmenters clean
 
 demo: $(VENV)/.installed
 	@# Decided once: a demo that was interrupted goes on with the network that it began with.
@@ -64,6 +64,16 @@ test-long: $(VENV)/.installed-test
 # Apache Beam replaces some packages with older versions: an environment of its own.
 test-beam: $(BEAM_VENV)/.installed-beam
 	$(BEAM_VENV)/bin/python -m pytest tests/data/test_beam.py
+
+# The site, docs/_build/html/index.html, after what pages quote from the code is written anew.
+docs: $(VENV)/.installed-test
+	$(RUN) docs.from_code
+	$(RUN) sphinx --builder html --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "Look at docs/_build/html/index.html"
+
+# Asks the network for every address that README and pages name.
+links: $(VENV)/.installed-test
+	$(RUN) docs.links
 
 # Trains the two segmenters that ship with the package again; their docstring says why two.
 segmenters: $(VENV)/.installed

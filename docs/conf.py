@@ -1,7 +1,7 @@
 """The documentation as a site: `make docs` writes docs/_build/html/index.html.
 
 The pages are Markdown that reads the same on GitHub. What only a site has, its menu and the source
-files that pages link to, the two extensions beside this file add.
+files that pages link to, extensions beside this file add.
 """
 
 import pathlib
@@ -17,9 +17,9 @@ copyright = author
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "menu",
+    "native_math",
     "source_pages",
 ]
 exclude_patterns = ["_build"]
@@ -30,12 +30,13 @@ myst_heading_anchors = 4  # named as on GitHub
 myst_url_schemes = {"http": None, "https": None, "source": "source/{{path}}.html"}
 
 napoleon_use_ivar = True
-napoleon_custom_sections = [("Arrays of an example, with T frames", "params_style")]
+napoleon_custom_sections = [("Arrays of an example with T frames", "params_style")]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 add_module_names = False
 
+html_math_renderer = "native"
 html_theme = "furo"
 html_title = project
 html_copy_source = False

@@ -17,7 +17,7 @@ PNG_KEYS = ("image", "label", "instance", "cg")
 class Schema:
     """What an example holds.
 
-    Arrays of an example, with T frames:
+    Arrays of an example with T frames:
         image: uint8 [T, H, W, 3], RGB.
         label: uint8 [T, H, W, 1], class ids.
         instance: uint16 [T, H, W, 1], class id * 1000 + number for a counted object, else class id.
