@@ -22,14 +22,11 @@ flags.disclaim_key_flags()  # --config is a flag of the command, whose --help th
 
 def define_config_flag() -> flags.FlagHolder:
     """Defines `--config FILE` with `--config.field=value` overrides; returns the flag's holder."""
-    holder = config_flags.DEFINE_config_file(
+    return config_flags.DEFINE_config_file(
         "config",
         help_string="Config file, such as configs/streets.py; --config.NAME=VALUE sets an option.",
         lock_config=True,
     )
-    # Of the command, not of this module, so that --help has it.
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])
-    return holder
 
 
 def define_distributed_flags() -> None:
