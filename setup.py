@@ -78,7 +78,17 @@ setup(
             "tensorflow; python_version < '3.14' and sys_platform != 'linux'",
         ],
         "docs": _DOCS,
-        "test": [*_DOCS, "hypothesis", "mypy", "pytest", "pytest-xdist", "ruff"],
+        "test": [
+            *_DOCS,
+            "hypothesis",
+            "ipykernel",
+            "ipywidgets",
+            "mypy",
+            "nbclient",
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+        ],
         "beam": ["apache-beam"],  # installed as constraints-beam.txt says
         "convert": ["torch"],  # only to convert PyTorch checkpoints
         "gpu": ["jax[cuda12]"],

@@ -8,14 +8,22 @@ import pytest
 from configs import default
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-GUIDES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
+GUIDES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *NOTEBOOKS,
+]
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
 # The changelog's links have to work, but it may name what is gone.
 PAGES = [*GUIDES, ROOT / "CHANGELOG.md"]
 
 _CODE_BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
-_FILE = re.compile(r"(?<![\w/.+-])((?:sflow_jax|configs|docs|benchmarks|tests)/[\w./-]*[\w/])")
+_FILE = re.compile(
+    r"(?<![\w/.+-])((?:sflow_jax|configs|docs|benchmarks|tests|colab)/[\w./-]*[\w/])"
+)
 _COMMAND = re.compile(r"python -m ((?:sflow_jax|benchmarks|tests)[\w.]*\w)((?:\\\n|[^`\n])*)")
 _MAKE = re.compile(r"`make ([a-z][\w-]*)")
 _MAKE_IN_BLOCK = re.compile(r"^make ([a-z][\w-]*)", re.MULTILINE)
