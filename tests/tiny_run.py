@@ -48,9 +48,12 @@ def write_run(workdir: pathlib.Path, config, table=TABLE, steps=(4,), dned_share
             # Nothing but the average may be used.
             state = state.replace(params=jax.tree.map(np.zeros_like, state.params))
             checkpoints.save(step, state)
-    # A ramp that has come to this share at the last checkpoint.
+    # A ramp that has come to this share at the last checkpoint, or no ramp at all.
+    has_ramp = 0 < dned_share < 1
     ramp = dataclasses.replace(
-        schedule, laplacian_steps=steps[-1] - round(1000 * dned_share), ramp_steps=1000
+        schedule,
+        laplacian_steps=0 if dned_share else steps[-1] + 1,
+        ramp_steps=round(steps[-1] / dned_share) if has_ramp else 0,
     )
     RunRecord(str(workdir / "no-dataset"), 8, 1, ramp).save(workdir, table)
 
