@@ -244,14 +244,16 @@ def _hash_if_file(name: str | None) -> str | None:
 
 
 def _input_frame(frame: ExportFrame, model: TrainedModel) -> InputFrame:
-    if "instance" in model.method.input_keys and not frame.instance:
+    needs_instances = "instance" in model.method.input_keys
+    if needs_instances and not frame.instance:
         raise InputError(
             f"{frame.label}: found no map of instances beside it, which this run needs; expected "
             "our own layout with instance/"
         )
     header = images.check_header(frame.cg, "cg")
     width, height = header.size
-    return InputFrame(frame.name, frame.label, frame.cg, None, (height, width), frame.instance)
+    instance = frame.instance if needs_instances else None
+    return InputFrame(frame.name, frame.label, frame.cg, None, (height, width), instance)
 
 
 def _describe(settings: Settings, translation: Translation) -> dict[str, Any]:

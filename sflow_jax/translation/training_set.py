@@ -4,7 +4,7 @@
     SET/train/SEQUENCE/image/NAME.png             the translated frame
     SET/train/SEQUENCE/label/NAME.png             its label map, in the model's classes
     SET/train/SEQUENCE/agreement/NAME.png         0 where a segmenter finds another class
-    SET/train/SEQUENCE/instance/NAME.png          where the export has it
+    SET/train/SEQUENCE/instance/NAME.png          where the run needs it
     SET/annotations/train/SEQUENCE/FOLDER/FILE    what the export has of the frame, untouched
     SET/set_aside/train/SEQUENCE/...              frames that are set aside, likewise
     SET/recipe.json, SET/certificate.jsonl        what all was made of

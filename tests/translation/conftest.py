@@ -10,21 +10,23 @@ from tests.tiny_run import restore_fast, tiny_config, write_run
 
 
 @pytest.fixture(scope="package")
-def workdir(tmp_path_factory):
+def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run") / "run"
     write_run(workdir, tiny_config(**{"data.dataset": "folder"}))
-    return workdir
+    return workdir, restore_fast(workdir)
 
 
-@pytest.fixture(scope="package")
-def model(workdir):
-    return restore_fast(workdir)
-
-
-@pytest.fixture(autouse=True)
-def _compile_once(model, monkeypatch):
-    """All tests share one jitted translation; `edges.quantile` is seen by none of them."""
+@pytest.fixture
+def workdir(run, monkeypatch):
+    """The folder of the run; all tests that restore it share one jitted translation."""
+    folder, model = run
     monkeypatch.setattr(sampling_job, "restore_model", lambda *_: model)
+    return folder
+
+
+@pytest.fixture
+def model(run):
+    return run[1]
 
 
 @pytest.fixture

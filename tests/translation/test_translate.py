@@ -15,8 +15,17 @@ from sflow_jax.translation.job import Settings
 from sflow_jax.translation.simulators import CARLA
 from sflow_jax.translation.verification import read_recipe, verify
 from tests.commands import run_command
-from tests.tiny_run import TABLE
-from tests.translation.trees import TO_TINY, ids, picture, raw_tags, relabeled, write, write_carla
+from tests.tiny_run import TABLE, random_frame, write_frame
+from tests.translation.trees import (
+    SIZE,
+    TO_TINY,
+    ids,
+    picture,
+    raw_tags,
+    relabeled,
+    write,
+    write_carla,
+)
 
 IMAGES = "train/episode_0000/image"
 
@@ -235,6 +244,18 @@ def test_classes_that_nothing_stands_for_are_listed_with_their_pixels(workdir, e
     assert "(id 77): 3 pixels" in message
     assert 'such as {"road line": "void"}: void, road, car, sky' in message
     assert not (tmp_path / "set").exists()
+
+
+def test_instances_of_our_own_layout_are_annotations_of_a_run_without_use_for_them(
+    workdir, tmp_path
+):
+    arrays = random_frame(1) | {"instance": np.full((*SIZE, 1), 3, np.uint16)}
+    write_frame(tmp_path / "in/test/a", "00", arrays)
+    translate(workdir, tmp_path / "in", tmp_path / "set", format=None, names={})
+    copied = tmp_path / "set/annotations/test/a/instance/00.png"
+    assert copied.read_bytes() == (tmp_path / "in/test/a/instance/00.png").read_bytes()
+    label = images.read_label_map(tmp_path / "set/test/a/label/00.png", TABLE)
+    np.testing.assert_array_equal(label, arrays["label"])
 
 
 def test_labels_and_frames_of_other_sizes_are_refused(workdir, export, tmp_path):
