@@ -22,6 +22,7 @@ from sflow_jax import cli, compilation_cache
 from sflow_jax.data.class_map import ClassMap, read_class_map
 from sflow_jax.data.folder.builder import SPLITS
 from sflow_jax.errors import InputError, writing_to
+from sflow_jax.files import sha256_of
 from sflow_jax.option_rules import LARGEST_SEED
 from sflow_jax.pictures import write_png
 from sflow_jax.translation import certificate
@@ -128,7 +129,7 @@ def _report(translation: Translation) -> None:
 def _summarize(
     output: pathlib.Path, translation: Translation, num_pictures: int, num_removed: int
 ) -> None:
-    digest = certificate.hash_file(output / certificate.CERTIFICATE_FILE)
+    digest = sha256_of(output / certificate.CERTIFICATE_FILE)
     pictures = _count(num_pictures, "picture")
     print(f"{output}: {pictures}, {num_removed} of them set aside ({LIST_FILE})")
     if translation.segmenter:

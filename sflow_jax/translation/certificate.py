@@ -25,7 +25,7 @@ import jax
 import numpy as np
 
 from sflow_jax.errors import InputError
-from sflow_jax.files import write_whole
+from sflow_jax.files import sha256_of, write_whole
 from sflow_jax.methods.base import Params
 
 RECIPE_FILE, CERTIFICATE_FILE = "recipe.json", "certificate.jsonl"
@@ -58,16 +58,6 @@ class Line:
         return self.frame, self.variant
 
 
-def hash_file(path: pathlib.Path) -> str:
-    """The SHA-256 of a file, in hexadecimal.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def hash_text(text: str) -> str:
     """The SHA-256 of a text in UTF-8, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -87,7 +77,7 @@ def hash_code() -> str:
     """The SHA-256 of all Python files of this package, with their names."""
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
-        digest.update(f"{path.relative_to(_PACKAGE).as_posix()} {hash_file(path)}\n".encode())
+        digest.update(f"{path.relative_to(_PACKAGE).as_posix()} {sha256_of(path)}\n".encode())
     return digest.hexdigest()
 
 

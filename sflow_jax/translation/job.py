@@ -13,7 +13,7 @@ from sflow_jax.data.labels import CLASSES_FILE
 from sflow_jax.errors import InputError
 from sflow_jax.evaluation.evaluation import SEGMENTATION, Choice, load_segmenter
 from sflow_jax.evaluation.segmenters import NamedSegmenter
-from sflow_jax.files import write_json, write_whole
+from sflow_jax.files import sha256_of, write_json, write_whole
 from sflow_jax.inference import TrainedModel
 from sflow_jax.runs.palettes import PALETTES_FILE
 from sflow_jax.sampling import job, record
@@ -238,9 +238,7 @@ def plan(
 
 
 def _hash_if_file(name: str | None) -> str | None:
-    return (
-        certificate.hash_file(pathlib.Path(name)) if name and pathlib.Path(name).is_file() else None
-    )
+    return sha256_of(pathlib.Path(name)) if name and pathlib.Path(name).is_file() else None
 
 
 def _input_frame(frame: ExportFrame, model: TrainedModel) -> InputFrame:
@@ -267,7 +265,7 @@ def _describe(settings: Settings, translation: Translation) -> dict[str, Any]:
         "frames": certificate.hash_text("\n".join(names)),
         "classes": translation.classes.names,
         "weights": certificate.hash_params(model.params),
-        "palettes": certificate.hash_file(palettes) if palettes.exists() else None,
+        "palettes": sha256_of(palettes) if palettes.exists() else None,
         "code": certificate.hash_code(),
         "variants": [
             {name: value.tolist() for name, value in variant.items()}

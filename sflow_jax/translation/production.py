@@ -10,7 +10,7 @@ import numpy as np
 
 from sflow_jax.data.images import encode_png
 from sflow_jax.data.input_frames import InputBatch
-from sflow_jax.files import write_whole
+from sflow_jax.files import sha256_of, write_whole
 from sflow_jax.sampling.translation import progress_bar, translate
 from sflow_jax.segmentation.agreement import measure_agreement
 from sflow_jax.translation import certificate, training_set
@@ -57,7 +57,7 @@ class _Writer:
 
     def __init__(self, translation: Translation):
         self._translation = translation
-        self._recipe = certificate.hash_file(translation.settings.output / RECIPE_FILE)
+        self._recipe = sha256_of(translation.settings.output / RECIPE_FILE)
 
     def write(
         self,
@@ -99,7 +99,7 @@ class _Writer:
         return {
             key: {
                 "path": path.relative_to(folder).as_posix(),
-                "sha256": certificate.hash_file(path),
+                "sha256": sha256_of(path),
             }
             for key, path in (("cg", frame.cg), ("label", frame.label))
         }
@@ -116,7 +116,7 @@ class _Writer:
             relative = self._translation.relative_path(frame, key, variant)
             path = training_set.find(self._translation.settings.output, relative)
             write_whole(path, encode_png(array))
-            hashes[relative] = certificate.hash_file(path)
+            hashes[relative] = sha256_of(path)
         return hashes
 
     def _copy(self, frame: ExportFrame) -> dict[str, str]:
@@ -125,5 +125,5 @@ class _Writer:
             relative = training_set.annotation_path(frame, annotation, settings.input)
             path = pathlib.Path(settings.output, relative)
             training_set.copy_untouched(annotation, path)
-            hashes[relative] = certificate.hash_file(path)
+            hashes[relative] = sha256_of(path)
         return hashes

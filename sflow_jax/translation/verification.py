@@ -12,7 +12,7 @@ import tqdm
 from sflow_jax.data import images
 from sflow_jax.data.input_frames import InputFrame
 from sflow_jax.errors import InputError
-from sflow_jax.files import not_found, read_json
+from sflow_jax.files import not_found, read_json, sha256_of
 from sflow_jax.sampling.translation import translate
 from sflow_jax.translation import certificate, training_set
 from sflow_jax.translation.certificate import RECIPE_FILE, Line
@@ -113,7 +113,7 @@ def _incomplete(
         yield f"{output}: found {len(keys)} certified pictures, expected {expected}"
     if len(keys) != len(lines):
         yield f"{output}: found {len(lines) - len(keys)} frames certified twice"
-    digest = certificate.hash_file(output / RECIPE_FILE)
+    digest = sha256_of(output / RECIPE_FILE)
     for line in lines:
         if (line.recipe, line.weights, line.code) != (digest, recipe["weights"], recipe["code"]):
             yield f"{line.frame}: certified with another {RECIPE_FILE} than that of {output}"
@@ -147,7 +147,7 @@ def _compare_file(expected: tuple[pathlib.Path, str]) -> str:
     path, digest = expected
     if not path.is_file():
         return f"{path}: not found, expected SHA-256 {digest}"
-    found = certificate.hash_file(path)
+    found = sha256_of(path)
     return "" if found == digest else f"{path}: found SHA-256 {found}, certified {digest}"
 
 

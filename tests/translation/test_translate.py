@@ -9,6 +9,7 @@ from sflow_jax.data.class_map import ClassMap
 from sflow_jax.data.folder.builder import Folder
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.errors import InputError
+from sflow_jax.files import sha256_of
 from sflow_jax.translate import make_set
 from sflow_jax.translation import certificate, production
 from sflow_jax.translation.job import Settings
@@ -95,7 +96,7 @@ def test_the_certificate_says_what_a_frame_was_made_of(workdir, export, tmp_path
     assert line.class_iou == {"road": line.agreement, "car": 0, "sky": 0}
     assert line.inputs["label"] == {
         "path": "episode_0000/CameraSemSeg/000007.png",
-        "sha256": certificate.hash_file(export / "episode_0000/CameraSemSeg/000007.png"),
+        "sha256": sha256_of(export / "episode_0000/CameraSemSeg/000007.png"),
     }
     assert line.seed == 5
     assert np.isclose(sum(line.controls["weights"]), 1)
@@ -139,7 +140,7 @@ def test_another_picture_with_its_own_hash_is_not_made_again(workdir, export, tm
     changed[3, 4, 1] ^= 1
     path.write_bytes(images.encode_png(changed))
     lines = certificate.read_lines(tmp_path / "set")
-    lines[0].outputs[f"{IMAGES}/000007.png"] = certificate.hash_file(path)
+    lines[0].outputs[f"{IMAGES}/000007.png"] = sha256_of(path)
     certificate.write_lines(tmp_path / "set", lines)
     assert check(tmp_path / "set", 0).problems == []
     assert check(tmp_path / "set").problems == [f"{path}: made again, it differs by up to 1 of 255"]
@@ -271,5 +272,5 @@ def test_the_command_fails_when_a_byte_has_changed(workdir, export, tmp_path):
     arguments = "--output", tmp_path / "set", "--verify", "--regenerate", 0
     done = run_command("translate", *arguments)
     assert done.status == 2
-    assert f"{path}: found SHA-256 {certificate.hash_file(path)}, certified" in done.output
+    assert f"{path}: found SHA-256 {sha256_of(path)}, certified" in done.output
     assert "set: 1 difference from certificate.jsonl, expected none" in done.errors
