@@ -158,7 +158,7 @@ def test_a_run_that_has_not_come_to_dned_s_edges_is_named(tmp_path):
         check_source(video_config(workdir))
     assert str(error.value) == (
         f"config.init_from: {workdir} is at step 4, where the generator's edges are DNED's by 25%; "
-        "expected step 754 or later, or config.train.laplacian_epochs and ramp_epochs that lead "
+        "expected step 16 or later, or config.train.laplacian_epochs and ramp_epochs that lead "
         "there"
     )
     check_source(video_config(workdir, **{"train.ramp_epochs": 1.0}))
