@@ -274,7 +274,8 @@ class SFlow(SFlowUsage[Scene, Generated]):
             style: which of the run's palettes the generator is told, or which for each frame, [B];
                 nothing where it is told none.
             edge_map: another detector's edges, [B, H, W, 1] in [0, 1], in place of the
-                Laplacian's; with a share of 0 they are all that the generator sees.
+                Laplacian's, for a DNED that sees edges as well; with a share of 0 they are all
+                that the generator sees.
 
         Returns:
             Besides `image` and `picture`: `laplacian` and `edge_map` (the edges before and after
@@ -285,9 +286,8 @@ class SFlow(SFlowUsage[Scene, Generated]):
         label_map = jax.nn.one_hot(label[..., 0], self.num_classes)
         weights = jnp.asarray(self.config.loss.side_weights) if weights is None else weights
         palette = None if self.palettes is None else jnp.asarray(self.palettes)[style]
-        generated = self._generate(
-            params, label_map, edges, dned_input(image, self.config), weights, share, palette
-        )
+        seen = edges if self.config.dned.input == "edges" else dned_input(image, self.config)
+        generated = self._generate(params, label_map, edges, seen, weights, share, palette)
         return {
             "image": generated.image,
             "picture": to_uint8(generated.image),
