@@ -51,6 +51,7 @@ setup(
         "absl-py",
         "array_record",
         "clu",
+        "flatbuffers",  # in which JAX writes exported programs
         "flax>=0.11.2",
         "grain",
         "h5py",  # reads weights that Keras saved
@@ -85,6 +86,8 @@ setup(
             "ipywidgets",
             "mypy",
             "nbclient",
+            "onnx",
+            "onnxruntime",
             "pytest",
             "pytest-xdist",
             "ruff",
@@ -92,6 +95,7 @@ setup(
         "beam": ["apache-beam"],  # installed as constraints-beam.txt says
         "convert": ["torch"],  # only to convert PyTorch checkpoints
         "gpu": ["jax[cuda12]"],
+        "onnx": ["onnx", "onnxruntime"],
         # For the live comparisons of tests/parity. Each torchvision fits one torch alone.
         "parity": ["torch==2.14.*", "torchvision==0.29.*"],
         "tpu": ["jax[tpu]"],
