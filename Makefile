@@ -6,6 +6,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 	&& echo $$python && break; done)
 VENV := .venv
 BEAM_VENV := .venv-beam
+DEMO_VENV := .venv-demo
 RUN := $(VENV)/bin/python -m
 DEMO ?= demo
 VARIANT = $$(cat $(DEMO)/variant)
@@ -13,7 +14,7 @@ DATA := --config.data.data_dir=$(DEMO)/data
 SEGMENTER := $(RUN) sflow_jax.train_segmenter --config configs/streets.py $(DATA) \
 	--batch_pixels 65536
 
-.PHONY: demo test test-long test-beam docs links segmenters clean
+.PHONY: demo test test-long test-beam test-demo docs links segmenters clean
 
 demo: $(VENV)/.installed
 	@# Decided once: a demo that was interrupted goes on with the network that it began with.
@@ -75,6 +76,10 @@ docs: $(VENV)/.installed-test
 links: $(VENV)/.installed-test
 	$(RUN) docs.links
 
+# Gradio too; the browser is Debian's package chromium, or what CHROMIUM names.
+test-demo: $(DEMO_VENV)/.installed-demo
+	$(DEMO_VENV)/bin/python -m pytest tests/playground tests/test_demo.py
+
 # Trains the two segmenters that ship with the package again; their docstring says why two.
 segmenters: $(VENV)/.installed
 	$(SEGMENTER) --num_steps 900 --seed 0 \
@@ -83,7 +88,7 @@ segmenters: $(VENV)/.installed
 	$(SEGMENTER) --num_steps 1200 --seed 1 --config.data.streets_seed=1 \
 		--config.data.num_train=1200 --output sflow_jax/pretrained/streets_evaluator.safetensors
 
-$(VENV)/bin/python $(BEAM_VENV)/bin/python: %/bin/python:
+$(VENV)/bin/python $(BEAM_VENV)/bin/python $(DEMO_VENV)/bin/python: %/bin/python:
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or newer not found; set PYTHON=" >&2; exit 2; }
 	$(PYTHON) -m venv $*
 
@@ -101,5 +106,11 @@ $(BEAM_VENV)/.installed-beam: setup.py constraints.txt constraints-beam.txt | $(
 		--editable ".[beam]"
 	touch $@
 
+$(DEMO_VENV)/.installed-demo: setup.py constraints.txt constraints-demo.txt | $(DEMO_VENV)/bin/python
+	$(DEMO_VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(DEMO_VENV)/bin/python -m pip install --quiet --constraint constraints-demo.txt \
+		--editable ".[demo]" playwright
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(BEAM_VENV) $(DEMO)
+	rm -rf $(VENV) $(BEAM_VENV) $(DEMO_VENV) $(DEMO)

@@ -94,6 +94,7 @@ setup(
         ],
         "beam": ["apache-beam"],  # installed as constraints-beam.txt says
         "convert": ["torch"],  # only to convert PyTorch checkpoints
+        "demo": ["gradio"],  # installed as constraints-demo.txt says
         "gpu": ["jax[cuda12]"],
         "onnx": ["onnx", "onnxruntime"],
         # For the live comparisons of tests/parity. Each torchvision fits one torch alone.
