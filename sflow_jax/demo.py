@@ -33,7 +33,7 @@ def main() -> None:
     except ImportError as error:
         raise InputError(f"demo: found no gradio ({error}); expected {INSTALL}") from error
     workdir = pathlib.Path(options.workdir)
-    compilation_cache.use(workdir)
+    compilation_cache.use()
     model = restore_model(workdir, options.step)
     require_ensemble(model)
     serve(make_page(model, _scenes(model.dataset)), options.host, options.port)

@@ -36,7 +36,8 @@ def translate(graph: Graph, program: ClosedJaxpr, arguments: Sequence[Value]) ->
 
     def read(atom: Any) -> Value:
         if isinstance(atom, Literal):
-            return Value(atom.aval, array=np.asarray(atom.val, atom.aval.dtype))
+            aval: Any = atom.aval
+            return Value(aval, array=np.asarray(atom.val, aval.dtype))
         return known[atom]
 
     for equation in program.jaxpr.eqns:

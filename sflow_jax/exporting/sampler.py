@@ -88,8 +88,8 @@ def make_sampler(model: TrainedModel) -> Sampler:
             f"--workdir: found a run of {model.config.method}, which makes a frame from those "
             "before it; expected a method that makes each image by itself"
         )
-    maps = {"label": (1, np.uint8), "edge_image": (3, np.uint8)}
-    maps |= {key: (1, np.uint16) for key in method.input_keys}
+    maps = {"label": (1, "uint8"), "edge_image": (3, "uint8")}
+    maps |= {key: (1, "uint16") for key in method.input_keys}
     inputs = {
         name: Input(("b", "h", "w", str(channels)), np.dtype(dtype))
         for name, (channels, dtype) in maps.items()

@@ -44,13 +44,15 @@ def to_stablehlo(sampler: Sampler, sizes: Mapping[str, int]) -> Exported:
     )
 
 
-def _export(sampler: Sampler, sizes: Mapping[str, int], multiple: int) -> export.Exported:
-    sides = {side: f"{multiple}*{side}" for side in ("h", "w")} if multiple > 1 else {}
+def _export(sampler: Sampler, sizes: Mapping[str, object], multiple: int) -> export.Exported:
+    sides: dict[str, object] = {}
+    if multiple > 1:
+        sides = {side: f"{multiple}*{side}" for side in ("h", "w")}
     open_sides = [side for side in ("h", "w") if side not in sizes]
     limits = [f"{side} >= {-(-SMALLEST_SIDE // multiple)}" for side in open_sides]
     scope = export.SymbolicScope(limits)
     specs = []
     for argument in sampler.inputs.values():
-        axes = ", ".join(argument.shape(sides | sizes))
+        axes = ", ".join(argument.shape({**sides, **sizes}))
         specs.append(jax.ShapeDtypeStruct(export.symbolic_shape(axes, scope=scope), argument.dtype))
     return export.export(jax.jit(sampler), platforms=PLATFORMS)(*specs)

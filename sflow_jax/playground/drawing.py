@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from sflow_jax.errors import InputError
@@ -102,7 +103,7 @@ def draw(model: TrainedModel, scene: Scene, controls: Controls) -> Drawing:
 
 def _edges(model: TrainedModel, frame: np.ndarray, amount: float) -> np.ndarray:
     """Laplacian edges, float32 [1, H, W, 1], by a threshold or with a share of the pixels."""
-    image = to_float(frame)
+    image = to_float(jnp.asarray(frame))
     if model.config.edges.quantile is not None:
         amount = np.quantile(np.abs(laplacian(to_gray(image))), 1 - amount)
     return np.asarray(laplacian_edges(image, float(amount)))

@@ -139,6 +139,10 @@ def _picture(caption: str) -> gr.Image:
         )  # fmt: skip
 
 
+def _path(text: str | None) -> pathlib.Path | None:
+    return pathlib.Path(text) if text else None
+
+
 def _redraw(
     model: TrainedModel,
     scenes: Mapping[str, Scene],
@@ -150,8 +154,7 @@ def _redraw(
     *weights, edges, seed, num_variants = values
     try:
         if label or frame or name is None:
-            paths = [path and pathlib.Path(path) for path in (label, frame)]
-            scene = uploaded_scene(*paths, model.class_table)
+            scene = uploaded_scene(_path(label), _path(frame), model.class_table)
         else:
             scene = scenes[name]
         drawing = draw(model, scene, Controls(weights, edges, int(seed or 0), int(num_variants)))
