@@ -126,7 +126,10 @@ def test_frames_that_are_no_clip_are_named(workdir, folder, tmp_path):
         "3.png: found this frame after 1.png, expected number 2: the frames of a sequence must be "
         "consecutive (frame_step=0 takes frames in the order of their names)"
     )
-    assert message("x", 1) == "x.png: found no frame number, expected one at the end of the name"
+    assert message("x", 1) == (
+        "x.png: found no frame number, expected one at the end of the name "
+        "(frame_step=0 takes frames in the order of their names)"
+    )
     assert message("2", 1, ODD_SIZE) == "2.png: found 51x37 pixels, expected 40x32 as in 1.png"
     assert not (tmp_path / "out").exists()
 
