@@ -12,7 +12,6 @@ from typing import Any
 from benchmarks import pix2pixhd, steps
 from sflow_jax import configuration
 from sflow_jax.errors import InputError, one_line
-from sflow_jax.files import nearest_existing
 
 Size = tuple[int, int, int]
 
@@ -142,7 +141,7 @@ def existing(text: str) -> pathlib.Path:
 
 def _folder(text: str) -> pathlib.Path:
     path = pathlib.Path(text)
-    parent = nearest_existing(path)
+    parent = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"found {parent}, expected a folder that can be written")
     return path
