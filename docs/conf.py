@@ -25,6 +25,8 @@ extensions = [
 exclude_patterns = ["_build"]
 nitpicky = False  # types of JAX and Flax are not links
 
+smartquotes = False  # which turns --flags and empty quotes in tables into others
+
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4  # named as on GitHub
 myst_url_schemes = {"http": None, "https": None, "source": "source/{{path}}.html"}
@@ -40,6 +42,8 @@ html_math_renderer = "native"
 html_theme = "furo"
 html_title = project
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 
 
 def _escape_bars(app, what, name, obj, options, lines: list[str]) -> None:
