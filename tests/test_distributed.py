@@ -150,6 +150,15 @@ def test_processes_need_the_flag_that_joins_them():
     )
 
 
+@pytest.mark.parametrize(("chosen", "expected"), [("3", 3), ("many", None), ("", None)])
+def test_the_number_of_threads_is_the_chosen_one_or_that_of_the_cores(
+    monkeypatch, chosen, expected
+):
+    monkeypatch.setenv("NPROC", chosen)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 2, 5, 7}, raising=False)
+    assert sharding.num_threads() == (expected or 4)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("lost", [0, 1])
 def test_a_lost_process_ends_the_others_within_a_minute(tmp_path, folder, lost):
