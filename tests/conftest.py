@@ -26,7 +26,13 @@ PROJECT_ROOT = pathlib.Path(__file__).resolve().parent.parent
 UNUSUAL_ENVIRONMENT = {"LC_ALL": "C", "TZ": "Pacific/Chatham", "HOME": "/dev/null/home"}
 
 # Whole trainings, and networks of full size.
-LONGEST = ("test_loop.py", "test_parallel.py", "test_real_sequence.py", "test_evaluate_networks.py")
+LONGEST = (
+    "test_loop.py",
+    "test_distributed.py",
+    "test_parallel.py",
+    "test_real_sequence.py",
+    "test_evaluate_networks.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
