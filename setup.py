@@ -39,6 +39,8 @@ setup(
                 "sample",
                 "translate",
                 "evaluate",
+                "demo",
+                "export",
                 "train-segmenter",
                 "compare",
                 "import-pix2pixhd",

@@ -11,6 +11,8 @@ MODULES = {
     "sflow-sample": "sflow_jax.sample",
     "sflow-translate": "sflow_jax.translate",
     "sflow-evaluate": "sflow_jax.evaluate",
+    "sflow-demo": "sflow_jax.demo",
+    "sflow-export": "sflow_jax.export",
     "sflow-train-segmenter": "sflow_jax.train_segmenter",
     "sflow-compare": "sflow_jax.compare",
     "sflow-import-pix2pixhd": "sflow_jax.import_pix2pixhd",
