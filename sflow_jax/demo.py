@@ -16,6 +16,7 @@ from absl import flags
 
 from sflow_jax import cli, compilation_cache
 from sflow_jax.errors import InputError
+from sflow_jax.files import named_path
 from sflow_jax.inference import restore_model
 from sflow_jax.playground.drawing import require_ensemble
 from sflow_jax.playground.scene import Scene, stored_scenes
@@ -32,7 +33,7 @@ def main() -> None:
         from sflow_jax.playground.page import make_page, serve
     except ImportError as error:
         raise InputError(f"demo: found no gradio ({error}); expected {INSTALL}") from error
-    workdir = pathlib.Path(options.workdir)
+    workdir = named_path("--workdir", options.workdir)
     compilation_cache.use()
     model = restore_model(workdir, options.step)
     require_ensemble(model)

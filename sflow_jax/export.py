@@ -7,7 +7,6 @@ The ending of the output says what it is: StableHLO for JAX on CPUs, GPUs and TP
 batches and frames of any size, or ONNX, which takes batches of any size and frames of one.
 """
 
-import pathlib
 from collections.abc import Callable, Mapping
 
 import ml_collections
@@ -19,7 +18,7 @@ from sflow_jax.errors import InputError, writing_to
 from sflow_jax.exporting.onnx_file import to_onnx
 from sflow_jax.exporting.sampler import Exported, Sampler, make_sampler
 from sflow_jax.exporting.stablehlo import to_stablehlo
-from sflow_jax.files import user_path, write_whole
+from sflow_jax.files import named_path, write_whole
 from sflow_jax.inference import restore_model
 
 _FORMATS: dict[str, Callable[[Sampler, Mapping[str, int]], Exported]] = {
@@ -31,11 +30,11 @@ _FORMATS: dict[str, Callable[[Sampler, Mapping[str, int]], Exported]] = {
 def main() -> None:
     """Runs the command that the flags describe."""
     options = flags.FLAGS
-    output = user_path(options.output)
+    output = named_path("--output", options.output)
     if output.suffix not in _FORMATS:
         expected = " or ".join(_FORMATS)
         raise InputError(f"--output: found {output.name}, expected a name that ends in {expected}")
-    model = restore_model(pathlib.Path(options.workdir), options.step)
+    model = restore_model(named_path("--workdir", options.workdir), options.step)
     sampler = make_sampler(model)
     given = {"b": options.batch_size, "h": options.height, "w": options.width}
     sizes = {axis: size for axis, size in given.items() if size is not None}
