@@ -39,9 +39,10 @@ class MetricLog:
         self._workdir = workdir
         path = workdir / METRICS_FILE
         self._opened: list[MetricWriter] | None = None
-        if not sharding.is_first_host():
+        if sharding.is_first_host():
+            _drop_lines_after(path, first_step)
+        else:
             path, self._opened = pathlib.Path(os.devnull), []
-        _drop_lines_after(path, first_step)
         self._file = path.open("a", encoding="utf-8")
 
     def __enter__(self) -> "MetricLog":
