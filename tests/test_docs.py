@@ -123,10 +123,11 @@ def test_make_targets_exist():
 
 
 @pytest.mark.parametrize(
-    ("package", "page"), [("sflow_jax", "README.md"), ("benchmarks", "docs/performance.md")]
+    ("package", "page"), [("sflow_jax", "docs/commands.md"), ("benchmarks", "docs/performance.md")]
 )
 def test_every_command_is_listed(package, page):
     files = filter(is_command, (ROOT / package).rglob("*.py"))
     modules = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files}
-    listed = set(re.findall(r"^\| `python -m ([\w.]+)`", (ROOT / page).read_text("utf-8"), re.M))
+    row = re.compile(r"^\|.*?`(?:python -m )?((?:sflow_jax|benchmarks)\.[\w.]+)`", re.MULTILINE)
+    listed = set(row.findall((ROOT / page).read_text(encoding="utf-8")))
     assert {module.removesuffix(".__main__") for module in modules} <= listed
