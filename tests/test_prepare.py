@@ -92,8 +92,8 @@ def test_without_a_source_there_must_be_one_prepared_dataset(tmp_path):
         prepare(_config(tmp_path, tmp_path / name))
     with pytest.raises(InputError, match=r"found 2 prepared 'folder' of 24x16, expected --config"):
         prepare(_config(tmp_path))
-    with pytest.raises(InputError, match="found no prepared 'folder' of 8x16"):
-        prepare(_config(tmp_path, width=8))
+    with pytest.raises(InputError, match="found no prepared 'folder' of 32x16"):
+        prepare(_config(tmp_path, width=32))
 
 
 def test_pairs_and_single_frames_of_one_source_are_two_datasets(tmp_path):
@@ -121,7 +121,9 @@ def test_unknown_datasets_and_absent_splits_are_named(tmp_path):
 def test_sizes_that_cannot_be_are_named(tmp_path):
     with pytest.raises(InputError, match=r"config\.data\.frames: found 0, expected 1 to 1,000"):
         prepare(_config(tmp_path, frames=0))
-    with pytest.raises(InputError, match=r"config\.data\.height and width: found -16 and 24"):
+    with pytest.raises(
+        InputError, match=r"config\.data\.height: found -16, expected 16 to 16,384 pixels"
+    ):
         prepare(_config(tmp_path, height=-16))
     with pytest.raises(InputError, match=r"found 0, expected a size to render streets at"):
         prepare(_config(tmp_path, dataset="streets", height=0, width=0))
@@ -287,16 +289,16 @@ def _run_command(*arguments: str) -> subprocess.CompletedProcess:
 
 def test_what_the_command_exports_is_the_same_dataset_again(tmp_path):
     _write_source(tmp_path / "source", 3)
-    arguments = [f"--config.data.{field}" for field in ("dataset=folder", "height=8", "width=12")]
+    arguments = [f"--config.data.{field}" for field in ("dataset=folder", "height=32", "width=48")]
     arguments += [f"--config.data.data_dir={tmp_path}", f"--config.data.source={tmp_path}/source"]
     done = _run_command(*arguments, f"--export={tmp_path}/exported")
     assert done.returncode == 0, done.stderr
-    assert "3 train, 1 test examples of 12x8" in done.stdout
-    assert "Preparing folder 12x8: 100%" in done.stderr
+    assert "3 train, 1 test examples of 48x32" in done.stdout
+    assert "Preparing folder 48x32: 100%" in done.stderr
     for noise in ("WARNING", "I1", "Dataset folder downloaded", "Generating"):
         assert noise not in done.stdout + done.stderr
 
-    original = prepare(_config(tmp_path, tmp_path / "source", height=8, width=12))
+    original = prepare(_config(tmp_path, tmp_path / "source", height=32, width=48))
     again = prepare(_config(tmp_path / "again", tmp_path / "exported", height=0, width=0))
     _assert_equal(again, original)
 

@@ -85,8 +85,8 @@ def read_segmenter(
         crop = 0
         if "layers" in settings:
             blocks = BLOCKS[settings["layers"]]
-            width, crop = _whole(settings, "width", 1024), _whole(settings, "crop", 16_384)
-            network = PSPNet(_whole(settings, "num_classes", 255), blocks, width)
+            outputs, width = _whole(settings, "num_classes", 255), _whole(settings, "width", 1024)
+            network, crop = PSPNet(outputs, blocks, width), _whole(settings, "crop", 16_384)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{report}: {error!r}; expected the settings of a segmenter") from error
     if network.num_classes != num_classes:

@@ -105,10 +105,3 @@ def test_a_dataset_without_validation_examples_is_refused(config, tmp_path, monk
     with pytest.raises(InputError, match=expected):
         loop.train(evaluated(config), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_several_processes_are_refused(config, monkeypatch):
-    evaluated(config, metrics="segmentation")
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    with pytest.raises(InputError, match="found 2 processes, expected one"):
-        loop.set_up_run(config)

@@ -78,7 +78,7 @@ def test_the_command_shows_its_progress_and_knows_where_the_street_ends(tmp_path
     np.testing.assert_array_equal(read_frame(tmp_path, 1)["image"], expected)
     result = command("--height=15")  # less than sampling takes
     assert result.returncode == 2
-    assert "flag --height=15: 15 is not integer >= 16" in result.stderr
+    assert "flag --height=15: 15 is not an integer in the range [16, 16384]" in result.stderr
     result = command("--num_frames=121")
     assert result.returncode == 2
     assert "--num_frames=121: 121 is not an integer in the range [1, 120]" in result.stderr
