@@ -67,14 +67,6 @@ def run(main: Callable[[], None]) -> None:
         _exit(error, 2)
     except TrainingError as error:
         _exit(error, 1)
-    except (AssertionError, RuntimeError):  # what JAX raises where it finds no device
-        if not (reason := _why_no_device()):
-            raise
-        _exit(
-            f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: found {reason}; expected such a "
-            'device and JAX\'s package for it (pip install -e ".[gpu]" or ".[tpu]"), or cpu',
-            2,
-        )
     except KeyboardInterrupt:
         _exit("interrupted", 130)
     except termination.Terminated as error:
@@ -82,14 +74,23 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         _exit(f"{one_line(error)}; expected files to read and a disk with room to write", 1)
     except Exception as error:
-        if not _is_out_of_memory(error):
-            raise
-        reason = one_line(error)[:_LONGEST_REASON] or "no memory is left"
-        _exit(f"{reason}; expected smaller networks, images or batches, or more memory", 1)
+        if _is_out_of_memory(error):
+            reason = one_line(error)[:_LONGEST_REASON] or "no memory is left"
+            _exit(f"{reason}; expected smaller networks, images or batches, or more memory", 1)
+        if reason := _why_no_device(error):
+            platforms = os.environ.get("JAX_PLATFORMS", "")
+            _exit(
+                f"JAX_PLATFORMS={platforms}: found {reason}; expected such a device and JAX's "
+                'package for it (pip install -e ".[gpu]" or ".[tpu]"), or cpu',
+                2,
+            )
+        raise
 
 
-def _why_no_device() -> str:
-    """Why JAX cannot start; empty where it can."""
+def _why_no_device(error: Exception) -> str:
+    """Why JAX cannot start, if that may have caused the error; empty where it can."""
+    if not isinstance(error, (AssertionError, RuntimeError)):  # what JAX raises then
+        return ""
     import jax  # only where something has failed
 
     try:

@@ -2,8 +2,10 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 
+from sflow_jax import cli
 from tests.conftest import PROJECT_ROOT
 
 
@@ -30,6 +32,40 @@ def test_a_device_that_is_not_there_is_one_line():
     assert result.returncode == 2
     assert result.stderr.startswith("error: JAX_PLATFORMS=nothing: found Unable to initialize back")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating 9 bytes"),
+            "RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes",
+        ),
+        (MemoryError(), "no memory is left"),
+    ],
+)
+def test_memory_that_is_full_is_one_line(error, reason, monkeypatch, capsys):
+    """That of a device comes as a RuntimeError, as a device that is not there does."""
+
+    def main():
+        raise error
+
+    monkeypatch.setattr(cli.app, "run", lambda *_, **__: main())
+    with pytest.raises(SystemExit) as end:
+        cli.run(main)
+    assert end.value.code == 1
+    assert capsys.readouterr().err == (
+        f"error: {reason}; expected smaller networks, images or batches, or more memory\n"
+    )
+
+
+def test_a_mistake_in_the_program_keeps_its_traceback(monkeypatch):
+    def main():
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(cli.app, "run", lambda *_, **__: main())
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.run(main)
 
 
 @pytest.mark.parametrize(
