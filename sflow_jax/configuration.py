@@ -171,10 +171,11 @@ def check_unedited(workdir: pathlib.Path, expected: str) -> None:
         expected: the `fingerprint` of then; '' of an earlier version, which kept none.
 
     Raises:
-        InputError: it was edited, and says no longer how the run was trained.
+        InputError: it is missing or damaged, or was edited and says no longer how the run was
+            trained.
     """
     path = workdir / CONFIG_FILE
-    if expected and fingerprint(files.read_json(path, "training")) != expected:
+    if expected and fingerprint(files.read_json_object(path, "training")) != expected:
         raise InputError(
             f"{path}: found other values than those that the run was trained with, expected the "
             "file as training wrote it"

@@ -25,14 +25,16 @@ from sflow_jax.data.class_map import read_class_map
 from sflow_jax.data.folder import Folder
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.errors import InputError
+from sflow_jax.files import write_json
 from sflow_jax.options import OPTIONS
 from sflow_jax.pretrained import conversion, pix2pixhd
 from sflow_jax.runs import lock
-from sflow_jax.runs.record import RunRecord
+from sflow_jax.runs.record import RUN_FILE, RunRecord
 from sflow_jax.runs.schedule import Schedule
 from sflow_jax.sampling import record
 from sflow_jax.segmentation.trained import read_segmenter
 from sflow_jax.training.metric_log import MetricLog
+from sflow_jax.training.workdir import check_workdir
 from tests.tiny_run import TABLE, random_frame, tiny_config
 
 _NUMBERS = strategies.one_of(
@@ -116,6 +118,11 @@ def check_option(named):
     configuration.check(config)
     schedule = Schedule.from_config(config.train, 8, 1)
     assert schedule.num_steps >= 0
+
+
+def resume(path):
+    write_json(path.with_name(RUN_FILE), _RUN | {"config": configuration.fingerprint({})})
+    check_workdir(tiny_config(), path.parent)
 
 
 def read_metrics(path):
@@ -242,6 +249,9 @@ PROPERTIES = {
     "config.json": (
         json_texts(tiny_config().to_dict()),
         reads("config.json", lambda path: configuration.load_config(path.parent)),
+    ),
+    "resumed config.json": (
+        json_texts(tiny_config().to_dict()), reads(configuration.CONFIG_FILE, resume)
     ),
     "run.json": (json_texts(_RUN), reads("run.json", lambda path: RunRecord.load(path.parent))),
     "classes.json": (
