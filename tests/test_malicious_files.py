@@ -7,12 +7,14 @@ import struct
 import sys
 import types
 import zipfile
+import zlib
 
 import h5py
 import numpy as np
 import pytest
+from PIL import ImageFile
 
-from sflow_jax.data import example, labels, prepared
+from sflow_jax.data import example, images, labels, prepared
 from sflow_jax.errors import InputError
 from sflow_jax.files import require_stored_archive, write_whole
 from sflow_jax.manifest import write_manifest
@@ -74,6 +76,64 @@ def test_safetensors_that_declare_what_they_do_not_hold_are_refused(tmp_path, co
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"a\.safetensors: .*; expected a safetensors file"):
         read_variables(path, {"a": (1,)})
+
+
+def png_bomb(width, height):
+    """A PNG of a few bytes with a stream that is whole by all checksums."""
+    content = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")):
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        content += struct.pack(">I", len(data)) + kind + data + checksum
+    return content
+
+
+def tiff_bomb(width, height):
+    """A TIFF whose pixels would be in its last byte."""
+    fields = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: 1}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries + bytes(4)
+
+
+def webp_bomb(width, height):
+    """A lossless WebP: a signature byte, and 14 bits for each side."""
+    bits = (width - 1) | (height - 1) << 14
+    chunk = b"VP8L" + struct.pack("<IBI", 6, 0x2F, bits) + b"\0"
+    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("a.png", png_bomb(20_000, 20_000), "20000x20000 pixels"),
+        ("a.png", png_bomb(16_000, 16_000), "16000x16000 pixels"),
+        ("a.png", png_bomb(0, 0), "0x0 pixels"),
+        ("a.png", png_bomb(2**31 - 1, 1), "2147483647x1 pixels"),
+        ("a.tif", tiff_bomb(20_000, 20_000), "too many pixels"),
+        ("a.tif", tiff_bomb(12_000, 12_000), "12000x12000 pixels"),
+        ("a.tif", tiff_bomb(17_000, 1), "17000x1 pixels"),
+        ("a.webp", webp_bomb(16_383, 16_383), "too many pixels"),
+        ("a.webp", webp_bomb(12_000, 12_000), "12000x12000 pixels"),
+    ],
+)
+def test_pictures_that_would_fill_memory_are_refused_by_their_headers(
+    tmp_path, monkeypatch, name, content, found
+):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert len(content) < 200
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("it was decoded"))
+    monkeypatch.setattr(images.cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    reads = [images.read_color, lambda path: images.check_header(path, "image")]
+    if name == "a.png":
+        reads.append(images.read_instance_map)
+    for read in reads:
+        with pytest.raises(InputError) as error:
+            read(path)
+        assert str(error.value) == (
+            f"{path}: found {found}, expected sides of 1 to 16,384 and at most 134,217,728 pixels "
+            "in all"
+        )
 
 
 def zip_bomb(path):

@@ -91,7 +91,8 @@ def check_header(path: pathlib.Path, key: str) -> Header:
         key: what it should be: 'image', 'cg', 'label', 'instance', 'annotation' or 'tags'.
 
     Raises:
-        InputError: truncated, or of a format or a kind that `key` does not allow.
+        InputError: truncated, too large to be decoded, or of a format or a kind that `key` does not
+            allow.
     """
     if key in COLOR_KEYS and not _is_png(path):
         width, height = photographs.check(path)
@@ -259,6 +260,7 @@ def _read_header(path: pathlib.Path) -> Header:
     if end != _LAST_CHUNK:
         _read_intact(path)  # Bytes after the last chunk are odd but harmless.
     width, height, bit_depth, color_type = struct.unpack(">IIBB", start[16:26])
+    photographs.require_decodable_size(path, width, height)
     return Header(width, height, bit_depth, color_type, photographs.exif_orientation(exif))
 
 

@@ -7,11 +7,14 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import ExifTags, Image
 
+from sflow_jax.data.datasets import LARGEST_SIDE
 from sflow_jax.errors import InputError, one_line
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 """The endings of the names of such files, in lower case."""
 
+_MOST_PIXELS = 2**27  # 400 MB when they are decoded, be the file of 100 bytes
+_SIZES = f"sides of 1 to {LARGEST_SIDE:,} and at most {_MOST_PIXELS:,} pixels in all"
 _FORMATS = ("BMP", "JPEG", "PPM", "TIFF", "WEBP")
 _SEVERAL = "MPO"  # how Pillow calls a JPEG of a phone with further pictures behind the first
 _MODES = ("1", "CMYK", "L", "LA", "P", "RGB", "RGBA", "RGBX", "YCbCr")
@@ -27,6 +30,22 @@ def name_format(start: bytes) -> str:
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "WebP"
     return next((name for sign, name in signatures.items() if start.startswith(sign)), "")
+
+
+def require_decodable_size(path: pathlib.Path, width: int, height: int) -> None:
+    """Checks the size that a header tells, before memory is taken for the pixels.
+
+    Args:
+        path: the file.
+        width: in pixels.
+        height: likewise.
+
+    Raises:
+        InputError: a side is 0 or too long, or there are too many pixels.
+    """
+    sides = (width, height)
+    if min(sides) < 1 or max(sides) > LARGEST_SIDE or width * height > _MOST_PIXELS:
+        raise InputError(f"{path}: found {width}x{height} pixels, expected {_SIZES}")
 
 
 def check(path: pathlib.Path) -> tuple[int, int]:
@@ -98,13 +117,16 @@ def _opened(path: pathlib.Path) -> Iterator[Image.Image]:
     Image.init()  # knows all formats
     try:
         with Image.open(path, formats=_FORMATS) as image:
+            require_decodable_size(path, *image.size)
             if image.mode not in _MODES:
                 raise InputError(f"{path}: found pixels of {image.mode!r}, expected {_EXPECTED}")
             count = getattr(image, "n_frames", 1)
             if count > 1 and image.format != _SEVERAL:
                 raise InputError(f"{path}: found {count} pictures, expected one")
             yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:  # which has the size in words only
+        raise InputError(f"{path}: found too many pixels, expected {_SIZES}") from error
+    except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         found = getattr(error, "strerror", None) or one_line(error)
