@@ -28,7 +28,7 @@ import tensorflow_datasets as tfds
 from absl import flags
 from ml_collections import config_dict
 
-from sflow_jax import cli, configuration, manifest
+from sflow_jax import cli, configuration
 from sflow_jax.data import beam, frame_files
 from sflow_jax.data import builder as builder_lib
 from sflow_jax.data import prepared as prepared_lib
@@ -172,7 +172,6 @@ def _build(
             for stale in [directory, *directory.parent.glob(_INCOMPLETE)]:
                 shutil.rmtree(stale, ignore_errors=True)
             builder.download_and_prepare(download_config=download_config)
-            manifest.write_manifest(directory)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 import errno
 import fcntl
+import json
 import os
 import pathlib
 import pickle
@@ -13,6 +14,7 @@ import pytest
 from ml_collections import config_dict
 
 from configs import default
+from sflow_jax import manifest
 from sflow_jax.data import builder, images, labels, prepared
 from sflow_jax.errors import InputError
 from sflow_jax.prepare import prepare
@@ -227,6 +229,23 @@ def test_kill_9_leaves_nothing_that_passes_for_a_dataset(moment, tmp_path):
     dataset = prepare(_config(data_dir, source))
     assert not list(data_dir.glob("folder/*/incomplete.*"))
     _assert_equal(dataset, prepare(_config(tmp_path / "undisturbed", source)))
+
+
+def test_a_dataset_has_its_sums_before_its_name(tmp_path, monkeypatch):
+    source, data_dir = tmp_path / "source", tmp_path / "data"
+    _write_source(source, 3)
+    write_manifest = manifest.write_manifest
+
+    def and_look(folder):
+        write_manifest(folder)
+        assert not list(data_dir.glob("folder/24x16-*/1.0.0"))
+
+    monkeypatch.setattr(manifest, "write_manifest", and_look)
+    directory = prepare(_config(data_dir, source)).directory
+    assert manifest.has_manifest(directory)
+    manifest.check_contents(directory)
+    listed = json.loads((directory / manifest.MANIFEST_FILE).read_text())["files"]
+    assert {*listed, manifest.MANIFEST_FILE} == {path.name for path in directory.iterdir()}
 
 
 def test_a_second_process_waits_for_the_first(tmp_path):

@@ -17,6 +17,7 @@ import tqdm
 from absl import logging
 from tensorflow_datasets.core.dataset_builder import FileReaderBuilder
 
+from sflow_jax import manifest
 from sflow_jax.data import beam, example, flow, labels, workers
 from sflow_jax.data.shards import Shard, write_shard
 from sflow_jax.errors import InputError, one_line
@@ -28,6 +29,14 @@ _OWN_FILES = re.compile(
     r"(dataset_info|features|metadata|manifest)\.json|[\w-]+\.array_record-\d+-of-\d+"
 )
 _EXAMPLES_PER_SHARD = 256  # a full disk is noticed where a shard ends
+
+
+class _InfoWithManifest(tfds.core.DatasetInfo):
+    """Written last, while the folder has no name yet, and after it the list of all files."""
+
+    def write_to_directory(self, dataset_info_dir: os.PathLike, all_metadata: bool = True) -> None:
+        super().write_to_directory(dataset_info_dir, all_metadata)
+        manifest.write_manifest(pathlib.Path(dataset_info_dir))
 
 
 # tensorflow-datasets has no types: its keyword is unknown to the type checker.
@@ -131,7 +140,7 @@ class ExampleBuilder(FileReaderBuilder, abc.ABC, skip_registration=True):  # typ
             "schema": dataclasses.asdict(self.schema),
             "source": self._source,
         }
-        return tfds.core.DatasetInfo(
+        return _InfoWithManifest(
             builder=self,
             description="Prepared by sflow_jax.",
             features=self.schema.features(),
