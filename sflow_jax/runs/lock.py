@@ -13,6 +13,7 @@ import pathlib
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from sflow_jax.errors import InputError, TrainingError
 LOCK_FILE = ".lock"
 _RENEWED_SECONDS = 10
 _SILENT_SECONDS = 60  # after which the owner, on another machine, is taken for dead
+_RETRY_SECONDS = 0.01
 
 
 class Lock:
@@ -34,6 +36,7 @@ class Lock:
             "process": os.getpid(),
             "began": _beginning(os.getpid()),
             "machine": _machine(),
+            "inode": "",
             "time": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         }
         self._released = threading.Event()
@@ -64,19 +67,23 @@ class Lock:
             OSError: the folder cannot be written.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._record["inode"] = _identity(self._path.parent)
         while not self._create():
             found = refuse_if_held(self._path.parent, self._path.name)
-            _remove(self._path, found)
+            if found is not None:  # else it was released meanwhile
+                _remove_dead(self._path, found)
         threading.Thread(target=self._renew, daemon=True).start()
 
     def release(self) -> None:
         """Removes the file, if it is still this process's."""
         self._released.set()
-        _remove(self._path, self._record)
+        if _read(self._path) == self._record:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
 
     def _create(self) -> bool:
         """Whether the file could be created, with its content at once."""
-        own = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        own = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}")
         try:
             own.write_text(json.dumps(self._record), encoding="utf-8")
             os.link(own, self._path)
@@ -120,6 +127,8 @@ def hold(folder: pathlib.Path, name: str = LOCK_FILE) -> Iterator[Lock]:
 def refuse_if_held(folder: pathlib.Path, name: str = LOCK_FILE) -> dict[str, Any] | None:
     """Checks that no living process holds the lock of a folder; returns what a dead one has left.
 
+    The lock in a copy of the folder, made while it was held, is as that of a dead one.
+
     Raises:
         InputError: one does; names its host, number and time.
     """
@@ -143,7 +152,9 @@ def _read(path: pathlib.Path) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        if not path.is_symlink():
+            return None
+        found = None
     except (OSError, ValueError, RecursionError):
         found = None
     fields = {"host": str, "process": int, "began": str, "machine": str, "time": str}
@@ -154,7 +165,8 @@ def _read(path: pathlib.Path) -> dict[str, Any] | None:
 
 def _is_alive(record: dict[str, Any], path: pathlib.Path) -> bool:
     if record["machine"] == _machine():
-        return record["began"] == _beginning(record["process"])
+        is_copy = record.get("inode", "") not in ("", _identity(path.parent))
+        return not is_copy and record["began"] == _beginning(record["process"])
     try:
         renewed = path.stat().st_mtime
     except FileNotFoundError:
@@ -162,17 +174,26 @@ def _is_alive(record: dict[str, Any], path: pathlib.Path) -> bool:
     return _now(path) - renewed < _SILENT_SECONDS
 
 
-def _remove(path: pathlib.Path, record: dict[str, Any] | None) -> None:
-    """Removes the lock of this record, and no other that has come in its place."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.removed")
+def _remove_dead(path: pathlib.Path, record: dict[str, Any]) -> None:
+    """Removes the lock of this record, and no other that has come in its place.
+
+    One process at a time does, so that none comes between its look and the removal. Where another
+    does it just now, nothing is removed.
+    """
+    guard = path.with_name(f"{path.name}.guard")
     try:
-        path.rename(aside)
-    except OSError:
-        return  # another process has removed it, or the whole folder
-    if _read(aside) != record:
-        with contextlib.suppress(OSError):
-            os.link(aside, path)
-    aside.unlink(missing_ok=True)
+        guard.open("x").close()
+    except FileExistsError:
+        with contextlib.suppress(FileNotFoundError):
+            if _now(path) - guard.stat().st_mtime > _SILENT_SECONDS:
+                guard.unlink()  # of one that was killed meanwhile
+        time.sleep(_RETRY_SECONDS)
+        return
+    try:
+        if _read(path) == record:
+            path.unlink(missing_ok=True)
+    finally:
+        guard.unlink(missing_ok=True)
 
 
 def _describe(record: dict[str, Any]) -> str:
@@ -205,6 +226,15 @@ def _without_proc(process: int) -> str:
     return "unknown"
 
 
+def _identity(folder: pathlib.Path) -> str:
+    """Differs between a folder and its copies on one machine; '' if it is gone."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return ""
+    return f"{status.st_dev}:{status.st_ino}"
+
+
 def _machine() -> str:
     """Differs where processes cannot see each other: machines, their starts, containers."""
     parts = [socket.gethostname()]
@@ -216,7 +246,7 @@ def _machine() -> str:
 
 def _now(path: pathlib.Path) -> float:
     """The time by the clock of the file system, which another machine's may differ from."""
-    probe = path.with_name(f"{path.name}.{os.getpid()}.time")
+    probe = path.with_name(f"{path.name}.{uuid.uuid4().hex}.time")
     try:
         probe.touch()
         return probe.stat().st_mtime

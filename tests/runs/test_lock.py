@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -149,6 +150,57 @@ def test_a_file_system_without_links_has_locks_too(tmp_path, monkeypatch):
         own.require()
         with pytest.raises(InputError, match="in use by process"):
             lock.Lock(tmp_path / ".lock").acquire()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_living_lock_is_not_removed_in_the_place_of_a_dead_one(tmp_path):
+    """Which another process saw before it was replaced."""
+    with lock.hold(tmp_path) as own:
+        lock._remove_dead(tmp_path / ".lock", {"process": 2**30})
+        own.require()
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_one_that_was_killed_while_it_took_over_is_in_nobodys_way(tmp_path):
+    write_lock(tmp_path, machine=lock._machine())
+    (tmp_path / ".lock.guard").touch()
+    os.utime(tmp_path / ".lock.guard", (1, 1))
+    with lock.hold(tmp_path) as own:
+        own.require()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_is_released_while_it_is_looked_at_is_not_removed_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "refuse_if_held", lambda *_: (tmp_path / ".lock").unlink())
+    monkeypatch.setattr(lock, "_remove_dead", lambda *_: pytest.fail("it was removed"))
+    write_lock(tmp_path)
+    own = lock.Lock(tmp_path / ".lock")
+    own.acquire()
+    own.require()
+    monkeypatch.undo()
+    own.release()
+
+
+def test_a_copy_of_a_folder_in_use_is_free(holder, tmp_path):
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    with lock.hold(tmp_path / "copy") as own:
+        own.require()
+    with pytest.raises(InputError, match=f"in use by process {holder.pid} on"):
+        lock.refuse_if_held(tmp_path / "run")
+
+
+def test_the_lock_of_a_version_that_recorded_no_inode_still_holds(holder, tmp_path):
+    record = json.loads((tmp_path / "run/.lock").read_text())
+    del record["inode"]
+    (tmp_path / "run/.lock").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=f"in use by process {holder.pid} on"):
+        lock.refuse_if_held(tmp_path / "run")
+
+
+def test_a_link_that_leads_nowhere_is_no_lock(tmp_path):
+    (tmp_path / ".lock").symlink_to(tmp_path / "nowhere")
+    with lock.hold(tmp_path) as own:
+        own.require()
     assert not list(tmp_path.iterdir())
 
 
