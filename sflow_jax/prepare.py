@@ -147,10 +147,10 @@ def _find_prepared(data_config: config_dict.ConfigDict, data_dir: pathlib.Path) 
     if len(found) == 1:
         return found[0]
     wanted = f"{data_config.dataset!r} of {size.replace('*', 'any size')}"
-    listing = "".join(f"\n  {path}" for path in found)
+    listing = f" ({', '.join(map(str, found))})" if found else ""
     raise InputError(
-        f"{data_dir}: found {len(found) or 'no'} prepared {wanted}, "
-        f"expected --config.data.source=DIR, the folder of the raw dataset{listing}"
+        f"{data_dir}: found {len(found) or 'no'} prepared {wanted}{listing}, "
+        f"expected --config.data.source=DIR, the folder of the raw dataset"
     )
 
 

@@ -292,8 +292,8 @@ def emptied(path):
 
 
 DAMAGES = [
-    (dangling, "No such file or directory; expected a PNG"),
-    (circular, "Too many levels of symbolic links; expected a PNG"),
+    (dangling, "No such file or directory; expected a file to read"),
+    (circular, "Too many levels of symbolic links; expected a file to read"),
     (animated, "found an animated PNG, expected a single picture"),
     (emptied, "found bytes that are no PNG's, expected a PNG"),
 ]

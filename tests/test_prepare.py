@@ -92,8 +92,13 @@ def test_without_a_source_there_must_be_one_prepared_dataset(tmp_path):
     for name, size in (("a", 2), ("b", 3)):
         _write_source(tmp_path / name, size)
         prepare(_config(tmp_path, tmp_path / name))
-    with pytest.raises(InputError, match=r"found 2 prepared 'folder' of 24x16, expected --config"):
+    with pytest.raises(InputError, match=r"found 2 prepared 'folder' of 24x16 ") as error:
         prepare(_config(tmp_path))
+    first, second = sorted(tmp_path.glob("folder/24x16-*/1.0.0"))
+    assert str(error.value) == (
+        f"{tmp_path}: found 2 prepared 'folder' of 24x16 ({first}, {second}), expected "
+        "--config.data.source=DIR, the folder of the raw dataset"
+    )
     with pytest.raises(InputError, match="found no prepared 'folder' of 32x16"):
         prepare(_config(tmp_path, width=32))
 

@@ -84,8 +84,8 @@ def test_a_run_that_compiles_its_first_step_ends_with_nothing_lost():
     assert (status, errors) == (
         143,
         "\nSIGTERM: the run is saved after step 8, or ends without in 0.5 s\n"
-        "\nstopped by SIGTERM while the first step was compiled, with nothing new to save; the "
-        "same command resumes\n",
+        "\nerror: stopped by SIGTERM while the first step was compiled, with nothing new to save; "
+        "the same command resumes\n",
     )
     assert seconds < 10
 

@@ -345,7 +345,7 @@ def _check_labels(
 
 
 def _unreadable(path: pathlib.Path, error: OSError) -> InputError:
-    return InputError(f"{path}: {error.strerror or error}; expected a PNG")
+    return InputError(f"{path}: {error.strerror or error}; expected a file to read")
 
 
 def _undecodable(path: pathlib.Path, found: object) -> InputError:

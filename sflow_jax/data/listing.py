@@ -47,7 +47,7 @@ class LeftOut:
         self._example = self._example or path
 
     def describe(self) -> str:
-        """Such as '3 files are not read (2 .heic, 1 .txt), such as a/x.heic'; '' without any."""
+        """Such as '3 files are not read (2 .heic, 1 .raw), such as a/x.heic'; '' without any."""
         if not self._example:
             return ""
         kinds = ", ".join(f"{count} {kind}" for kind, count in self._counts.most_common())

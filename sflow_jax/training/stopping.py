@@ -63,8 +63,8 @@ class StopRequest:
         print(f"\n{name}: the run is saved after step {self._step + 1}{otherwise}", file=sys.stderr)
         if not self._has_stepped.wait(grace):
             termination.end_process(
-                f"stopped by {name} while the first step was compiled, with nothing new to save; "
-                "the same command resumes"
+                f"error: stopped by {name} while the first step was compiled, with nothing new to "
+                "save; the same command resumes"
             )
 
 

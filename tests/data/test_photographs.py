@@ -89,6 +89,14 @@ def test_pictures_that_are_not_one_of_8_bits_are_refused(tmp_path):
         images.check_header(tmp_path / "b.webp", "image")
 
 
+def test_a_missing_photograph_is_not_asked_to_be_a_png(tmp_path):
+    path = tmp_path / "a.jpg"
+    for read in (images.read_color, images.file_status, lambda p: images.check_header(p, "image")):
+        with pytest.raises(InputError) as error:
+            read(path)
+        assert str(error.value) == f"{path}: No such file or directory; expected a file to read"
+
+
 def test_of_a_phone_s_several_pictures_the_photograph_counts(tmp_path):
     frames = [Image.fromarray(x) for x in (RGB, RGB[:16, :16])]
     frames[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=frames[1:])
