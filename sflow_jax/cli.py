@@ -1,10 +1,11 @@
 """How every command starts: flags, config, and errors without tracebacks."""
 
+import contextlib
 import gc
 import io
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -46,11 +47,7 @@ def define_distributed_flags() -> None:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Parses the flags and runs a command.
-
-    Each of these ends it with one line and without a traceback: an `InputError` with status 2, a
-    `TrainingError`, a disk or memory that is full with status 1, an interrupt from the keyboard
-    with status 130, SIGTERM with status 143.
+    """Parses the flags and runs a command, which `ends_in_one_line`.
 
     Args:
         main: the command, a function without arguments that reads absl flags.
@@ -60,9 +57,20 @@ def run(main: Callable[[], None]) -> None:
     gc.set_threshold(_OBJECTS_PER_SEARCH)
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have bytes that are no text
         sys.stdout.reconfigure(errors="backslashreplace")
+    with ends_in_one_line():
+        app.run(lambda _: _run(main), flags_parser=_parse_flags)
+
+
+@contextlib.contextmanager
+def ends_in_one_line() -> Iterator[None]:
+    """Ends the process with one line, and without a traceback, where a command cannot go on.
+
+    An `InputError` gives status 2, a `TrainingError`, a disk or memory that is full 1, an interrupt
+    from the keyboard 130, SIGTERM 143.
+    """
     try:
         with termination.terminated_by_signal():
-            app.run(lambda _: _run(main), flags_parser=_parse_flags)
+            yield
     except InputError as error:
         _exit(error, 2)
     except TrainingError as error:

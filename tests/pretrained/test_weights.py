@@ -2,6 +2,7 @@ import hashlib
 import io
 import json
 import re
+import signal
 import struct
 import sys
 import types
@@ -210,6 +211,25 @@ def test_missing_torch_is_one_line_with_the_pip_command(tmp_path, monkeypatch, c
     assert capsys.readouterr().err == (
         "error: PyTorch is needed to read its checkpoint: pip install torch\n"
     )
+
+
+@pytest.mark.parametrize("option", ["--from", "--cache_dir"])
+def test_an_empty_path_is_refused(option, tmp_path, capsys):
+    paths = {"--from": "some.pth", "--cache_dir": str(tmp_path)} | {option: ""}
+    with pytest.raises(SystemExit) as exit_info:
+        weights.main(["convert", "vgg19", *(f"{name}={path}" for name, path in paths.items())])
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: {option}: found nothing, expected the path of a file or folder\n"
+    )
+
+
+def test_sigterm_ends_the_command_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(weights, "get", lambda *_: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit) as exit_info:
+        weights.main(["get", "vgg19", "--cache_dir", str(tmp_path)])
+    assert exit_info.value.code == 143
+    assert capsys.readouterr().err == "error: stopped by SIGTERM\n"
 
 
 def test_weights_are_downloaded_and_checked_before_torch_is_asked_for(
