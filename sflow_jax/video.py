@@ -18,6 +18,12 @@ import tqdm
 from sflow_jax.errors import InputError
 
 _QUALITY = 18  # x264's constant rate factor: hard to tell from the frames
+# A video that somebody else made is one file: a playlist or a script under the name of an mp4 file
+# would have ffmpeg read other files and URLs.
+_ALONE = (
+    "-protocol_whitelist", "file,pipe",
+    "-format_whitelist", "avi,gif,m4v,matroska,mov,mp4,mpeg,mpegts,mpegvideo,webm",
+)  # fmt: skip
 _SHORTEST_BAR = 2  # seconds; no progress bar for less
 
 # Colors that are converted to those of HD video, and tagged so, look right in every player.
@@ -86,7 +92,7 @@ def decode(path: pathlib.Path) -> Iterator[np.ndarray]:
     OpenCV's reader would take a damaged place for the end of the video.
 
     Args:
-        path: a file of any format that ffmpeg knows.
+        path: an AVI, GIF, Matroska, MPEG, MP4, QuickTime or WebM file.
 
     Yields:
         uint8 RGB [H, W, 3], all of one size.
@@ -97,7 +103,8 @@ def decode(path: pathlib.Path) -> Iterator[np.ndarray]:
     try:
         with tempfile.TemporaryFile() as log:
             command = [
-                _executable(), "-v", "error", "-xerror", "-nostdin", "-i", os.path.abspath(path),
+                _executable(), "-v", "error", "-xerror", "-nostdin", *_ALONE,
+                "-i", os.path.abspath(path),
                 "-fps_mode", "passthrough", "-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24",
                 "-",
             ]  # fmt: skip

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import ImageFile
 
+from sflow_jax import video
 from sflow_jax.data import example, images, labels, prepared
 from sflow_jax.errors import InputError
 from sflow_jax.files import require_stored_archive, write_whole
@@ -200,6 +201,25 @@ def test_nothing_is_written_through_a_link(tmp_path):
     with MetricLog(folder, 0):
         pass
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{secret}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile {secret}\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+        'mediaPresentationDuration="PT1S"><Period><AdaptationSet mimeType="video/mp4">'
+        '<Representation id="0" bandwidth="1"><BaseURL>{secret}</BaseURL></Representation>'
+        "</AdaptationSet></Period></MPD>",
+    ],
+)
+def test_a_playlist_that_is_called_a_video_opens_no_other_file(tmp_path, playlist):
+    video.encode(tmp_path / "secret.ts.mp4", [np.zeros((32, 32, 3), np.uint8)] * 3, 3, 15)
+    path = tmp_path / "a.mp4"
+    path.write_text(playlist.format(secret="secret.ts.mp4"))
+    with pytest.raises(InputError, match=r"a\.mp4: .*Format not on whitelist .*expected a whole"):
+        list(video.decode(path))
 
 
 class Named(Counting, skip_registration=True):
