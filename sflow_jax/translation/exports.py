@@ -10,7 +10,6 @@ SYNTHIA-RAND  RAND_CITYSCAPES/{RGB,GT/LABELS}/0000000.png
 import collections
 import dataclasses
 import itertools
-import os
 import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from sflow_jax.data import frame_files, input_frames, listing
 from sflow_jax.data.folder.builder import SPLITS
 from sflow_jax.data.labels import CLASSES_FILE, ClassTable
 from sflow_jax.errors import InputError
-from sflow_jax.files import require_folder
+from sflow_jax.files import require_folder, walk
 from sflow_jax.translation import simulators
 
 FOLDER = "folder"
@@ -156,9 +155,9 @@ def _describe(folder: pathlib.Path) -> str:
 
 def _walk(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str]]]:
     """Each folder, and the names of the folders in it, sorted."""
-    for place, names, _ in os.walk(folder, followlinks=True):
+    for place, names, _ in walk(folder):
         names[:] = sorted(name for name in names if not name.startswith("."))
-        yield pathlib.Path(place), list(names)
+        yield place, list(names)
 
 
 def _own_cameras(folder: pathlib.Path) -> list[_Camera]:

@@ -132,3 +132,13 @@ def test_a_frame_without_labels_is_named(tmp_path):
     (tmp_path / "episode_0000/CameraSemSeg/000008.png").unlink()
     with pytest.raises(InputError, match=r"CameraSemSeg.000008\.png: not found, expected it as"):
         find_export(tmp_path, TABLE, "carla")
+
+
+@pytest.mark.parametrize(
+    ("write_export", "format"), [(write_carla, "carla"), (write_synthia, "synthia")]
+)
+def test_a_folder_that_is_linked_into_itself_is_read_once(tmp_path, write_export, format):
+    export = write_export(tmp_path / "export")
+    expected = names(find_export(export, TABLE, format))
+    (export / "again").symlink_to(export)
+    assert names(find_export(export, TABLE, format)) == expected
