@@ -22,7 +22,7 @@ from sflow_jax import cli, compilation_cache
 from sflow_jax.data.class_map import ClassMap, read_class_map
 from sflow_jax.data.folder.builder import SPLITS
 from sflow_jax.errors import InputError, writing_to
-from sflow_jax.files import sha256_of
+from sflow_jax.files import named_path, sha256_of
 from sflow_jax.option_rules import LARGEST_SEED
 from sflow_jax.pictures import write_png
 from sflow_jax.translation import certificate
@@ -41,16 +41,17 @@ _ALL = "all"
 def main() -> None:
     """Runs the command that the flags describe."""
     options = flags.FLAGS
-    output = pathlib.Path(options.output)
+    output = named_path("--output", options.output)
     if options.verify:
         _verify(output)
         return
     for name in ("workdir", "input"):
         if getattr(options, name) is None:
             raise InputError(f"--{name}: missing, expected it without --verify")
+    settings = _settings()
     compilation_cache.use()
     with writing_to(output):
-        make_set(_settings(), output, options.class_map or "--class_map", options.min_agreement)
+        make_set(settings, output, options.class_map or "--class_map", options.min_agreement)
 
 
 def make_set(
@@ -82,14 +83,14 @@ def _settings() -> Settings:
     if any(camera_folders) and not all(camera_folders):
         raise InputError("--cg_folder, --label_folder: found one of them, expected both or neither")
     return Settings(
-        workdir=pathlib.Path(options.workdir),
-        input=pathlib.Path(options.input),
+        workdir=named_path("--workdir", options.workdir),
+        input=named_path("--input", options.input),
         format=options.format,
         camera_folders=camera_folders if all(camera_folders) else None,
         class_map=(
-            read_class_map(pathlib.Path(options.class_map))
-            if options.class_map
-            else ClassMap({}, {})
+            ClassMap({}, {})
+            if options.class_map is None
+            else read_class_map(named_path("--class_map", options.class_map))
         ),
         split=options.split,
         num_variants=options.num_variants,
@@ -139,12 +140,12 @@ def _summarize(
 
 def _verify(output: pathlib.Path) -> None:
     options = flags.FLAGS
-    settings = Settings.from_json(read_recipe(output))
-    settings = dataclasses.replace(
-        settings,
-        workdir=pathlib.Path(options.workdir or settings.workdir),
-        input=pathlib.Path(options.input or settings.input),
-    )
+    moved = {
+        name: named_path(f"--{name}", getattr(options, name))
+        for name in ("workdir", "input")
+        if getattr(options, name) is not None
+    }
+    settings = dataclasses.replace(Settings.from_json(read_recipe(output)), **moved)
     found = verify(output, settings, _num_regenerated())
     for note in found.notes:
         print(f"note: {note}")

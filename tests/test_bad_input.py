@@ -26,8 +26,8 @@ A_PATH = "expected the path of a file or folder"
 TOO_LONG = f"found a name of 300 bytes, longer than 255, {A_PATH}"
 EMPTY = f"found nothing, {A_PATH}"
 COMMANDS = (
-    "main", "prepare", "sample", "evaluate", "train_segmenter", "compare", "import_pix2pixhd",
-    "data.streets.__main__", "comparison.step_time",
+    "main", "prepare", "sample", "translate", "evaluate", "train_segmenter", "compare",
+    "import_pix2pixhd", "data.streets.__main__", "comparison.step_time",
 )  # fmt: skip
 
 
@@ -57,7 +57,8 @@ def refusal(module, *arguments):
 def test_help_is_no_error_and_names_the_flags_of_the_command(command):
     result = run_command(command, "--help")
     assert (result.status, result.errors) == (0, "")
-    takes_config = command not in ("sample", "evaluate", "compare", "data.streets.__main__")
+    without = ("sample", "translate", "evaluate", "compare", "data.streets.__main__")
+    takes_config = command not in without
     assert ("--config: Config file" in result.output) == takes_config
     assert re.search("--(workdir|output|export): ", result.output)
 
@@ -145,6 +146,16 @@ def test_an_option_out_of_range_is_named_before_any_work(option, value, message)
          "config: flag --seed=-1: -1 is not an integer in the range [0, 4294967295]"),
         ("sample", ("--workdir=x", "--input=x", "--output=y", "--video", "--fps=nan"),
          "--fps: found nan, expected 1 to 1000"),
+        ("translate", ("--workdir=", "--input=x", "--output=y"), f"--workdir: {EMPTY}"),
+        ("translate", ("--workdir=x", "--input=", "--output=y"), f"--input: {EMPTY}"),
+        ("translate", ("--workdir=x", "--input=x", "--output="), f"--output: {EMPTY}"),
+        ("translate", ("--workdir=x", "--input=x", f"--output={LONG}"), f"--output: {TOO_LONG}"),
+        ("translate", ("--workdir=x", "--input=x", "--output=y", "--class_map="),
+         f"--class_map: {EMPTY}"),
+        ("translate", ("--workdir=x", "--input=x", "--output=gs://b/s"), "gs://b/s: found a URL, "
+         "expected a path on this machine, such as the folder where the bucket is mounted"),
+        ("translate", ("--output=~/nowhere", "--verify"), f"{os.path.expanduser('~')}/nowhere/"
+         "recipe.json: not found; expected what translate wrote"),
         ("evaluate", ("--workdir=",), f"--workdir: {EMPTY}"),
         ("evaluate", ("--workdir=x", "--output="), f"--output: {EMPTY}"),
         ("evaluate", ("--real=", "--fake=x"), f"--real: {EMPTY}"),
