@@ -92,7 +92,7 @@ def write_whole(path: pathlib.Path, content: bytes | str) -> None:
         OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # no other process's
     part.unlink(missing_ok=True)  # a link in a folder that was copied would be written through
     try:
         part.write_bytes(content.encode() if isinstance(content, str) else content)

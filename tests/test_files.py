@@ -36,6 +36,23 @@ def test_an_interrupted_new_file_does_not_appear(tmp_path, monkeypatch):
     assert not (tmp_path / "scores.txt").exists()
 
 
+def test_two_processes_that_write_one_file_do_not_disturb_each_other(tmp_path, monkeypatch):
+    path = tmp_path / "run.json"
+    write = pathlib.Path.write_bytes
+
+    def write_while_another_does(part, content):
+        monkeypatch.setattr(pathlib.Path, "write_bytes", write)
+        write(part, content)
+        with monkeypatch.context() as other:
+            other.setattr("os.getpid", lambda: 1)
+            files.write_whole(path, "theirs")
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", write_while_another_does)
+    files.write_whole(path, "ours")
+    assert path.read_text() == "ours"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_json_that_would_not_be_json_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="Out of range float values"):
         files.write_json(tmp_path / "a.json", {"score": float("nan")})

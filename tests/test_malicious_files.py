@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import struct
 import sys
@@ -192,7 +193,7 @@ def test_nothing_is_written_through_a_link(tmp_path):
     outside.write_text("mine")
     folder = tmp_path / "run"
     folder.mkdir()
-    for name in ("config.json.part", "config.json"):
+    for name in (f"config.json.{os.getpid()}.part", "config.json"):
         (folder / name).symlink_to(outside)
     write_whole(folder / "config.json", "{}")
     assert outside.read_text() == "mine"
