@@ -341,10 +341,12 @@ def _start_workdir(workdir: pathlib.Path, run: Run) -> None:
     class_table = run.dataset.class_table
     if (workdir / RUN_FILE).exists():
         record.check_continues(workdir, class_table)
-    with writing_to(workdir):
-        if (workdir / configuration.CONFIG_FILE).exists() and sharding.is_first_host():
-            note_changes(workdir, run.config)
-        record.save(workdir, class_table)
-        configuration.save(run.config, workdir)
-        if run.palettes is not None and sharding.is_first_host():
-            save_palettes(workdir, run.palettes)
+    sharding.wait_for_hosts("started")  # not of a job whose first process found the folder in use
+    if not sharding.is_first_host():
+        return
+    if (workdir / configuration.CONFIG_FILE).exists():
+        note_changes(workdir, run.config)
+    record.save(workdir, class_table)
+    configuration.save(run.config, workdir)
+    if run.palettes is not None:
+        save_palettes(workdir, run.palettes)
