@@ -184,8 +184,10 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> TrainStat
 
 def _train(run: Run, workdir: pathlib.Path, own: lock.Lock | None) -> TrainState:
     """Trains in a folder that is locked by this process, or by the first of several."""
-    config = run.config
-    _start_workdir(workdir, run)
+    config, record = run.config, _record(run)
+    if (workdir / RUN_FILE).exists():
+        record.check_continues(workdir, run.dataset.class_table)
+    sharding.wait_for_hosts("started")  # not of a job whose first process found the folder in use
     with (
         run_failures(workdir, run.dataset.directory),
         Checkpoints(workdir, config.checkpoint) as checkpoints,
@@ -199,6 +201,8 @@ def _train(run: Run, workdir: pathlib.Path, own: lock.Lock | None) -> TrainState
             fresh = use_published(run.published, run.create_state())
             state = initialize(config, fresh, run.dataset.class_table)
         first_step = int(state.step)
+        if sharding.is_first_host():
+            _write_start(workdir, run, record, first_step)
         stop = stop_request(first_step)
         with (
             MetricLog(workdir, first_step) as log,
@@ -328,8 +332,8 @@ class ImageRate:
         return self._since
 
 
-def _start_workdir(workdir: pathlib.Path, run: Run) -> None:
-    record = RunRecord(
+def _record(run: Run) -> RunRecord:
+    return RunRecord(
         dataset=str(run.dataset.directory.absolute()),
         num_examples=run.dataset.num_examples["train"],
         global_batch_size=run.config.train.batch_size * jax.device_count(),
@@ -338,15 +342,13 @@ def _start_workdir(workdir: pathlib.Path, run: Run) -> None:
         config=configuration.fingerprint(run.config.to_dict()),
         num_threads=sharding.num_threads(),
     )
-    class_table = run.dataset.class_table
-    if (workdir / RUN_FILE).exists():
-        record.check_continues(workdir, class_table)
-    sharding.wait_for_hosts("started")  # not of a job whose first process found the folder in use
-    if not sharding.is_first_host():
-        return
+
+
+def _write_start(workdir: pathlib.Path, run: Run, record: RunRecord, step: int) -> None:
+    """Writes what the run goes on with from a step on."""
     if (workdir / configuration.CONFIG_FILE).exists():
-        note_changes(workdir, run.config)
-    record.save(workdir, class_table)
+        note_changes(workdir, run.config, step)
+    record.save(workdir, run.dataset.class_table)
     configuration.save(run.config, workdir)
     if run.palettes is not None:
         save_palettes(workdir, run.palettes)

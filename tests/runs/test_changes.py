@@ -11,21 +11,22 @@ from tests.tiny_run import tiny_config, write_run
 def test_what_changes_is_said_and_kept(tmp_path, capsys):
     workdir = tmp_path / "run"
     before = tiny_config()
-    write_run(workdir, before, steps=(2, 4))
+    write_run(workdir, before, steps=(2,))
     now = tiny_config(**{"train.epochs": 5.0, "optimizer.learning_rate": 1e-4})
     configuration.check_resumable(now, workdir)
-    note_changes(workdir, now)
+    note_changes(workdir, now, 4)
     assert capsys.readouterr().out.splitlines() == [
         "from step 4 on: config.optimizer.learning_rate is 0.0001 and was "
         f"{before.optimizer.learning_rate}",
         "from step 4 on: config.train.epochs is 5.0 and was 2.5",
     ]
     configuration.save(now, workdir)
-    note_changes(workdir, now)
+    note_changes(workdir, now, 4)
     assert not capsys.readouterr().out
-    note_changes(workdir, tiny_config(**{"train.epochs": 6.0, "optimizer.learning_rate": 1e-4}))
+    later = tiny_config(**{"train.epochs": 6.0, "optimizer.learning_rate": 1e-4})
+    note_changes(workdir, later, 6)
     lines = [json.loads(line) for line in (workdir / CHANGES_FILE).read_text().splitlines()]
-    assert [line["step"] for line in lines] == [4, 4]
+    assert [line["step"] for line in lines] == [4, 6]
     assert [line["changes"].get("train.epochs") for line in lines] == [[2.5, 5.0], [5.0, 6.0]]
 
 
