@@ -40,6 +40,11 @@ def main() -> None:
     sizes = {axis: size for axis, size in given.items() if size is not None}
     if output.suffix == ".onnx":
         sizes = _size_of_training(model.config) | sizes
+        if missing := [f"--{side}" for side in ("height", "width") if side[0] not in sizes]:
+            raise InputError(
+                f"{', '.join(missing)}: found none, and frames of this run have no common size; "
+                "expected both for .onnx"
+            )
     exported = _FORMATS[output.suffix](sampler, sizes)
     with writing_to(output.parent):
         write_whole(output, exported.content)

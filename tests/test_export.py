@@ -10,6 +10,7 @@ import pytest
 
 from sflow_jax.exporting import onnx_file
 from tests.exporting.conftest import assert_same_pictures, frames, model, workdir  # noqa: F401
+from tests.tiny_run import tiny_config, write_run
 
 PAGE = pathlib.Path(__file__).resolve().parents[1] / "docs/export.md"
 STABLEHLO_LINES, ONNX_LINES = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
@@ -62,3 +63,13 @@ def test_other_endings_are_refused_before_any_work(tmp_path):
     assert done.returncode == 2
     expected = "found sampler.pb, expected a name that ends in .stablehlo or .onnx"
     assert done.stderr == f"error: --output: {expected}\n"
+
+
+def test_onnx_needs_a_size_where_frames_keep_their_own(tmp_path):
+    write_run(tmp_path / "run", tiny_config(**{"data.height": 0, "data.width": 0}))
+    done = command("--workdir", tmp_path / "run", "--output", tmp_path / "sampler.onnx")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: --height, --width: found none, and frames of this run have no common size; "
+        "expected both for .onnx\n"
+    )
