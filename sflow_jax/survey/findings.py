@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from sflow_jax.survey.measures import Measures, Survey
+from sflow_jax.survey.measures import Survey
 
 # Rules of thumb, not laws: what is beyond them is worth a look.
 _MOST_VOID = 0.3
@@ -49,15 +49,14 @@ def _void(survey: Survey) -> Iterator[str]:
 def _edges(survey: Survey) -> Iterator[str]:
     if survey.edges.quantile is not None:
         return  # which gives all pictures the same share of edges
-    examples = _all(survey)
-    real = np.mean([one.edges for one in examples])
+    real = np.mean([one.edges for one in survey.examples])
     least, most = _EDGE_DENSITIES
     if not least <= real <= most:
         yield (
             f"{real:.1%} of the real frames' pixels are edges; {least:.0%} to {most:.0%} are "
             "usual. --config.edges.quantile=0.9 makes it 10%, --config.edges.threshold changes it."
         )
-    cg = np.mean([one.cg_edges or 0.0 for one in examples])
+    cg = np.mean([one.cg_edges or 0.0 for one in survey.examples])
     if survey.schema.cg and max(real, cg) > _LARGEST_EDGE_RATIO * min(real, cg):
         yield (
             f"CG frames have {cg:.1%} edges, real frames {real:.1%}: in use the generator sees "
@@ -66,7 +65,7 @@ def _edges(survey: Survey) -> Iterator[str]:
 
 
 def _motion(survey: Survey) -> Iterator[str]:
-    motions = [one.motion for one in _all(survey) if one.motion]
+    motions = [one.motion for one in survey.examples if one.motion]
     if not motions:
         return
     high = np.median([fastest for _, fastest in motions])
@@ -109,10 +108,6 @@ def _stretch(survey: Survey) -> Iterator[str]:
             f"by {factor:.2f}. --config.data.height and --config.data.width in the ratio of the "
             "files keep their shapes."
         )
-
-
-def _all(survey: Survey) -> list[Measures]:
-    return [one for examples in survey.splits.values() for one in examples]
 
 
 _RULES: Sequence[Callable[[Survey], Iterator[str]]] = (

@@ -64,6 +64,11 @@ class Survey:
     scenes: Sequence[Mapping[str, np.ndarray]]
     source_size: tuple[int, int] | None
 
+    @property
+    def examples(self) -> Sequence[Measures]:
+        """Those of all splits."""
+        return [one for examples in self.splits.values() for one in examples]
+
     def pixels(self, split: str) -> np.ndarray:
         """How many pixels of a split have each id, int64 [256]."""
         return sum((one.pixels for one in self.splits[split]), np.zeros(256, np.int64))

@@ -80,12 +80,10 @@ def _classes(survey: Survey) -> Table:
     shares = _shares(survey)
     rows = []
     for row, label_class in enumerate(survey.class_table.classes):
-        present = [
-            np.mean([one.pixels[label_class.id] > 0 for one in examples]) if examples else 0
-            for examples in survey.splits.values()
-        ]
-        cells = [f"{100 * share[row]:.2f}" for share in shares.values()]
-        cells += [f"{100 * share:.0f}" for share in present]
+        cells = [f"{100 * of_classes[row]:.2f}" for of_classes in shares.values()]
+        for examples in survey.splits.values():
+            has_it = [one.pixels[label_class.id] > 0 for one in examples]
+            cells.append(f"{100 * np.mean(has_it) if examples else 0:.0f}")
         scored = "-" if label_class.eval_id is None else str(label_class.eval_id)
         rows.append([label_class.name, str(label_class.id), scored, *cells])
     header = ["", "id", "eval_id"]
@@ -128,10 +126,9 @@ def _plot_classes(survey: Survey, figure: Figure) -> None:
 
 
 def _plot_edges(survey: Survey, figure: Figure) -> None:
-    examples = [one for split in survey.splits.values() for one in split]
-    densities = {"real frames": [100 * one.edges for one in examples]}
+    densities = {"real frames": [100 * one.edges for one in survey.examples]}
     if survey.schema.cg:
-        found = (one.cg_edges for one in examples)
+        found = (one.cg_edges for one in survey.examples)
         densities["CG frames"] = [100 * density for density in found if density is not None]
     _plot_histograms(
         figure, densities, f"pixels above edges.threshold={survey.edges.threshold:g}, %"
@@ -139,7 +136,7 @@ def _plot_edges(survey: Survey, figure: Figure) -> None:
 
 
 def _plot_motion(survey: Survey, figure: Figure) -> None:
-    motions = [one.motion for split in survey.splits.values() for one in split if one.motion]
+    motions = [one.motion for one in survey.examples if one.motion]
     median, high = np.array(motions).T
     lengths = {"median of a pair": median, "fastest percent of a pair": high}
     _plot_histograms(figure, lengths, "motion from frame to frame, pixels")
