@@ -7,13 +7,9 @@ import pathlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import jinja2
-import matplotlib
-from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from sflow_jax.files import write_whole
-
-matplotlib.use("Agg")
 
 HTML_FILE, MARKDOWN_FILE = "report.html", "report.md"
 PICTURES_FOLDER, CLIPS_FILE = "pictures", "clips.mp4"
@@ -101,9 +97,8 @@ def draw_plot(plot: Callable[[Figure], None], width: float, height: float) -> by
         width: of the figure, inches.
         height: likewise.
     """
-    figure = pyplot.figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     plot(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    pyplot.close(figure)
     return buffer.getvalue()

@@ -16,7 +16,9 @@ _MOST_STRETCH = 0.05
 
 
 def findings(survey: Survey) -> list[str]:
-    """All that stands out."""
+    """All that stands out; nothing where no example could be read."""
+    if not survey.examples:
+        return []
     return [sentence for rule in _RULES for sentence in rule(survey)]
 
 
@@ -25,8 +27,9 @@ def _unseen_classes(survey: Survey) -> Iterator[str]:
     learned = seen.get("train", np.zeros(256, bool))
     for split, ids in seen.items():
         if names := _names(survey, ids & ~learned):
-            yield f"{split} has classes that train has not: {names}. They cannot be learned."
-    if names := _names(survey, ~np.any(list(seen.values()), axis=0)):
+            yield f"{split} has classes that train lacks: {names}. They cannot be learned."
+    absent = ~np.any(list(seen.values()), axis=0)
+    if not survey.faults and (names := _names(survey, absent)):  # a file not read may have them
         yield f"classes.json has classes that no label map has: {names}. They cost only channels."
 
 

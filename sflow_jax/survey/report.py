@@ -24,9 +24,11 @@ def make_report(survey: Survey, title: str, command: str) -> Report:
         title: of the report.
         command: that made it.
     """
-    notes = findings(survey) or ["Nothing stands out."]
+    nothing = "Nothing stands out." if survey.examples else "Nothing could be read."
+    notes = findings(survey) or [nothing]
     if survey.faults:
-        notes.insert(0, f"Faults in {len(survey.faults)} files: they have to go before training.")
+        count = len(survey.faults)
+        notes.insert(0, f"Files with faults: {count}. They have to be mended before training.")
     tables = [_faults(survey)] if survey.faults else []
     pictures = {}
     if survey.scenes:

@@ -82,7 +82,7 @@ def test_what_stands_out_is_said_with_what_helps(source):
     assert "pictures of validation are also in train, such as c/0000" in text
     assert "--config.edges.quantile=0.9" in text
     write_frame(source / "test/b", "0001", {"label": np.full((*SIZE, 1), 7, np.uint8)})
-    assert "test has classes that train has not: moon" in "\n".join(findings(survey(source)))
+    assert "test has classes that train lacks: moon" in "\n".join(findings(survey(source)))
     text = "\n".join(findings(survey(source, **{"edges.quantile": 0.9})))
     assert "edges" not in text
 
@@ -96,8 +96,18 @@ def test_all_files_with_faults_are_named_once(source):
     assert sorted(fault.partition(": ")[0] for fault in found.faults) == [str(broken), str(bad)]
     assert len(found.splits["train"]) == 1
     report = make_report(found, "title", "command")
-    assert report.notes[0].startswith("Faults in 2 files")
+    assert report.notes[0].startswith("Files with faults: 2. ")
+    assert "no label map has" not in "\n".join(report.notes)  # those of the faults may
     assert [row[0] for row in report.tables[0].rows] == list(found.faults)
+
+
+def test_where_nothing_can_be_read_nothing_else_is_said(source):
+    for path in source.glob("*/*/image/*.png"):
+        path.write_bytes(path.read_bytes()[:-20])
+    report = make_report(survey(source, frames=1), "title", "command")
+    faults = "Files with faults: 4. They have to be mended before training."
+    assert list(report.notes) == [faults, "Nothing could be read."]
+    assert [table.title for table in report.tables] == ["Faults"]
 
 
 def test_the_report_has_plots_and_every_class(source):
