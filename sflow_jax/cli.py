@@ -4,6 +4,7 @@ import contextlib
 import gc
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 
@@ -142,6 +143,8 @@ def _parse_flags(arguments: list[str]) -> list[str]:
     except (AttributeError, KeyError, TypeError, ValueError, flags.Error) as error:
         # An unknown field comes as 'Key "x" does not exist ...' from the locked config.
         message = _shortened(str(error.args[0] if error.args else error))
+        if missing := re.findall(r"Flag (--\w+) must have a value other than None", message):
+            raise InputError(f"{', '.join(missing)}: missing; expected as --help says") from error
         message = configuration.explain(message, arguments)
         raise InputError(f"command line or config: {message}") from error
     if not flags.FLAGS["verbosity"].present:

@@ -49,7 +49,7 @@ def _scenes(dataset: str) -> dict[str, Scene]:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string("workdir", None, "Folder of the training run.")
+    flags.DEFINE_string("workdir", None, "Folder of the training run; required.")
     flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
     flags.DEFINE_string(
         "host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets other machines use the page."

@@ -308,7 +308,9 @@ def _define_flags() -> None:
 
 
 def _define_run_flags() -> None:
-    flags.DEFINE_string("workdir", None, "Folder of the training run.")
+    flags.DEFINE_string(
+        "workdir", None, "Folder of the training run; required without --real and --fake."
+    )
     flags.DEFINE_string(
         "dataset", None, "Folder of another prepared dataset; by default that of the run."
     )

@@ -59,8 +59,8 @@ def _size_of_training(config: ml_collections.ConfigDict) -> dict[str, int]:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string("workdir", None, "Folder of the training run.")
-    flags.DEFINE_string("output", None, "The file to write: NAME.stablehlo or NAME.onnx.")
+    flags.DEFINE_string("workdir", None, "Folder of the training run; required.")
+    flags.DEFINE_string("output", None, "The file to write, NAME.stablehlo or NAME.onnx; required.")
     flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
     flags.DEFINE_integer(
         "height",

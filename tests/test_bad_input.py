@@ -134,7 +134,9 @@ def test_an_option_out_of_range_is_named_before_any_work(option, value, message)
         ("prepare", (*TINY, "--config.data.height=16000", "--config.data.width=16000"),
          "config.data.height and width: found 16,000 and 16,000, which take 477 GiB to render, "
          "expected a size for the 16 GiB of this machine"),
+        ("prepare", (), "--config: missing; expected as --help says"),
         ("prepare", (*TINY, "--export="), f"--export: {EMPTY}"),
+        ("sample", (), "--workdir, --input, --output: missing; expected as --help says"),
         ("sample", ("--workdir=", "--input=x", "--output=y"), f"--workdir: {EMPTY}"),
         ("sample", ("--workdir=x", "--input=", "--output=y"), f"--input: {EMPTY}"),
         ("sample", ("--workdir=x", "--input=x", "--output="), f"--output: {EMPTY}"),
