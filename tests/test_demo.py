@@ -95,7 +95,21 @@ def test_the_page_shows_a_scene_and_a_slider_changes_it(browser_page, model, sce
     assert download.value.suggested_filename.endswith(".png")
 
 
-def test_uploads_replace_the_scene_and_bad_ones_are_one_line(browser_page, tmp_path):
+def test_uploads_replace_the_scene(browser_page, tmp_path):
+    write_frame(tmp_path, "town", random_frame(5))
+    Image.fromarray(random_frame(5)["cg"]).save(tmp_path / "town.jpg")
+    before = picture(browser_page, "CG frame").get_attribute("src")
+    browser_page.get_by_text("Your own scene").click()
+    uploads = browser_page.locator("input[type=file]")
+    uploads.nth(0).set_input_files(tmp_path / "label/town.png")
+    browser_page.get_by_text("town.png").first.wait_for()
+    uploads.last.set_input_files(tmp_path / "town.jpg")
+    wait_for_change(browser_page, "CG frame", before)
+    with Image.open(tmp_path / "town.jpg") as image:
+        np.testing.assert_array_equal(pixels(browser_page, "CG frame"), np.asarray(image))
+
+
+def test_bad_uploads_are_one_line(browser_page, tmp_path):
     write_frame(tmp_path, "town", random_frame(5))
     label, frame = tmp_path / "label/town.png", tmp_path / "cg/town.png"
     browser_page.get_by_text("Your own scene").click()
@@ -103,7 +117,7 @@ def test_uploads_replace_the_scene_and_bad_ones_are_one_line(browser_page, tmp_p
     uploads.nth(0).set_input_files(frame)
     toast = browser_page.get_by_test_id("toast-body")
     toast.first.wait_for()
-    assert "expected a label map and a CG frame, two PNG files" in toast.first.inner_text()
+    assert "expected two files, a label map and a CG frame" in toast.first.inner_text()
     before = picture(browser_page, "CG frame").get_attribute("src")
     uploads.last.set_input_files(frame)
     message = browser_page.get_by_text("town.png: found a 40x32 RGB PNG with 8 bits")

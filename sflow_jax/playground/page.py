@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from sflow_jax.data import photographs
 from sflow_jax.errors import InputError
 from sflow_jax.inference import TrainedModel
 from sflow_jax.methods.sflow_usage import MEMBERS
@@ -90,10 +91,12 @@ def _scene_choices(scenes: Mapping[str, Scene]) -> list[gr.components.Component]
     names = list(scenes)
     scene = gr.Dropdown(names, value=names[0] if names else None, label="Scene of the test split")
     with gr.Accordion("Your own scene", open=not names):
-        gr.Markdown("Two PNG files of one size: a label map with the run's class ids, 8 bits per "
-                    "pixel, and the simulator's frame. Both replace the scene above.")  # fmt: skip
+        gr.Markdown("Two files of one size: a label map (PNG with the run's class ids, 8 bits per "
+                    "pixel) and the simulator's frame (PNG, JPEG, ...). Both replace the scene "
+                    "above.")  # fmt: skip
         label = gr.File(label="Label map", file_types=[".png"], type="filepath", height=90)
-        frame = gr.File(label="CG frame", file_types=[".png"], type="filepath", height=90)
+        formats = [".png", *photographs.SUFFIXES]
+        frame = gr.File(label="CG frame", file_types=formats, type="filepath", height=90)
     return [scene, label, frame]
 
 

@@ -64,7 +64,7 @@ def uploaded_scene(
     """
     if label is None or edge_image is None:
         absent = "label map" if label is None else "CG frame"
-        raise InputError(f"found no {absent}, expected a label map and a CG frame, two PNG files")
+        raise InputError(f"found no {absent}, expected two files, a label map and a CG frame")
     try:
         label_map = images.read_label_map(label, class_table)
         color = images.read_color(edge_image)
