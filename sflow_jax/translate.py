@@ -140,12 +140,11 @@ def _summarize(
 
 def _verify(output: pathlib.Path) -> None:
     options = flags.FLAGS
-    moved = {
-        name: named_path(f"--{name}", getattr(options, name))
-        for name in ("workdir", "input")
-        if getattr(options, name) is not None
-    }
-    settings = dataclasses.replace(Settings.from_json(read_recipe(output)), **moved)
+    settings = Settings.from_json(read_recipe(output))
+    if options.workdir is not None:
+        settings = dataclasses.replace(settings, workdir=named_path("--workdir", options.workdir))
+    if options.input is not None:
+        settings = dataclasses.replace(settings, input=named_path("--input", options.input))
     found = verify(output, settings, _num_regenerated())
     for note in found.notes:
         print(f"note: {note}")
