@@ -35,6 +35,10 @@ from sflow_jax.sampling import record
 from sflow_jax.segmentation.trained import read_segmenter
 from sflow_jax.training.metric_log import MetricLog
 from sflow_jax.training.workdir import check_workdir
+from sflow_jax.translation import certificate
+from sflow_jax.translation.job import Settings
+from sflow_jax.translation.selection import set_aside
+from sflow_jax.translation.verification import read_recipe
 from tests.tiny_run import TABLE, random_frame, tiny_config
 
 _NUMBERS = strategies.one_of(
@@ -128,6 +132,11 @@ def resume(path):
 def read_metrics(path):
     with MetricLog(path.parent, 3):
         pass
+
+
+def list_frames(path):
+    lines = certificate.read_lines(path.parent)
+    set_aside(path.parent, lines, 0.5, True)
 
 
 def refuse_lock(path):
@@ -236,6 +245,15 @@ def prepare_folder(drawn):
 _RUN = dataclasses.asdict(RunRecord("/data", 8, 1, Schedule(8, 4, 2, 10, 20, 20)))
 _SEGMENTER = {"settings": {"num_classes": 3, "layers": 50, "width": 4, "crop": 33}}
 _RECORD = {"step": 3, "seed": 0, "config": tiny_config().to_dict(), "ensemble_weights": [[1.0]]}
+_LINE = {
+    "frame": "train/a/0", "variant": 0, "agreement": 0.5, "class_iou": {"road": 0.25}, "seed": None,
+    "inputs": {"cg": {"path": "a/0.png", "sha256": "a"}}, "outputs": {"train/a/image/0.png": "ab"},
+    "controls": {"weights": [1.0]}, "weights": "w", "code": "c", "recipe": "r",
+}  # fmt: skip
+_RECIPE = {
+    **Settings(pathlib.Path("run"), pathlib.Path("in"), format="carla").to_json(),
+    "num_frames": 1, "weights": "w", "code": "c",
+}  # fmt: skip
 _LOCK = {"host": "a", "process": 1, "began": "1", "machine": "b", "time": "now"}
 
 PROPERTIES = {
@@ -264,6 +282,12 @@ PROPERTIES = {
     "sampling.json": (
         json_texts(_RECORD),
         reads("sampling.json", lambda path: record.check_output(path.parent, {"step": 3})),
+    ),
+    "recipe.json": (
+        json_texts(_RECIPE), reads("recipe.json", lambda path: read_recipe(path.parent))
+    ),
+    "certificate.jsonl": (
+        json_texts(_LINE).map(lambda text: text + b"\n"), reads("certificate.jsonl", list_frames)
     ),
     "metrics.jsonl": (json_texts({"step": 3, "l1": 0.5}), reads("metrics.jsonl", read_metrics)),
     "segmenter": (json_texts(_SEGMENTER), reads("a.json", read_segmenter_settings)),

@@ -25,8 +25,9 @@ import jax
 import numpy as np
 
 from sflow_jax.errors import InputError
-from sflow_jax.files import sha256_of, write_whole
+from sflow_jax.files import parse_json, sha256_of, write_whole
 from sflow_jax.methods.base import Params
+from sflow_jax.translation.typed import check_fields
 
 RECIPE_FILE, CERTIFICATE_FILE = "recipe.json", "certificate.jsonl"
 _LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "opencv-python-headless", "pillow")
@@ -102,11 +103,14 @@ def read_lines(output: pathlib.Path) -> list[Line]:
     path = output / CERTIFICATE_FILE
     if not path.exists():
         return []
-    texts = path.read_text(encoding="utf-8").split("\n")
+    try:
+        texts = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}; expected what translate wrote") from error
     lines = []
     for number, text in enumerate(texts[:-1], start=1):  # whole lines end with a line break
         try:
-            lines.append(Line(**json.loads(text)))
+            lines.append(_to_line(text))
         except (ValueError, TypeError) as error:
             raise InputError(
                 f"{path}: line {number}: {error}; expected what translate wrote"
@@ -131,6 +135,20 @@ def append_lines(output: pathlib.Path, lines: Sequence[Line]) -> None:
     """
     with (output / CERTIFICATE_FILE).open("a", encoding="utf-8") as file:
         file.write("".join(map(_to_text, lines)))
+
+
+def _to_line(text: str) -> Line:
+    """Reads a line.
+
+    Raises:
+        TypeError, ValueError: it is none.
+    """
+    line = Line(**parse_json(text))
+    check_fields(line)
+    for entry in line.inputs.values():
+        if entry.keys() != {"path", "sha256"}:
+            raise ValueError(f"inputs has {entry!r}")
+    return line
 
 
 def _to_text(line: Line) -> str:

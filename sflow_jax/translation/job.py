@@ -21,7 +21,8 @@ from sflow_jax.sampling.job import Sampling
 from sflow_jax.translation import certificate, training_set
 from sflow_jax.translation.certificate import RECIPE_FILE, Line
 from sflow_jax.translation.classes import Classes, check_frames, plan_classes
-from sflow_jax.translation.exports import Export, ExportFrame, find_export
+from sflow_jax.translation.exports import FORMATS, Export, ExportFrame, find_export
+from sflow_jax.translation.typed import check_fields
 
 _EDGES = "cg"
 
@@ -71,7 +72,11 @@ class Settings:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Settings":
-        """What `to_json` gave, be there more or not."""
+        """What `to_json` gave, be there more or not.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
         values = {field.name: values[field.name] for field in dataclasses.fields(cls)}
         folders = values["camera_folders"]
         changes = {
@@ -79,7 +84,11 @@ class Settings:
             "class_map": ClassMap(**values["class_map"]),
             "camera_folders": tuple(folders) if folders else None,
         }
-        return cls(**{**values, **changes})
+        settings = cls(**{**values, **changes})
+        check_fields(settings)
+        if settings.format not in FORMATS:
+            raise ValueError(f"format is {settings.format!r}")
+        return settings
 
 
 @dataclasses.dataclass(frozen=True)

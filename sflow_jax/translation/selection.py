@@ -61,7 +61,8 @@ def _mean_agreement(group: Iterable[Line]) -> float:
 
 
 def _image(line: Line) -> str:
-    return next(path for path in line.outputs if f"/{training_set.IMAGE}/" in path)
+    images = (path for path in line.outputs if f"/{training_set.IMAGE}/" in path)
+    return next(images, line.frame)
 
 
 def _move(output: pathlib.Path, relative: str, is_removed: bool) -> None:

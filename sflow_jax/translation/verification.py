@@ -12,13 +12,14 @@ import tqdm
 from sflow_jax.data import images
 from sflow_jax.data.input_frames import InputFrame
 from sflow_jax.errors import InputError
-from sflow_jax.files import not_found, read_json, sha256_of
+from sflow_jax.files import not_found, read_json_object, sha256_of
 from sflow_jax.sampling.translation import translate
 from sflow_jax.translation import certificate, training_set
 from sflow_jax.translation.certificate import RECIPE_FILE, Line
 from sflow_jax.translation.job import Settings, Translation, assemble
 
 _WRITER = "translate"
+_READ = {"num_frames": int, "weights": str, "code": str}  # of the recipe, beside the settings
 # What a picture depends on but does not contain: a difference explains others.
 _CONTEXT = ("code", "environment", "batch_sizes")
 _MADE_OF = ("weights", "palettes", "frames", "classes", "variants", "controls", "config")
@@ -47,7 +48,16 @@ def read_recipe(output: pathlib.Path) -> dict[str, Any]:
     Raises:
         InputError: there is no set, or its recipe is damaged.
     """
-    return read_json(output / RECIPE_FILE, _WRITER)
+    path = output / RECIPE_FILE
+    recipe = read_json_object(path, _WRITER)
+    try:
+        Settings.from_json(recipe)
+        for key, kind in _READ.items():
+            if type(recipe[key]) is not kind:
+                raise TypeError(f"{key} is {recipe[key]!r}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: {error!r}; expected the JSON that {_WRITER} wrote") from error
+    return recipe
 
 
 def verify(output: pathlib.Path, settings: Settings, num_regenerated: int | None) -> Verification:
@@ -84,12 +94,12 @@ def verify(output: pathlib.Path, settings: Settings, num_regenerated: int | None
     problems += [
         f"{key}: found others than those of recipe.json"
         for key in _MADE_OF
-        if _plain(now[key]) != recipe[key]
+        if _plain(now[key]) != recipe.get(key)
     ]
     notes = [
-        f"{key} is {_plain(now[key])} here and was {recipe[key]}"
+        f"{key} is {_plain(now[key])} here and was {recipe.get(key)}"
         for key in _CONTEXT
-        if _plain(now[key]) != recipe[key]
+        if _plain(now[key]) != recipe.get(key)
     ]
     frames = _choose(translation, num_regenerated)
     wrong = list(_regenerate(translation, frames))

@@ -1,3 +1,7 @@
+import dataclasses
+import json
+import re
+
 import numpy as np
 import pytest
 
@@ -8,6 +12,10 @@ from sflow_jax.translation.certificate import Line
 
 def line(frame="train/a/0"):
     return Line(frame, 0, {}, {"x.png": "ab"}, 0.5, {"road": 0.25}, None, {}, "w", "c", "r")
+
+
+def to_json(**changes):
+    return json.dumps(dataclasses.asdict(line()) | changes).encode()
 
 
 def test_lines_are_read_back_and_half_a_line_is_dropped(tmp_path):
@@ -27,6 +35,26 @@ def test_a_damaged_line_is_named(tmp_path):
     with pytest.raises(
         InputError, match=r"certificate\.jsonl: line 1: .*; expected what translate"
     ):
+        certificate.read_lines(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (100_000 * b"[", "line 1: found brackets within brackets, too deep to be read"),
+        (b"\xff", "'utf-8' codec can't decode byte 0xff"),
+        (b"[]", "line 1: "),
+        (to_json(variant="0"), "line 1: variant is '0'"),
+        (to_json(outputs={"a.png": 3}), "line 1: outputs is {'a.png': 3}"),
+        (to_json(inputs={"cg": {"path": "a"}}), "line 1: inputs has {'path': 'a'}"),
+        (to_json(agreement=float("nan")), "line 1: agreement is nan"),
+    ],
+)
+def test_a_certificate_that_is_none(tmp_path, content, message):
+    path = tmp_path / "certificate.jsonl"
+    path.write_bytes(content + b"\n")
+    expected = f"{re.escape(f'{path}: {message}')}.*; expected what translate wrote"
+    with pytest.raises(InputError, match=expected):
         certificate.read_lines(tmp_path)
 
 

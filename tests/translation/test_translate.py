@@ -159,6 +159,19 @@ def test_files_added_or_lost_and_another_recipe_are_noticed(workdir, export, tmp
     assert any("another recipe.json" in problem for problem in check(output, 0).problems)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "found a list, expected the JSON that translate wrote"),
+        ("{}", "KeyError('workdir'); expected the JSON that translate wrote"),
+    ],
+)
+def test_a_recipe_that_is_none_is_refused(tmp_path, content, message):
+    (tmp_path / "recipe.json").write_text(content, encoding="utf-8")
+    done = run_command("translate", "--output", tmp_path, "--verify")
+    assert (done.status, done.errors) == (2, f"error: {tmp_path / 'recipe.json'}: {message}\n")
+
+
 def test_a_set_is_compared_without_the_export_but_not_made_again(workdir, export, tmp_path):
     translate(workdir, export, tmp_path / "set")
     export.rename(tmp_path / "elsewhere")
