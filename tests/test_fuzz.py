@@ -252,7 +252,7 @@ _LINE = {
 }  # fmt: skip
 _RECIPE = {
     **Settings(pathlib.Path("run"), pathlib.Path("in"), format="carla").to_json(),
-    "num_frames": 1, "weights": "w", "code": "c",
+    "num_frames": 1, "weights": "w", "code": "c", "class_table": "t",
 }  # fmt: skip
 _LOCK = {"host": "a", "process": 1, "began": "1", "machine": "b", "time": "now"}
 

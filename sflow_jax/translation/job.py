@@ -273,6 +273,7 @@ def _describe(settings: Settings, translation: Translation) -> dict[str, Any]:
         "num_frames": len(names),
         "frames": certificate.hash_text("\n".join(names)),
         "classes": translation.classes.names,
+        "class_table": certificate.hash_text(model.class_table.to_json()),
         "weights": certificate.hash_params(model.params),
         "palettes": sha256_of(palettes) if palettes.exists() else None,
         "code": certificate.hash_code(),

@@ -16,6 +16,7 @@ sequence of its own, SEQUENCE__variant_00.
 import pathlib
 import shutil
 
+from sflow_jax.files import sha256_of
 from sflow_jax.translation.exports import ExportFrame
 
 SET_ASIDE = "set_aside"
@@ -63,14 +64,16 @@ def is_annotation(relative: str) -> bool:
 
 
 def copy_untouched(source: pathlib.Path, target: pathlib.Path) -> None:
-    """Copies a file byte by byte, whole or not at all, if it is not there yet.
+    """Copies a file byte by byte, whole or not at all, if it is not there yet with these bytes.
 
     Raises:
         OSError: one of them cannot be read or written.
     """
-    if target.exists() and target.stat().st_size == source.stat().st_size:
+    is_copy = target.is_file() and not target.is_symlink()
+    if is_copy and sha256_of(target) == sha256_of(source):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)  # a link would be written through
     shutil.copyfile(source, part)
     part.replace(target)

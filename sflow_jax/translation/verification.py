@@ -11,18 +11,36 @@ import tqdm
 
 from sflow_jax.data import images
 from sflow_jax.data.input_frames import InputFrame
+from sflow_jax.data.labels import CLASSES_FILE
 from sflow_jax.errors import InputError
-from sflow_jax.files import not_found, read_json_object, sha256_of
+from sflow_jax.files import not_found, read_json_object, sha256_of, walk
 from sflow_jax.sampling.translation import translate
 from sflow_jax.translation import certificate, training_set
 from sflow_jax.translation.certificate import RECIPE_FILE, Line
+from sflow_jax.translation.contact_sheet import SHEET_FILE
 from sflow_jax.translation.job import Settings, Translation, assemble
+from sflow_jax.translation.selection import LIST_FILE
 
 _WRITER = "translate"
-_READ = {"num_frames": int, "weights": str, "code": str}  # of the recipe, beside the settings
+_READ = {
+    "num_frames": int,
+    "weights": str,
+    "code": str,
+    "class_table": str,
+}  # of the recipe, beside the settings
+_TOP_LEVEL = {RECIPE_FILE, certificate.CERTIFICATE_FILE, CLASSES_FILE, LIST_FILE, SHEET_FILE}
 # What a picture depends on but does not contain: a difference explains others.
 _CONTEXT = ("code", "environment", "batch_sizes")
-_MADE_OF = ("weights", "palettes", "frames", "classes", "variants", "controls", "config")
+_MADE_OF = (
+    "weights",
+    "palettes",
+    "frames",
+    "classes",
+    "class_table",
+    "variants",
+    "controls",
+    "config",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +97,7 @@ def verify(output: pathlib.Path, settings: Settings, num_regenerated: int | None
     if not lines:
         raise InputError(f"{output / certificate.CERTIFICATE_FILE}: found no frames, expected some")
     problems = [*_incomplete(output, recipe, lines), *_uncertified(output, lines)]
-    files = _certified_files(output, lines)
+    files = _certified_files(output, lines) | {output / CLASSES_FILE: recipe["class_table"]}
     if has_export:
         files |= _exported_files(settings.input, lines)
     with ThreadPoolExecutor() as pool:
@@ -130,12 +148,21 @@ def _incomplete(
 
 
 def _uncertified(output: pathlib.Path, lines: Sequence[Line]) -> Iterator[str]:
-    """Pictures that nothing certifies: they may have been added."""
+    """Files that nothing certifies: they may have been added, beside another one or instead."""
     known = {path for line in lines for path in line.outputs}
-    for top in (output, output / training_set.SET_ASIDE):
-        for path in sorted(top.glob("*/*/*/*.png")):
-            relative = path.relative_to(top).as_posix()
-            if relative not in known:
+    found = set()
+    for place, _, names in walk(output):
+        for path in sorted(place / name for name in names):
+            relative = path.relative_to(output)
+            if relative.as_posix() in _TOP_LEVEL:
+                continue
+            if relative.parts[0] == training_set.SET_ASIDE:
+                relative = relative.relative_to(training_set.SET_ASIDE)
+            if relative not in found and relative.as_posix() in known:
+                found.add(relative)
+            elif relative in found:
+                yield f"{path}: is in the set twice, as a frame that is set aside, too"
+            else:
                 yield f"{path}: is not certified"
 
 

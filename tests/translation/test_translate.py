@@ -14,6 +14,7 @@ from sflow_jax.translate import make_set
 from sflow_jax.translation import certificate, production
 from sflow_jax.translation.job import Settings
 from sflow_jax.translation.simulators import CARLA
+from sflow_jax.translation.training_set import copy_untouched
 from sflow_jax.translation.verification import read_recipe, verify
 from tests.commands import run_command
 from tests.tiny_run import TABLE, random_frame, write_frame
@@ -110,7 +111,7 @@ def test_a_second_look_finds_all_as_certified(workdir, export, tmp_path):
     found = check(tmp_path / "set")
     assert (found.problems, found.notes) == ([], [])
     assert found.num_regenerated == 6
-    assert found.num_files == 3 * (2 + 2 * 2 + 2)  # inputs; images and labels; annotations
+    assert found.num_files == 3 * (2 + 2 * 2 + 2) + 1  # inputs; images and labels; annotations
     assert check(tmp_path / "set", 0).num_regenerated == 0
     assert check(tmp_path / "set", 1).num_regenerated == 4  # a batch of two, two variants
 
@@ -120,6 +121,7 @@ def test_a_second_look_finds_all_as_certified(workdir, export, tmp_path):
     [
         f"set/{IMAGES}/000008.png",
         "set/train/episode_0000/label/000007.png",
+        "set/classes.json",
         "set/annotations/train/episode_0000/CameraSemSeg/000007.png",
         "export/episode_0000/CameraRGB/000009.png",
     ],
@@ -172,11 +174,40 @@ def test_a_recipe_that_is_none_is_refused(tmp_path, content, message):
     assert (done.status, done.errors) == (2, f"error: {tmp_path / 'recipe.json'}: {message}\n")
 
 
+@pytest.mark.parametrize(
+    "place",
+    [
+        "annotations/train/episode_0000/CameraDepth/more.json",
+        f"{IMAGES}/000007.jpg",
+        f"{IMAGES}/deep/000007.png",
+        "notes.txt",
+        f"set_aside/{IMAGES}/000007.png",
+    ],
+)
+def test_whatever_is_added_is_noticed(place, workdir, export, tmp_path):
+    translate(workdir, export, tmp_path / "set")
+    path = tmp_path / "set" / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes((tmp_path / "set" / IMAGES / "000007.png").read_bytes())
+    assert any("not certified" in x or "twice" in x for x in check(tmp_path / "set", 0).problems)
+
+
+def test_an_annotation_of_equal_size_is_renewed_and_no_link_written_through(tmp_path):
+    source, target, victim = (tmp_path / name for name in ("a", "b", "victim"))
+    source.write_bytes(b"new")
+    target.write_bytes(b"old")
+    victim.write_bytes(b"mine")
+    (tmp_path / "b.part").symlink_to(victim)
+    copy_untouched(source, target)
+    assert target.read_bytes() == b"new"
+    assert victim.read_bytes() == b"mine"
+
+
 def test_a_set_is_compared_without_the_export_but_not_made_again(workdir, export, tmp_path):
     translate(workdir, export, tmp_path / "set")
     export.rename(tmp_path / "elsewhere")
     found = check(tmp_path / "set", 0)
-    assert (found.problems, found.num_files) == ([], 3 * 4)
+    assert (found.problems, found.num_files) == ([], 3 * 4 + 1)
     assert found.notes == [f"{export}: is not here, and was not compared"]
     with pytest.raises(InputError, match=r"export: not found; expected .* named with --input"):
         check(tmp_path / "set")
