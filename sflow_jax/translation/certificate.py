@@ -16,8 +16,10 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import os
 import pathlib
 import platform
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -25,12 +27,13 @@ import jax
 import numpy as np
 
 from sflow_jax.errors import InputError
-from sflow_jax.files import parse_json, sha256_of, write_whole
+from sflow_jax.files import fault_of_path, parse_json, sha256_of, write_whole
 from sflow_jax.methods.base import Params
 from sflow_jax.translation.typed import check_fields
 
 RECIPE_FILE, CERTIFICATE_FILE = "recipe.json", "certificate.jsonl"
 _LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "opencv-python-headless", "pillow")
+_ESCAPED = re.compile("[\udc80-\udcff]")
 _PACKAGE = pathlib.Path(__file__).parent.parent
 
 
@@ -128,12 +131,17 @@ def write_lines(output: pathlib.Path, lines: Iterable[Line]) -> None:
 
 
 def append_lines(output: pathlib.Path, lines: Sequence[Line]) -> None:
-    """Adds lines for frames whose files are all written.
+    """Adds lines for frames whose files are all written; not through a link.
 
     Raises:
         OSError: they cannot be written.
     """
-    with (output / CERTIFICATE_FILE).open("a", encoding="utf-8") as file:
+
+    def open_itself(path: str, mode: int) -> int:
+        return os.open(path, mode | os.O_NOFOLLOW, 0o666)
+
+    path = output / CERTIFICATE_FILE
+    with open(path, "a", encoding="utf-8", opener=open_itself) as file:
         file.write("".join(map(_to_text, lines)))
 
 
@@ -148,6 +156,12 @@ def _to_line(text: str) -> Line:
     for entry in line.inputs.values():
         if entry.keys() != {"path", "sha256"}:
             raise ValueError(f"inputs has {entry!r}")
+    for path in (*line.outputs, *(entry["path"] for entry in line.inputs.values())):
+        place = pathlib.PurePosixPath(path)
+        # Bytes of names that are not UTF-8 are one character each.
+        fault = fault_of_path(_ESCAPED.sub("?", path))
+        if fault or not place.parts or place.is_absolute() or ".." in place.parts:
+            raise ValueError(f"found the path {path!r} outside the folder")
     return line
 
 

@@ -47,6 +47,9 @@ def test_a_damaged_line_is_named(tmp_path):
         (to_json(variant="0"), "line 1: variant is '0'"),
         (to_json(outputs={"a.png": 3}), "line 1: outputs is {'a.png': 3}"),
         (to_json(inputs={"cg": {"path": "a"}}), "line 1: inputs has {'path': 'a'}"),
+        (to_json(outputs={"../victim": "a"}), "line 1: found the path '../victim' outside"),
+        (to_json(outputs={"/victim": "a"}), "line 1: found the path '/victim' outside"),
+        (to_json(outputs={"a\0": "a"}), "line 1: found the path 'a\\x00' outside"),
         (to_json(agreement=float("nan")), "line 1: agreement is nan"),
     ],
 )
@@ -56,6 +59,14 @@ def test_a_certificate_that_is_none(tmp_path, content, message):
     expected = f"{re.escape(f'{path}: {message}')}.*; expected what translate wrote"
     with pytest.raises(InputError, match=expected):
         certificate.read_lines(tmp_path)
+
+
+def test_lines_are_not_appended_through_a_link(tmp_path):
+    (tmp_path / "victim").write_text("mine", encoding="utf-8")
+    (tmp_path / "certificate.jsonl").symlink_to("victim")
+    with pytest.raises(OSError, match="symbolic links"):
+        certificate.append_lines(tmp_path, [line()])
+    assert (tmp_path / "victim").read_text(encoding="utf-8") == "mine"
 
 
 def test_the_hash_of_networks_sees_every_bit_and_name(tmp_path):
