@@ -25,6 +25,7 @@ from sflow_jax.errors import InputError, writing_to
 from sflow_jax.files import named_path, sha256_of
 from sflow_jax.option_rules import LARGEST_SEED
 from sflow_jax.pictures import write_png
+from sflow_jax.runs import lock
 from sflow_jax.translation import certificate
 from sflow_jax.translation.contact_sheet import SHEET_FILE, draw_sheet
 from sflow_jax.translation.edge_density import compare_edges
@@ -66,15 +67,18 @@ def make_set(
         min_agreement: of frames that stay.
 
     Raises:
-        InputError: something of the user's cannot be used.
+        InputError: something of the user's cannot be used, or another process writes the set.
         OSError: a file of the set cannot be written.
     """
-    translation = plan(settings, output, origin, min_agreement is not None)
-    _report(translation)
-    lines = produce_missing(translation)
-    removed = set_aside(output, lines, min_agreement, settings.video)
-    write_png(output / SHEET_FILE, draw_sheet(translation, lines))
-    _summarize(output, translation, len(lines), len(removed))
+    place = output.resolve()
+    # Beside the set, which may be new: what cannot be translated leaves no folder.
+    with lock.hold(place.parent, f".{place.name}.lock"):
+        translation = plan(settings, output, origin, min_agreement is not None)
+        _report(translation)
+        lines = produce_missing(translation)
+        removed = set_aside(output, lines, min_agreement, settings.video)
+        write_png(output / SHEET_FILE, draw_sheet(translation, lines))
+        _summarize(output, translation, len(lines), len(removed))
 
 
 def _settings() -> Settings:

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from sflow_jax.data.folder.builder import Folder
 from sflow_jax.data.labels import ClassTable
 from sflow_jax.errors import InputError
 from sflow_jax.files import sha256_of
+from sflow_jax.runs import lock
 from sflow_jax.translate import make_set
 from sflow_jax.translation import certificate, production
 from sflow_jax.translation.job import Settings
@@ -247,6 +249,22 @@ def test_other_settings_are_not_mixed_in(workdir, export, tmp_path):
     translate(workdir, export, tmp_path / "set")
     with pytest.raises(InputError, match="seed None, not 3; other variants; expected the same"):
         translate(workdir, export, tmp_path / "set", seed=3)
+
+
+def test_a_recipe_that_is_none_is_not_continued(workdir, export, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/recipe.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(InputError, match="found a list, expected the JSON that translate wrote"):
+        translate(workdir, export, tmp_path / "set")
+
+
+def test_two_processes_do_not_write_one_set(workdir, export, tmp_path):
+    with (
+        lock.hold(tmp_path, ".set.lock"),
+        pytest.raises(InputError, match=f"in use by process {os.getpid()} on "),
+    ):
+        translate(workdir, export, tmp_path / "set")
+    assert not (tmp_path / "set").exists()
 
 
 def test_frames_of_little_agreement_are_set_aside_and_come_back(
