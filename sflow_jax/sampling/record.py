@@ -12,13 +12,16 @@ RECORD_FILE = "sampling.json"
 _MAY_CHANGE = {"fps"}  # videos of another speed are made of the same frames
 
 
-def check_output(output: pathlib.Path, record: dict, file: str = RECORD_FILE) -> None:
+def check_output(
+    output: pathlib.Path, record: dict, file: str = RECORD_FILE, writer: str = "sampling"
+) -> None:
     """Checks that the output folder is empty or holds results of the same settings.
 
     Args:
         output: the folder.
         record: of the settings.
         file: the name of the record in it.
+        writer: what wrote it, for messages.
 
     Raises:
         InputError: it does not, or is no folder.
@@ -28,7 +31,7 @@ def check_output(output: pathlib.Path, record: dict, file: str = RECORD_FILE) ->
         if holds_something(output):
             raise InputError(f"{output}: found no {file}, expected a new or empty folder")
         return
-    before = _upgrade(read_json_object(path, "sampling"), path)
+    before = _upgrade(read_json_object(path, writer), path)
     before, now = (json.loads(json.dumps(values)) for values in (before, record))
     changes = [
         f"other {key}"

@@ -237,7 +237,7 @@ def plan(
             "--min_agreement: found no segmenter for the data of this run, expected one of python "
             "-m sflow_jax.train_segmenter, named with --segmenter"
         )
-    record.check_output(output, dict(translation.recipe), RECIPE_FILE)
+    record.check_output(output, dict(translation.recipe), RECIPE_FILE, "translate")
     missing = [translation.export_frames[frame.name] for frame in translation.missing]
     check_frames(missing, translation.classes)
     if not (output / RECIPE_FILE).exists():
