@@ -44,6 +44,16 @@ def main():
 cli.run(main)
 """
 
+_WEIGHTS = """
+import sys, time
+from sflow_jax.pretrained import weights
+def get(*_):
+    print("busy", flush=True)
+    time.sleep(50)
+weights.get = get
+weights.main(["get", "hed", "--cache_dir", sys.argv.pop()])
+"""
+
 _WHILE_COMPILING = """
 import hashlib
 from sflow_jax.training.stopping import StopRequest
@@ -71,6 +81,11 @@ def test_what_is_half_written_is_removed(tmp_path):
     status, errors, _ = end(_IN_PYTHON, tmp_path / "out")
     assert (status, errors) == (143, "error: stopped by SIGTERM\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command_of_the_weights_ends_as_all_others(tmp_path):
+    status, errors, _ = end(_WEIGHTS, tmp_path)
+    assert (status, errors) == (143, "error: stopped by SIGTERM\n")
 
 
 def test_a_call_that_takes_no_notice_is_ended():

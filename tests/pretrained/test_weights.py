@@ -2,7 +2,6 @@ import hashlib
 import io
 import json
 import re
-import signal
 import struct
 import sys
 import types
@@ -222,14 +221,6 @@ def test_an_empty_path_is_refused(option, tmp_path, capsys):
     assert capsys.readouterr().err == (
         f"error: {option}: found nothing, expected the path of a file or folder\n"
     )
-
-
-def test_sigterm_ends_the_command_in_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(weights, "get", lambda *_: signal.raise_signal(signal.SIGTERM))
-    with pytest.raises(SystemExit) as exit_info:
-        weights.main(["get", "vgg19", "--cache_dir", str(tmp_path)])
-    assert exit_info.value.code == 143
-    assert capsys.readouterr().err == "error: stopped by SIGTERM\n"
 
 
 def test_weights_are_downloaded_and_checked_before_torch_is_asked_for(
