@@ -15,6 +15,8 @@ import safetensors.numpy
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
+from sflow_jax.machine import num_cores
+
 PyTree = TypeVar("PyTree")
 Item = TypeVar("Item")
 
@@ -151,7 +153,7 @@ def num_threads() -> int:
     chosen = os.environ.get("NPROC", "")
     if chosen.isdecimal():
         return int(chosen)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return num_cores()
 
 
 def is_first_host() -> bool:

@@ -9,9 +9,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
 
-import jax
 import numpy as np
 
 from sflow_jax import files as files_lib
@@ -26,8 +24,6 @@ from sflow_jax.metrics.feature_statistics import (
     files_state,
 )
 from sflow_jax.pretrained.weights import cache_directory
-
-_Item = TypeVar("_Item")
 
 _LABEL_FOLDER, _IMAGE_FOLDER = "label", "image"  # of what sampling reads
 
@@ -58,7 +54,7 @@ class ComparedFolder(abc.ABC):
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
         """Reads what a `FeatureExtractor` takes, at most `batch_size` at once, with a progress bar.
 
-        Each host reads its `own_share`.
+        Each host reads its `sharding.share_of_host`.
 
         Raises:
             InputError: a file is missing or damaged.
@@ -67,11 +63,6 @@ class ComparedFolder(abc.ABC):
     def state(self) -> str:
         """See `feature_statistics.files_state`."""
         return files_state(self.folder, self.paths)
-
-
-def own_share(items: Sequence[_Item]) -> Sequence[_Item]:
-    """What this host reads."""
-    return items[jax.process_index() :: jax.process_count()]
 
 
 def walk(folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[pathlib.Path]]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import tqdm
 
+from sflow_jax import sharding
 from sflow_jax.data import listing
 from sflow_jax.data.images import check_header, read_color, require_size
 from sflow_jax.errors import InputError
@@ -14,7 +15,6 @@ from sflow_jax.evaluation.folders import (
     ComparedFolder,
     compute_statistics,
     format_scores,
-    own_share,
     walk,
 )
 from sflow_jax.files import require_folder
@@ -43,7 +43,7 @@ class Images(ComparedFolder):
         Raises:
             InputError: a file is missing, damaged or no color image.
         """
-        paths = own_share(self.paths)
+        paths = sharding.share_of_host(self.paths)
         with tqdm.tqdm(total=len(paths), desc=self.name, unit="image") as bar:
             for start in range(0, len(paths), batch_size):
                 batch = [read_color(path) for path in paths[start : start + batch_size]]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import tqdm
 
-from sflow_jax import video
+from sflow_jax import sharding, video
 from sflow_jax.data import listing
 from sflow_jax.data.frame_files import consecutive
 from sflow_jax.data.images import check_header, read_color, require_size
@@ -24,7 +24,6 @@ from sflow_jax.evaluation.folders import (
     ComparedFolder,
     compute_statistics,
     format_scores,
-    own_share,
     walk,
 )
 from sflow_jax.files import require_folder
@@ -139,7 +138,7 @@ class Videos(ComparedFolder):
             yield np.stack(batch)
 
     def _clips(self) -> Iterator[np.ndarray]:
-        for one in tqdm.tqdm(own_share(self.videos), self.name, unit="video"):
+        for one in tqdm.tqdm(sharding.share_of_host(self.videos), self.name, unit="video"):
             yield from fvd.cut_clips(one.read(), self.clip_frames)
 
 
