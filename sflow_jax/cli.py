@@ -16,7 +16,6 @@ from sflow_jax.errors import InputError, TrainingError, one_line
 
 _PROCESS_FLAGS = ("coordinator_address", "num_processes", "process_id")
 _OBJECTS_PER_SEARCH = 500_000  # Python's own is 700
-_LONGEST_REASON = 300  # characters of a message that may list every array
 _HELP = ("help", "h", "?", "helpshort", "helpfull", "helpxml")
 
 flags.disclaim_key_flags()  # --config is a flag of the command, whose --help then names it
@@ -84,7 +83,7 @@ def ends_in_one_line() -> Iterator[None]:
         _exit(f"{one_line(error)}; expected files to read and a disk with room to write", 1)
     except Exception as error:
         if _is_out_of_memory(error):
-            reason = one_line(error)[:_LONGEST_REASON] or "no memory is left"
+            reason = one_line(error) or "no memory is left"
             _exit(f"{reason}; expected smaller networks, images or batches, or more memory", 1)
         if reason := _why_no_device(error):
             platforms = os.environ.get("JAX_PLATFORMS", "")
@@ -105,7 +104,7 @@ def _why_no_device(error: Exception) -> str:
     try:
         jax.devices()
     except (AssertionError, RuntimeError) as error:
-        return one_line(error)[:_LONGEST_REASON] or "no such device"
+        return one_line(error) or "no such device"
     return ""
 
 

@@ -4,7 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-_LONGEST_REASON = 300  # characters of a library's message, which may list every parameter
+_LONGEST = 300  # characters of a library's message, which may list every parameter or file
 
 
 class InputError(ValueError):
@@ -22,9 +22,14 @@ class TrainingError(RuntimeError):
     """
 
 
-def one_line(error: Exception) -> str:
-    """The message of a library's error, which may have several lines, for one of ours."""
-    return " ".join(str(error).split())
+def one_line(error: Exception, longest: int | None = _LONGEST) -> str:
+    """The message of a library's error, which may have many lines, for one of ours.
+
+    Args:
+        error: the library's.
+        longest: characters, after which the message is cut; None keeps all.
+    """
+    return " ".join(str(error).split())[:longest]
 
 
 @contextlib.contextmanager
@@ -41,8 +46,7 @@ def reading_from(place: str | os.PathLike, expected: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = one_line(error)[:_LONGEST_REASON]
-        raise InputError(f"{place}: found {reason}; expected {expected}") from error
+        raise InputError(f"{place}: found {one_line(error)}; expected {expected}") from error
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 import pytest
 
-from sflow_jax.errors import InputError, reading_from, writing_to
+from sflow_jax.errors import InputError, one_line, reading_from, writing_to
 
 
 def test_what_a_library_raises_becomes_a_short_line_that_names_the_file():
@@ -11,6 +11,12 @@ def test_what_a_library_raises_becomes_a_short_line_that_names_the_file():
     assert text.endswith("x; expected a checkpoint")
     assert "\n" not in text
     assert len(text) < 350
+
+
+def test_a_long_message_is_cut():
+    error = ValueError("two\nlines" + 1000 * "x")
+    assert one_line(error) == "two lines" + 291 * "x"
+    assert one_line(error, longest=None) == "two lines" + 1000 * "x"
 
 
 def test_an_interrupt_while_reading_stays_one():

@@ -213,7 +213,7 @@ def damaged(directory: os.PathLike, error: Exception) -> InputError:
 
     It advises to remove the folder only if that holds nothing but a prepared dataset.
     """
-    reason = one_line(error).removeprefix(f"{directory}").lstrip(":/ ")
+    reason = one_line(error, longest=None).removeprefix(f"{directory}").lstrip(":/ ")
     advice = ": remove this folder to prepare it afresh" if _is_prepared(directory) else ""
     return InputError(f"{directory}: {reason}; expected {WHOLE}{advice}")
 

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 from sflow_jax.errors import InputError, TrainingError, one_line
 
-_LONGEST_REASON = 300  # characters of a library's message, which may list every file
-
 # What libraries make of errno; the first word that fits is said.
 _REASONS = {
     "No space left": "no space is left on its disk",
@@ -53,7 +51,7 @@ def _explain(error: Exception, workdir: pathlib.Path, dataset: pathlib.Path) -> 
     reason = next((text for key, text in _REASONS.items() if key in str(error)), "")
     if not reason and not isinstance(error, OSError):
         return ""
-    return f"{workdir}: {reason or one_line(error)[:_LONGEST_REASON]}; {_REMEDY}"
+    return f"{workdir}: {reason or one_line(error)}; {_REMEDY}"
 
 
 @contextlib.contextmanager
