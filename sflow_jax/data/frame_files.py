@@ -212,8 +212,8 @@ def consecutive_frames(
     order = consecutive({name: frame.files["image"] for name, frame in by_name.items()}, step)
     if len(order) < num_frames:
         raise InputError(
-            f"{sequence}: found {_count(len(order))}, expected at least {num_frames}, as "
-            "config.data.frames says"
+            f"{sequence}: found {listing.counted(len(order), 'frame')}, expected at least "
+            f"{num_frames}, as config.data.frames says"
         )
     return [by_name[name] for name in order]
 
@@ -248,10 +248,6 @@ def check_example_size(height: int, width: int, frames: int) -> None:
         )
     if frames < 1:
         raise InputError(f"config.data.frames: found {frames}, expected at least 1")
-
-
-def _count(num_frames: int) -> str:
-    return "a single frame" if num_frames == 1 else f"{num_frames} frames"
 
 
 def _check_frame(frame: Frame, size_reference: pathlib.Path | None) -> None:

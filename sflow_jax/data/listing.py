@@ -52,13 +52,18 @@ class LeftOut:
             return ""
         kinds = ", ".join(f"{count} {kind}" for kind, count in self._counts.most_common())
         total = self._counts.total()
-        are = "1 file is" if total == 1 else f"{total} files are"
-        return f"{are} not read ({kinds}), such as {readable(self._example)}"
+        found = f"{counted(total, 'file')} {'is' if total == 1 else 'are'} not read"
+        return f"{found} ({kinds}), such as {readable(self._example)}"
 
     def report(self, folder: pathlib.Path, read: str = _READ) -> None:
         """Prints a note, if there is anything to say; `read` tells what is read."""
         if found := self.describe():
             print(f"note: {readable(folder)}: {found}; {read}", file=sys.stderr)
+
+
+def counted(number: int, noun: str) -> str:
+    """Such as '1 file' or '2 files'."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def readable(path: str | os.PathLike) -> str:

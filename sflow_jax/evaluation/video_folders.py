@@ -105,7 +105,7 @@ class Videos(ComparedFolder):
             found = ", ".join(f"{one.path} ({count})" for one, count in short[:_MOST_NAMED])
             more = ", ..." if len(short) > _MOST_NAMED else ""
             print(
-                f"note: {self.folder}: set aside {_count(len(short), 'video')} of "
+                f"note: {self.folder}: set aside {listing.counted(len(short), 'video')} of "
                 f"{len(self.videos)}, shorter than a clip of {self.clip_frames} frames: "
                 f"{found}{more}",
                 file=sys.stderr,
@@ -261,8 +261,8 @@ def compare_videos(
 def format_video_report(record: Mapping) -> str:
     """The table of a record of `compare`, under what a reader has to know."""
     notes = [
-        f"{name}: {_count(record[f'num_{name}'], 'video')} in {record[name]}, "
-        f"{_count(record[f'num_{name}_clips'], 'clip')}"
+        f"{name}: {listing.counted(record[f'num_{name}'], 'video')} in {record[name]}, "
+        f"{listing.counted(record[f'num_{name}_clips'], 'clip')}"
         for name in ("real", "fake")
     ]
     notes.append(
@@ -270,7 +270,3 @@ def format_video_report(record: Mapping) -> str:
         f"{record['protocol']}. Compare FVD only between equal numbers of clips of one length."
     )
     return format_scores(notes, record["scores"])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

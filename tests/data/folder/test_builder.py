@@ -170,7 +170,7 @@ def test_a_single_frame_is_no_sequence_of_pairs(folder_dataset):
     sequence = folder_dataset.source / "train" / "seq_b"
     for path in [*sequence.glob("*/f001.png"), *sequence.glob("*/f003.png")]:
         path.unlink()
-    assert _error(folder_dataset, frames=2).startswith(f"{sequence}: found a single frame")
+    assert _error(folder_dataset, frames=2).startswith(f"{sequence}: found 1 frame")
 
 
 @pytest.mark.parametrize(

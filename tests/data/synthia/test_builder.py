@@ -148,7 +148,7 @@ def test_pairs_need_two_frames(synthia_dataset):
     for key in ("image", "annotation"):
         for number in (1, 2):
             synthia_dataset.path(key, f"{SHORT}/{number:06d}").unlink()
-    with pytest.raises(InputError, match="Omni_L: found a single frame, expected at least 2"):
+    with pytest.raises(InputError, match="Omni_L: found 1 frame, expected at least 2"):
         _builder(synthia_dataset, frames=2)
 
 
