@@ -5,19 +5,24 @@ Each has devices of its own. What they share out and who writes is decided where
 """
 
 import contextlib
+import ctypes
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 from absl import flags
 
-from sflow_jax import sharding
+from sflow_jax import sharding, termination
 from sflow_jax.errors import InputError, TrainingError, one_line
 
 _CONNECT_SECONDS = 300  # a cluster starts its processes minutes apart
 _SILENT_SECONDS = 30  # after which a process counts as lost; JAX itself waits for minutes
 _LONGEST_REASON = 300
+
+_SignalHandler = ctypes.CFUNCTYPE(None, ctypes.c_int)
+_jaxs_handler: Callable[[int], None] | None = None
 
 _EXPLICIT = ("coordinator_address", "num_processes", "process_id")
 
@@ -26,7 +31,8 @@ _EXPLICIT = ("coordinator_address", "num_processes", "process_id")
 def joined(options: flags.FlagValues) -> Iterator[None]:
     """Runs a command together with the other processes, before anything else of JAX.
 
-    All but the first are silent on standard output.
+    All but the first are silent on standard output. SIGTERM ends each as it ends a command alone,
+    but for training, which hands it on by `announce_preemption`.
 
     Args:
         options: the parsed flags of `cli.define_distributed_flags`, with `--distributed`.
@@ -38,8 +44,10 @@ def joined(options: flags.FlagValues) -> Iterator[None]:
             closing its connections is noticed by JAX alone, which ends this process.)
     """
     _join({name: getattr(options, name) for name in _EXPLICIT})
+    _remember_jaxs_handler()
     try:
-        with _silent_unless_first():
+        # JAX has put its own handler in the place of the one before, and waits for a training loop.
+        with termination.terminated_by_signal(), _silent_unless_first():
             yield
         # The first may write for minutes what all have computed.
         sharding.wait_for_hosts("end of the command")
@@ -49,6 +57,24 @@ def joined(options: flags.FlagValues) -> Iterator[None]:
             f"{one_line(error)[:_LONGEST_REASON]}; if another process was lost, start all of them "
             "again: training continues from its last checkpoint"
         ) from error
+
+
+def announce_preemption() -> None:
+    """Tells JAX in all processes that this one is to end: they reach a sync point together.
+
+    See `jax.experimental.multihost_utils.reached_preemption_sync_point`. May be called in any
+    thread.
+    """
+    assert _jaxs_handler is not None, "only within `joined`"
+    _jaxs_handler(signal.SIGTERM)
+
+
+def _remember_jaxs_handler() -> None:
+    """Keeps the handler of SIGTERM that JAX installs when it joins, which is none of Python's."""
+    global _jaxs_handler
+    get_handler = ctypes.pythonapi.PyOS_getsig
+    get_handler.argtypes, get_handler.restype = [ctypes.c_int], _SignalHandler
+    _jaxs_handler = get_handler(signal.SIGTERM)
 
 
 @contextlib.contextmanager

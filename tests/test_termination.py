@@ -1,11 +1,13 @@
 """SIGTERM: one line, a status, nothing half written, be the main thread where it may."""
 
+import re
 import signal
 import subprocess
 import sys
 import time
 
 from tests.conftest import PROJECT_ROOT
+from tests.processes import free_port
 
 
 def end(program, *arguments, grace=10):
@@ -108,6 +110,67 @@ def test_a_run_that_compiles_its_first_step_ends_with_nothing_lost():
 def test_a_run_says_at_which_step_it_will_save():
     status, errors, _ = end(_BETWEEN_STEPS, grace=0.1)
     assert (status, errors) == (0, "\nSIGTERM: the run is saved after step 9\n")
+
+
+# JAX replaces the handler of SIGTERM when processes join; one suffices for that.
+_JOINED = """
+import sys
+from sflow_jax import cli
+cli.define_distributed_flags()
+sys.argv += [
+    "--distributed", f"--coordinator_address=127.0.0.1:{sys.argv.pop()}",
+    "--num_processes=1", "--process_id=0",
+]
+"""
+
+_AWAY_FROM_THE_LOOP = """
+import time
+def main():
+    print("busy", flush=True)
+    time.sleep(50)
+cli.run(main)
+"""
+
+_IN_THE_LOOP = """
+import hashlib, time
+from sflow_jax.training.stopping import SharedStopRequest
+def main():
+    stop = SharedStopRequest(7)
+    with stop.listening():
+        if COMPILES:
+            print("busy", flush=True)
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)
+        for step in range(8, 1000):
+            if stop:
+                print(f"saved, {stop.cause}")
+                return
+            stop.follow(step)
+            if step == 8:
+                print("busy", flush=True)
+            time.sleep(0.05)
+cli.run(main)
+"""
+
+
+def test_several_processes_end_outside_the_training_loop_as_one_does():
+    status, errors, seconds = end(_JOINED + _AWAY_FROM_THE_LOOP, free_port())
+    assert (status, errors) == (143, "error: stopped by SIGTERM\n")
+    assert seconds < 10
+
+
+def test_several_processes_that_train_are_told_and_save():
+    status, errors, _ = end(f"COMPILES = False{_JOINED}{_IN_THE_LOOP}", free_port())
+    assert status == 0
+    assert re.search(r"^SIGTERM: the run is saved soon after step \d+$", errors, re.M), errors
+
+
+def test_several_processes_that_compile_their_first_step_end():
+    program = f"COMPILES = True{_JOINED}{_IN_THE_LOOP}"
+    status, errors, seconds = end(program, free_port(), grace=0.5)
+    assert status == 143
+    assert "SIGTERM: the run is saved soon after step 8, or ends without in 0.5 s\n" in errors
+    assert "stopped by SIGTERM while the first step was compiled" in errors
+    assert seconds < 10
 
 
 def test_the_handlers_before_are_restored():

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-from sflow_jax import termination
+from sflow_jax import distributed, termination
 
 
 def stop_request(first_step: int) -> "StopRequest":
@@ -24,6 +24,8 @@ class StopRequest:
     At which step is said at once, be it in the middle of a compilation. While the first step is
     compiled there is nothing to save: the process then ends within `termination.GRACE_SECONDS`.
     """
+
+    _when = "after step"
 
     def __init__(self, first_step: int) -> None:
         """Listens to nothing yet; `first_step` is the number of steps that are done."""
@@ -60,7 +62,8 @@ class StopRequest:
         name = signal.Signals(number).name
         grace = termination.GRACE_SECONDS
         otherwise = "" if self._has_stepped.is_set() else f", or ends without in {grace:g} s"
-        print(f"\n{name}: the run is saved after step {self._step + 1}{otherwise}", file=sys.stderr)
+        step = f"{self._when} {self._step + 1}"
+        print(f"\n{name}: the run is saved {step}{otherwise}", file=sys.stderr)
         if not self._has_stepped.wait(grace):
             termination.end_process(
                 f"error: stopped by {name} while the first step was compiled, with nothing new to "
@@ -71,25 +74,15 @@ class StopRequest:
 class SharedStopRequest(StopRequest):
     """True after the same step in all processes, soon after a signal has come to any of them.
 
-    JAX has listened to SIGTERM since the processes joined, tells all of it, and finds a step that
-    none of them has passed.
+    JAX tells all of it, and finds a step that none of them has passed.
     """
 
     cause = "a signal to one of the processes"
+    _when = "soon after step"
 
     def __bool__(self) -> bool:
         return multihost_utils.reached_preemption_sync_point(self._step + 1)
 
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Takes Ctrl-C for SIGTERM within the block; a second one ends at once."""
-
-        def pass_on(*_: Any) -> None:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.raise_signal(signal.SIGTERM)
-
-        former = signal.signal(signal.SIGINT, pass_on)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, former)
+    def _announce(self, number: int) -> None:
+        distributed.announce_preemption()
+        super()._announce(number)
