@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 import ml_collections
+import numpy as np
 from absl import flags
 
 from benchmarks import measure
@@ -30,7 +31,8 @@ from configs import streets
 from sflow_jax import sharding
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.data.prepared import ExampleSource
-from sflow_jax.training import loop
+from sflow_jax.training import set_up
+from sflow_jax.training.monitoring import FiniteGuard
 
 _NUM_EXAMPLES = 16
 _HEADROOM = 1.5  # how much faster than training the pipeline should be
@@ -82,7 +84,7 @@ def _config(
 def _measure_size(
     config: ml_collections.ConfigDict, options: argparse.Namespace
 ) -> list[dict[str, object]]:
-    run = loop.set_up_run(config)
+    run = set_up.set_up_run(config)
     source = run.dataset.source("train")
     batch_size = options.batch_size * jax.local_device_count()
     on_device, fed = _time_training(run, source, batch_size, options)
@@ -143,19 +145,22 @@ def _take(iterator: Iterator, count: int) -> Callable[[], None]:
 
 
 def _time_training(
-    run: loop.Run, source: ExampleSource, batch_size: int, options: argparse.Namespace
+    run: set_up.Run, source: ExampleSource, batch_size: int, options: argparse.Namespace
 ) -> tuple[measure.Timing, measure.Timing]:
     """Seconds per step with a batch on the devices, and with batches from the pipeline."""
     num_devices, num_steps = jax.local_device_count(), options.num_steps
-    train_step = loop.parallelize(run.device_step())
+    train_step = run.parallel_step()
     iterator = train_iterator(source, batch_size=batch_size, seed=0)
     state = sharding.replicate(run.create_state())
-    resident = loop.split_over_devices(next(iterator), num_devices)
-    resident = jax.pmap(lambda x: x)(resident)
+
+    def next_inputs() -> dict[str, np.ndarray]:
+        return sharding.stack_for_devices(next(iterator), run.method.batch_keys, num_devices)
+
+    resident = jax.pmap(lambda x: x)(next_inputs())
 
     def train(next_batch: Callable[[], dict]) -> None:
         nonlocal state
-        guard = loop.FiniteGuard()
+        guard = FiniteGuard()
         for step in range(num_steps):
             state, metrics = train_step(state, run.method.frozen_params, next_batch())
             guard.follow(step, metrics, [])
@@ -164,7 +169,7 @@ def _time_training(
     timings = measure.time_in_turn(
         {
             "on device": lambda: train(lambda: resident),
-            "fed": lambda: train(lambda: loop.split_over_devices(next(iterator), num_devices)),
+            "fed": lambda: train(next_inputs),
         },
         options.num_measurements,
     )

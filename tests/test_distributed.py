@@ -14,7 +14,7 @@ from configs import streets
 from sflow_jax import distributed, sharding
 from sflow_jax.errors import InputError
 from sflow_jax.runs.checkpoints import Checkpoints, newest_step
-from sflow_jax.training.loop import set_up_run
+from sflow_jax.training.set_up import set_up_run
 from tests.processes import finish, start
 
 # Networks that compile fast; enough steps never to end by themselves.

@@ -16,7 +16,7 @@ from sflow_jax import cli, compilation_cache, sharding
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.files import named_path, write_json
 from sflow_jax.training.cost import time_calls
-from sflow_jax.training.loop import Run, set_up_run
+from sflow_jax.training.set_up import Run, set_up_run
 
 _NUM_STEPS = 8
 

@@ -10,7 +10,7 @@ from clu import parameter_overview
 
 from sflow_jax.data.pipeline import train_iterator
 from sflow_jax.training.cost import matrix_limit, step_flops, time_calls
-from sflow_jax.training.loop import Run, set_up_run
+from sflow_jax.training.set_up import Run, set_up_run
 from sflow_jax.training.state import TrainState
 
 

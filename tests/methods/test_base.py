@@ -15,7 +15,7 @@ from sflow_jax.prepare import prepare
 from sflow_jax.sampling.comparison import draw_grid
 from sflow_jax.sampling.job import Settings, plan
 from sflow_jax.sampling.translation import translate_missing
-from sflow_jax.training import dry_run, loop
+from sflow_jax.training import dry_run, loop, set_up
 
 
 @pytest.fixture(scope="module")
@@ -79,4 +79,4 @@ def test_a_run_of_another_method_is_no_start(toy_run):
     other = config.copy_and_resolve_references()
     other.method, other.init_from = "sflow", str(folder / "run")
     with pytest.raises(InputError, match="method is 'sflow' and was 'toy'"):
-        loop.set_up_run(other)
+        set_up.set_up_run(other)

@@ -19,13 +19,13 @@ from PIL import Image
 from configs import streets_video
 from configs.baselines import vid2vid
 from sflow_jax.data.flow import farneback_flow
-from sflow_jax.errors import InputError, TrainingError
+from sflow_jax.errors import InputError
 from sflow_jax.methods import create_method
 from sflow_jax.pictures import flow_to_rgb, largest_motion
 from sflow_jax.prepare import prepare
 from sflow_jax.runs.checkpoints import Checkpoints, restore_parts
 from sflow_jax.runs.schedule import Schedule
-from sflow_jax.training import loop
+from sflow_jax.training import set_up
 from tests.class_tables import numbered_classes
 from tests.conftest import PROJECT_ROOT, UNUSUAL_ENVIRONMENT
 from tests.fast_jit import FAST_FLAGS
@@ -66,7 +66,7 @@ def run(*arguments, **overrides):
 
 def saved_run(workdir, config):
     """The whole last checkpoint: the state as flat arrays."""
-    empty = loop.set_up_run(config.copy_and_resolve_references()).create_state()
+    empty = set_up.set_up_run(config.copy_and_resolve_references()).create_state()
     with Checkpoints(workdir, config.checkpoint) as checkpoints:
         return jax.tree.map(np.asarray, checkpoints.restore(empty))
 
@@ -89,21 +89,6 @@ def uninterrupted(tmp_path_factory, data_dir):
     return workdir, output
 
 
-def test_the_rate_is_that_of_the_images_made_since_the_last_measurement(monkeypatch):
-    clock = iter([10.0, 12.0, 20.0, 21.0])
-    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(clock))
-    rate = loop.ImageRate()
-    rate.count(8)
-    assert rate.measure() == {}
-    for num_images in (6, 12):  # clips that get longer
-        rate.count(num_images)
-    assert rate.measure() == {"images_per_second": 9}
-    rate.count(100)
-    rate.restart()
-    rate.count(5)
-    assert rate.measure() == {"images_per_second": 5}
-
-
 @pytest.mark.parametrize(("step", "num_frames"), [(0, 2), (9, 2), (10, 4), (30, 5)])
 def test_a_step_of_vid2vid_makes_as_many_images_as_its_clips_have_by_then(step, num_frames):
     config = vid2vid.get_config("streets")
@@ -112,7 +97,7 @@ def test_a_step_of_vid2vid_makes_as_many_images_as_its_clips_have_by_then(step, 
     config.train.batch_size = 3
     schedule = Schedule(10, 0, 0, 40, 40, 40)
     method = create_method(config, numbered_classes(4), schedule)
-    run = loop.Run(config, None, method, schedule, None, None, {})
+    run = set_up.Run(config, None, method, schedule, None, None, {})
     assert run.images_made(step) == num_frames * 3 * jax.device_count()
 
 
@@ -217,15 +202,6 @@ def test_a_run_goes_on_for_longer_with_another_learning_rate(uninterrupted, data
     assert [line["step"] for line in lines[-3:]] == [20, 21, 22]
     noted = json.loads((workdir / "changes.jsonl").read_text())
     assert noted["changes"]["log.every_steps"] == [2, 1]
-
-
-def test_a_non_finite_loss_names_step_loss_and_examples():
-    guard = loop.FiniteGuard()
-    guard.follow(6, {"l1": np.float32(0.5), "generator/total": np.float32(2)}, ["train/000001"])
-    bad = {"l1": np.float32(0.5), "generator/total": np.float32("nan")}
-    guard.follow(7, bad, ["train/000003", "train/000005"])
-    with pytest.raises(TrainingError, match=r"step 7: .*generator/total = nan.*train/000005"):
-        guard.check()
 
 
 def test_a_diverging_run_stops_and_keeps_its_last_good_checkpoint(tmp_path, data_dir, config):

@@ -12,7 +12,7 @@ from sflow_jax.errors import InputError
 from sflow_jax.evaluation import evaluation
 from sflow_jax.inference import create_model
 from sflow_jax.pretrained import streets_segmenter
-from sflow_jax.training import loop
+from sflow_jax.training import loop, set_up
 from sflow_jax.training.validation import Validation
 from tests.random_weights import random_state
 
@@ -32,7 +32,7 @@ def test_the_scores_are_those_of_evaluate_and_nothing_is_loaded_or_compiled_agai
     load = streets_segmenter.load
     monkeypatch.setattr(streets_segmenter, "load", lambda role: loads.append(role) or load(role))
     monkeypatch.setattr(evaluation, "batch_size_for", lambda *_: 2)
-    run = loop.set_up_run(evaluated(config))
+    run = set_up.set_up_run(evaluated(config))
     schedule = dataclasses.replace(run.schedule, laplacian_steps=8, ramp_steps=4)
     method = dataclasses.replace(run.method, schedule=schedule)
     validation = Validation(run.dataset, method, schedule, run.config)
@@ -71,10 +71,10 @@ def test_the_scores_are_those_of_evaluate_and_nothing_is_loaded_or_compiled_agai
 
 def test_evaluations_are_every_so_many_steps_and_at_the_end(config):
     config.train.epochs = 20 * jax.device_count() / config.data.num_train
-    run = loop.set_up_run(evaluated(config, metrics="segmentation"))
+    run = set_up.set_up_run(evaluated(config, metrics="segmentation"))
     assert [step for step in range(1, 21) if run.validation.is_due(step)] == [8, 16, 20]
     config.eval.every_steps = 0
-    assert loop.set_up_run(config).validation is None
+    assert set_up.set_up_run(config).validation is None
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_what_cannot_be_scored_is_refused_before_the_run_begins(
     config, tmp_path, monkeypatch, options, message
 ):
     monkeypatch.setenv("SFLOW_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(loop, "prepare", lambda _: pytest.fail("prepared the data first"))
+    monkeypatch.setattr(set_up, "prepare", lambda _: pytest.fail("prepared the data first"))
     with pytest.raises(InputError, match=message) as error:
         loop.train(evaluated(config, **options), tmp_path / "run")
     assert "\n" not in str(error.value)
@@ -98,9 +98,9 @@ def test_what_cannot_be_scored_is_refused_before_the_run_begins(
 
 
 def test_a_dataset_without_validation_examples_is_refused(config, tmp_path, monkeypatch):
-    whole = loop.prepare(config.data)
+    whole = set_up.prepare(config.data)
     train_only = dataclasses.replace(whole, num_examples={"train": 8, "validation": 0})
-    monkeypatch.setattr(loop, "prepare", lambda _: train_only)
+    monkeypatch.setattr(set_up, "prepare", lambda _: train_only)
     expected = "found examples for train, expected some for validation as config.eval.every_steps"
     with pytest.raises(InputError, match=expected):
         loop.train(evaluated(config), tmp_path / "run")
