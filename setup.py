@@ -90,6 +90,7 @@ setup(
             "nbclient",
             "onnx",
             "onnxruntime",
+            "psutil",
             "pytest",
             "pytest-xdist",
             "ruff",
