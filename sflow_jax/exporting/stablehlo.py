@@ -38,7 +38,7 @@ def to_stablehlo(sampler: Sampler, sizes: Mapping[str, int]) -> Exported:
             content = bytes(exported.serialize())
             return Exported(content, dict(zip(sampler.inputs, shapes, strict=True)))
     raise InputError(
-        f"the networks of this run cannot be exported for any size ({reason}); "
+        f"--workdir: found networks that cannot be exported for any size ({reason}); "
         "expected --height, --width and --batch_size"
     )
 
