@@ -62,7 +62,10 @@ OPTIONS: dict[str, Option] = {
     "method": Option("sflow", key_of(METHODS), "which method is trained; sflow is the paper's"),
     "seed": Option(0, SEED, "of all random draws: the same seed gives the same run"),
     "init_from": Option(
-        "", PATH, "--workdir of the image run that a video run starts from; 'none' for none"
+        "",
+        PATH,
+        "--workdir of a run to start from: a video stage, other classes, a local enhancer; empty "
+        "starts anew, which a video run has to ask for by 'none'",
     ),
     # The training data.
     "data.dataset": Option("cityscapes", key_of(DATASETS), "what to train on"),
