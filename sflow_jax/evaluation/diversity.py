@@ -187,7 +187,7 @@ def draw_variants(evaluation: Evaluation, num_variants: int) -> np.ndarray:
     examples = [source[index * len(source) // count] for index in range(count)]
     batch, _ = next(eval_batches(examples, count))
     kinds = _kinds_of(evaluation)
-    columns = {"edges of": batch[evaluation.edge_key][:, 0]}
+    columns = {"edges from": batch[evaluation.edge_key][:, 0]}
     if kinds:
         *_, last = kinds.values()
         for index, pictures in enumerate(_draw(evaluation, batch, last, num_variants)):

@@ -143,7 +143,8 @@ def draw_edges(evaluation: Evaluation, num_examples: int) -> np.ndarray:
     batch, _ = next(eval_batches(examples, count))
     maps = _edge_maps(evaluation, usages, batch)
     label = evaluation.model.class_table.colorize(batch["label"][:, 0, ..., 0])
-    columns = {"edges of, labels": (batch[evaluation.edge_key][:, 0], label)}
+    guide = {"cg": "CG", "image": "real"}[evaluation.edge_key]
+    columns = {f"{guide}, labels": (batch[evaluation.edge_key][:, 0], label)}
     for name, usage in usages.items():
         draw = generated(evaluation.model, usage, evaluation.edge_key)
         columns[name] = ([edges_to_rgb(edge_map) for edge_map in maps[name]], draw(batch)[:, 0])

@@ -105,9 +105,9 @@ def _draw_scenes(survey: Survey) -> bytes:
     rows = []
     for scene in survey.scenes:
         row = {"label": survey.class_table.colorize(scene["label"][0, ..., 0])}
-        row["real"], row["its edges"] = scene["image"][0], edges_to_rgb(scene["edges"])
+        row["real"], row["edges of real"] = scene["image"][0], edges_to_rgb(scene["edges"])
         if "cg" in scene:
-            row["CG frame"], row["edges of it"] = scene["cg"][0], edges_to_rgb(scene["cg_edges"])
+            row["CG"], row["edges of CG"] = scene["cg"][0], edges_to_rgb(scene["cg_edges"])
         if "flow" in scene:
             row["flow"] = flow_to_rgb(scene["flow"], largest_motion(scene["flow"]))
         rows.append(row)

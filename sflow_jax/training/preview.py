@@ -75,7 +75,7 @@ class Preview:
     def _draw_preview(self, outputs: dict[str, np.ndarray], t: int) -> np.ndarray:
         columns: dict[str, Iterable[np.ndarray]] = {
             "label": self._class_table.colorize(self._label[:, t, ..., 0]),
-            "edges of": self._edge_image[:, t],
+            "edges from": self._edge_image[:, t],
         }
         for caption, maps in self._method.maps(outputs).items():
             columns[caption] = [edges_to_rgb(np.asarray(edge_map)) for edge_map in maps]
