@@ -32,7 +32,7 @@ def to_onnx(sampler: Sampler, sizes: Mapping[str, int]) -> Exported:
     from sflow_jax.exporting import onnx_graph, onnx_program
 
     scope = export.SymbolicScope()
-    graph = onnx_graph.Graph()
+    graph = onnx_graph.Graph(batch_of=next(iter(sampler.inputs)))
     values, specs, inputs = [], [], []
     for name, argument in sampler.inputs.items():
         shape = argument.shape(sizes)
@@ -41,7 +41,6 @@ def to_onnx(sampler: Sampler, sizes: Mapping[str, int]) -> Exported:
         values.append(onnx_graph.Value(specs[-1], name=name))
         inputs.append(onnx_graph.describe_value(name, argument.dtype, shape))
     program = jax.jit(sampler).trace(*specs).jaxpr
-    graph.batch_of = inputs[0].name
     (picture,) = onnx_program.translate(graph, program, values)
     graph.finish(picture.name, OUTPUT)
     outputs = [onnx_graph.describe_value(OUTPUT, np.uint8, tuple(map(str, picture.aval.shape)))]

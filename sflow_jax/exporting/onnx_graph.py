@@ -35,21 +35,23 @@ class Value:
 
 
 class Graph:
-    """Nodes and constants in the order in which they were added."""
+    """Nodes and constants in the order in which they were added.
 
-    def __init__(self) -> None:
+    Args:
+        batch_of: the input whose first axis is the batch.
+    """
+
+    def __init__(self, batch_of: str) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
-        self.batch_of = ""  # the input whose first axis is the batch
+        self._batch_of = batch_of
         self._count = 0
 
     def add(
-        self, operation: str, inputs: Sequence[str], output: str = "", **attributes: Any
+        self, operation: str, inputs: Sequence[str], num_outputs: int = 1, **attributes: Any
     ) -> str:
         """Adds a node; returns the name of its first result."""
-        outputs = [output or self._new_name(operation)]
-        if operation == "TopK":
-            outputs.append(self._new_name("unused"))
+        outputs = [self._new_name(operation) for _ in range(num_outputs)]
         self.nodes.append(onnx.helper.make_node(operation, list(inputs), outputs, **attributes))
         return outputs[0]
 
@@ -64,10 +66,17 @@ class Graph:
         return self.constant(np.array([int(number) for number in numbers], np.int64))
 
     def shape(self, sizes: Sequence[Any]) -> str:
-        """Adds a shape, in which the size of the batch may be open."""
-        if all(isinstance(size, int) for size in sizes):
+        """Adds a shape, in which the size of the batch may be open.
+
+        Raises:
+            NotImplementedError: another size is open.
+        """
+        open_sizes = {str(size) for size in sizes if not isinstance(size, int)}
+        if not open_sizes:
             return self.integers(sizes)
-        batch = self.add("Shape", [self.batch_of], start=0, end=1)
+        if open_sizes != {"b"}:
+            raise NotImplementedError(f"the size {', '.join(sorted(open_sizes))}")
+        batch = self.add("Shape", [self._batch_of], start=0, end=1)
         parts = [self.integers([size]) if isinstance(size, int) else batch for size in sizes]
         return self.add("Concat", parts, axis=0)
 

@@ -12,7 +12,6 @@ import numpy as np
 from sflow_jax.exporting.onnx_graph import Graph, Value
 
 _LAST = np.iinfo(np.int64).max
-_WIDE = {"b": np.int32, "u": np.int32}  # runtimes compute in few types of integers
 
 Rule = Callable[..., Value]
 
@@ -24,7 +23,7 @@ def _elementwise(operation: str, negated: bool = False) -> Rule:
         name = graph.add(operation, inputs)
         if negated:
             name = graph.add("Not", [name])
-        if operands[0].aval.dtype.kind in _WIDE and result.dtype == operands[0].aval.dtype:
+        if _is_unsigned(result):
             name = graph.cast(name, result.dtype)
         return Value(result, name, is_small=_stays_small(operands))
 
@@ -38,8 +37,15 @@ def _stays_small(operands: Sequence[Value]) -> bool:
 
 
 def _widened(graph: Graph, operand: Value) -> str:
-    name, kind = graph.small(operand), operand.aval.dtype.kind
-    return graph.cast(name, _WIDE[kind]) if kind == "u" else name
+    """The name of an operand in a type that runtimes compute in, which unsigned ones are not."""
+    name = graph.small(operand)
+    return graph.cast(name, np.int32) if _is_unsigned(operand.aval) else name
+
+
+def _is_unsigned(aval: Any) -> bool:
+    if aval.dtype.kind == "u" and aval.dtype.itemsize >= np.dtype(np.int32).itemsize:
+        raise NotImplementedError(f"the type {aval.dtype}")  # whose numbers int32 cannot hold
+    return aval.dtype.kind == "u"
 
 
 def _square(graph: Graph, equation: Any, x: Value) -> Value:
@@ -57,6 +63,8 @@ def _clamp(graph: Graph, equation: Any, low: Value, x: Value, high: Value) -> Va
 
 
 def _select(graph: Graph, equation: Any, which: Value, *cases: Value) -> Value:
+    if len(cases) != 2 or which.aval.dtype != np.bool_:
+        raise NotImplementedError("cases that are numbered")
     result = equation.outvars[0].aval
     names = [graph.small(value) for value in (which, *reversed(cases))]
     return Value(result, graph.add("Where", names), is_small=_stays_small((which, *cases)))
@@ -180,6 +188,10 @@ def _window_sum(graph: Graph, equation: Any, x: Value) -> Value:
     window, strides, padding = (
         params[key] for key in ("window_dimensions", "window_strides", "padding")
     )
+    along_images = [(window[axis], strides[axis], *padding[axis]) for axis in (0, -1)]
+    dilations = {*params["base_dilation"], *params["window_dilation"]}
+    if len(window) != 4 or set(along_images) != {(1, 1, 0, 0)} or dilations != {1}:
+        raise NotImplementedError("windows over other axes than height and width, or with gaps")
     images = graph.add("Transpose", [graph.full(x)], perm=(0, 3, 1, 2))
     before, behind = zip(*padding[1:3], strict=True)
     mean = graph.add(
@@ -191,10 +203,12 @@ def _window_sum(graph: Graph, equation: Any, x: Value) -> Value:
     return Value(equation.outvars[0].aval, name)
 
 
-def _sort(graph: Graph, equation: Any, x: Value) -> Value:
+def _sort(graph: Graph, equation: Any, x: Value, *others: Value) -> Value:
+    if others:
+        raise NotImplementedError("arrays in the order of another")
     axis = equation.params["dimension"]
     length = graph.integers([x.aval.shape[axis]])
-    output = graph.add("TopK", [graph.full(x), length], axis=axis, largest=0)
+    output = graph.add("TopK", [graph.full(x), length], num_outputs=2, axis=axis, largest=0)
     return Value(equation.outvars[0].aval, output)
 
 
@@ -219,6 +233,8 @@ def _convolve(graph: Graph, equation: Any, x: Value, kernel: Value) -> Value:
     images = graph.add("Transpose", [graph.full(x)], perm=numbers.lhs_spec)
     if kernel.array is None:
         raise NotImplementedError("a kernel that is no constant")
+    if params["batch_group_count"] != 1:
+        raise NotImplementedError("groups of a batch")
     taps = kernel.array.transpose(numbers.rhs_spec)  # [O, C, kh, kw]
     before, behind = zip(*params["padding"], strict=True)
     dilation = params["lhs_dilation"]
@@ -229,6 +245,9 @@ def _convolve(graph: Graph, equation: Any, x: Value, kernel: Value) -> Value:
             group=params["feature_group_count"],
         )  # fmt: skip
     else:  # with zeros between the pixels: transposed, by the kernel that is turned round
+        steps = {*params["window_strides"], *params["rhs_dilation"]}
+        if params["feature_group_count"] != 1 or steps != {1}:
+            raise NotImplementedError("transposed ones with groups, strides or gaps")
         turned = np.ascontiguousarray(taps[:, :, ::-1, ::-1].swapaxes(0, 1))
         reach = [side - 1 for side in taps.shape[2:]]
         missing = [far - side for far, side in zip(behind, reach, strict=True)]
