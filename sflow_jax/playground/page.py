@@ -22,6 +22,8 @@ footer {display: none !important}
 .picture img {image-rendering: pixelated; object-fit: contain !important}
 .picture .thumbnail-item {aspect-ratio: auto !important}
 .caption p {margin: 0; font-weight: 600}
+.weights .head {flex-wrap: nowrap; gap: 6px}
+.weights .head input {width: 100%; min-width: 0}
 @media (max-width: 767px) {.choices {order: 2}}
 """
 
@@ -104,7 +106,7 @@ def _sliders(model: TrainedModel) -> list[gr.components.Component]:
     start = default_controls(model)
     gr.Markdown("Ensemble weights: DNED's side outputs from the finest, d1, to the coarsest, d5, "
                 "and their fusion", elem_classes="caption")  # fmt: skip
-    with gr.Group(), gr.Row():
+    with gr.Group(elem_classes="weights"), gr.Row():
         weights = [
             gr.Slider(0, 1, round(weight, 2), step=0.01, label=name, min_width=130)
             for name, weight in zip(MEMBERS, start.weights, strict=True)
@@ -120,17 +122,18 @@ def _sliders(model: TrainedModel) -> list[gr.components.Component]:
     return [*weights, edges, seed, variants]
 
 
-def _pictures() -> list[gr.components.Component]:
+def _pictures() -> list[gr.blocks.Block]:
     with gr.Row():
         guides = [_picture("Label map"), _picture("CG frame")]
     with gr.Row():
         made = [_picture("Edge map"), _picture("DNED's map"), _picture("Result")]
-    variants = gr.Gallery(
-        label="Variants: other weights and colors", format="png", columns=2, visible=False,
-        interactive=False, buttons=["download_all"], height="auto", object_fit="contain",
-        elem_classes="picture",
-    )  # fmt: skip
-    return [*guides, *made, variants]
+    with gr.Column(visible=False) as variants:
+        gr.Markdown("Variants: other weights and colors", elem_classes="caption")
+        gallery = gr.Gallery(
+            label="Variants", show_label=False, format="png", columns=2, interactive=False,
+            buttons=["download_all"], height="auto", object_fit="contain", elem_classes="picture",
+        )  # fmt: skip
+    return [*guides, *made, gallery, variants]
 
 
 def _picture(caption: str) -> gr.Image:
@@ -163,6 +166,6 @@ def _redraw(
         drawing = draw(model, scene, Controls(weights, edges, int(seed or 0), int(num_variants)))
     except InputError as error:
         raise gr.Error(str(error), title="", duration=None, print_exception=False) from error
-    variants = gr.Gallery(drawing.pictures, visible=len(drawing.pictures) > 1)
-    guides = [drawing.label, drawing.edge_image]
-    return [*guides, drawing.laplacian, drawing.edge_map, drawing.pictures[0], variants]
+    made = [drawing.laplacian, drawing.edge_map, drawing.pictures[0], drawing.pictures]
+    variants = gr.Column(visible=len(drawing.pictures) > 1)
+    return [drawing.label, drawing.edge_image, *made, variants]
