@@ -39,6 +39,7 @@ from sflow_jax.comparison import (
 )
 from sflow_jax.data.images import encode_png
 from sflow_jax.errors import InputError, writing_to
+from sflow_jax.evaluation import diversity
 from sflow_jax.files import named_path
 from sflow_jax.pretrained.weights import what_is_missing
 
@@ -136,7 +137,9 @@ def _report(
         shown["classes"] = (classes, "IoU by class, with the range over seeds.")
     first_runs = plan.first_runs(runs)
     for kind, found in further.items():
-        for name in found:
+        for name, (record, *_) in found.items():
+            if kind == "diversity" and not diversity.has_variants(record):
+                continue
             folder = execution.folder_of(first_runs[name], workdir, kind)
             picture = (folder / execution.KINDS[kind].picture).read_bytes()
             shown[f"{kind}_{first_runs[name].workdir.name}"] = (

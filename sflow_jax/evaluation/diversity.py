@@ -9,7 +9,7 @@ and a segmenter's mIoU of the same variants.
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import grain.python as grain
@@ -59,6 +59,11 @@ KINDS = {
     "colors": Kind(False, True),
     "edges and colors": Kind(True, True),
 }
+
+
+def has_variants(record: Mapping[str, Any]) -> bool:
+    """Whether a record of this module is of a method whose variants differ."""
+    return any(kind in record["rows"] for kind in KINDS)
 
 
 def load_distance() -> Distance:

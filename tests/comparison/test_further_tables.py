@@ -1,6 +1,7 @@
 """What the pictures of methods teach, and how they vary, as tables."""
 
 from sflow_jax.comparison.further_tables import diversity_table, downstream_table
+from sflow_jax.evaluation.diversity import has_variants
 
 
 def downstream(translated, gap, **others):
@@ -41,3 +42,8 @@ def test_variants_that_a_method_does_not_have_are_left_open():
         ["colors", "0.600 (0.500 to 0.700), 34.0 (33.0 to 35.0)", "-, -"],
         ["generated", "-, -", "-, 30.0"],
     ]
+
+
+def test_a_method_without_variants_has_no_picture_of_them():
+    assert has_variants({"rows": {"colors": {"distance": 0.5}, "generated": {"mean_iou": 0.3}}})
+    assert not has_variants({"rows": {"different real images": {}, "generated": {}}})
