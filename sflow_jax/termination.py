@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 GRACE_SECONDS = 20
 """How long the main thread may take to end by itself."""
 
+_PROMPT_SECONDS = 0.2  # within which a main thread that was told of a signal answers
+
 STATUS = 128 + signal.SIGTERM
 """With which a command ends that SIGTERM has stopped, as a shell counts."""
 
@@ -36,6 +38,10 @@ def terminated_by_signal() -> Iterator[None]:
     """
 
     def end() -> None:
+        time.sleep(_PROMPT_SECONDS)
+        if signal.getsignal(signal.SIGTERM) is raise_terminated:
+            # The signal may have come to a thread of a library, while the main one waits.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         time.sleep(GRACE_SECONDS)
         end_process(f"error: {_STOPPED}")
 
