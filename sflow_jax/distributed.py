@@ -19,7 +19,6 @@ from sflow_jax.errors import InputError, TrainingError, one_line
 
 _CONNECT_SECONDS = 300  # a cluster starts its processes minutes apart
 _SILENT_SECONDS = 30  # after which a process counts as lost; JAX itself waits for minutes
-_LONGEST_REASON = 300
 
 _SignalHandler = ctypes.CFUNCTYPE(None, ctypes.c_int)
 _jaxs_handler: Callable[[int], None] | None = None
@@ -54,7 +53,7 @@ def joined(options: flags.FlagValues) -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         raise TrainingError(
             f"process {jax.process_index()} of {jax.process_count()}: "
-            f"{one_line(error)[:_LONGEST_REASON]}; if another process was lost, start all of them "
+            f"{one_line(error)}; if another process was lost, start all of them "
             "again: training continues from its last checkpoint"
         ) from error
 
@@ -103,7 +102,7 @@ def _join(explicit: dict[str, Any]) -> None:
         )
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"--distributed: found {one_line(error)[:_LONGEST_REASON]!r}, expected SLURM, Open "
+            f"--distributed: found {one_line(error)!r}, expected SLURM, Open "
             "MPI, Kubernetes or a Cloud TPU, or --coordinator_address, --num_processes and "
             "--process_id of processes that can reach each other"
         ) from error

@@ -5,7 +5,8 @@ import dataclasses
 import functools
 import io
 import pathlib
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -192,3 +193,16 @@ def batch_size_for(height: int, width: int) -> int:
     """Frames per batch that hosts and devices can bear: 8 or a megapixel for each local device."""
     per_device = max(1, min(_MOST_PER_BATCH, _PIXELS_PER_BATCH // (height * width)))
     return jax.local_device_count() * per_device
+
+
+def warn_of_sizes(model: TrainedModel, sizes: Iterable[tuple[int, int]]) -> None:
+    """Prints a note if frames of (height, width) are not of the size of training."""
+    data = model.config.data
+    other = [size for size in sizes if size != (data.height, data.width)]
+    if other and data.height:
+        height, width = other[0]
+        print(
+            f"note: found frames of {width}x{height}, trained at {data.width}x{data.height}: "
+            "results are best at the size of training",
+            file=sys.stderr,
+        )

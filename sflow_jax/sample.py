@@ -15,19 +15,18 @@ folder has in OUT or OUT/variant_00, OUT/variant_01, ...; --grid adds comparison
 With --distributed several processes share the frames; OUT must be a folder that all of them see.
 """
 
-import sys
-
 from absl import flags
 
 from sflow_jax import cli, compilation_cache, sharding
 from sflow_jax.data import input_frames
 from sflow_jax.errors import InputError, writing_to
 from sflow_jax.files import named_path
+from sflow_jax.inference import warn_of_sizes
 from sflow_jax.option_rules import LARGEST_SEED
 from sflow_jax.pictures import write_png
 from sflow_jax.sampling.clips import COMPARISON_FILE, encode_missing
 from sflow_jax.sampling.comparison import draw_grid
-from sflow_jax.sampling.job import GRID_FILE, Sampling, Settings, plan
+from sflow_jax.sampling.job import GRID_FILE, Settings, plan
 from sflow_jax.sampling.translation import translate_missing
 
 
@@ -37,7 +36,7 @@ def main() -> None:
     compilation_cache.use()
     with writing_to(settings.output):
         sampling = plan(settings)
-        _warn_of_sizes(sampling)
+        warn_of_sizes(sampling.model, sampling.batch_sizes)
         translate_missing(sampling)
         sharding.wait_for_hosts("translated")  # a video or sheet shows frames of all
         if settings.video:
@@ -68,18 +67,6 @@ def _settings() -> Settings:
         fps=Settings.fps if options.fps is None else options.fps,
         frame_step=options.frame_step,
     )
-
-
-def _warn_of_sizes(sampling: Sampling) -> None:
-    data = sampling.model.config.data
-    other = [size for size in sampling.batch_sizes if size != (data.height, data.width)]
-    if other and data.height:
-        height, width = other[0]
-        print(
-            f"note: found frames of {width}x{height}, trained at {data.width}x{data.height}: "
-            "results are best at the size of training",
-            file=sys.stderr,
-        )
 
 
 def _define_flags() -> None:

@@ -14,15 +14,16 @@ in it; --min_agreement sets frames aside. The same command continues after an in
 
 import dataclasses
 import pathlib
-import sys
 
 from absl import flags
 
 from sflow_jax import cli, compilation_cache
 from sflow_jax.data.class_map import ClassMap, read_class_map
 from sflow_jax.data.folder.builder import SPLITS
+from sflow_jax.data.listing import counted
 from sflow_jax.errors import InputError, writing_to
 from sflow_jax.files import named_path, sha256_of
+from sflow_jax.inference import warn_of_sizes
 from sflow_jax.option_rules import LARGEST_SEED
 from sflow_jax.pictures import write_png
 from sflow_jax.runs import lock
@@ -110,32 +111,25 @@ def _settings() -> Settings:
 
 def _report(translation: Translation) -> None:
     """What a user should know before hours of translation."""
-    export, data = translation.export, translation.model.config.data
+    export = translation.export
     sequences = {frame.name.rpartition("/")[0] for frame in export.frames}
     print(
-        f"{export.format}: {_count(len(export.frames), 'frame')} in "
-        f"{_count(len(sequences), 'sequence')}"
+        f"{export.format}: {counted(len(export.frames), 'frame')} in "
+        f"{counted(len(sequences), 'sequence')}"
     )
     if changed := {a: b for a, b in translation.classes.names.items() if a != b}:
         print("classes: " + ", ".join(f"{source} is {name}" for source, name in changed.items()))
     print(compare_edges(translation.model, translation.frames).describe())
     if not translation.segmenter:
         print("agreement: not measured, as no segmenter is named with --segmenter")
-    other = [size for size in translation.batch_sizes if size != (data.height, data.width)]
-    if other and data.height:
-        height, width = other[0]
-        print(
-            f"note: found frames of {width}x{height}, trained at {data.width}x{data.height}: "
-            "results are best at the size of training",
-            file=sys.stderr,
-        )
+    warn_of_sizes(translation.model, translation.batch_sizes)
 
 
 def _summarize(
     output: pathlib.Path, translation: Translation, num_pictures: int, num_removed: int
 ) -> None:
     digest = sha256_of(output / certificate.CERTIFICATE_FILE)
-    pictures = _count(num_pictures, "picture")
+    pictures = counted(num_pictures, "picture")
     print(f"{output}: {pictures}, {num_removed} of them set aside ({LIST_FILE})")
     if translation.segmenter:
         print(f"agreement by {translation.segmenter.title}; look at {output / SHEET_FILE}")
@@ -156,7 +150,7 @@ def _verify(output: pathlib.Path) -> None:
         print(problem)
     if found.problems:
         raise InputError(
-            f"{output}: {_count(len(found.problems), 'difference')} from "
+            f"{output}: {counted(len(found.problems), 'difference')} from "
             f"{certificate.CERTIFICATE_FILE}, "
             f"expected none; the first is {found.problems[0]}"
         )
@@ -164,10 +158,6 @@ def _verify(output: pathlib.Path) -> None:
         f"{output}: {found.num_files} files are as certified, {found.num_regenerated} pictures "
         "made again are equal to the last bit"
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _num_regenerated() -> int | None:

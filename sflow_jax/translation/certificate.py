@@ -24,11 +24,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from sflow_jax.errors import InputError
 from sflow_jax.files import fault_of_path, parse_json, sha256_of, write_whole
-from sflow_jax.methods.base import Params
 from sflow_jax.translation.typed import check_fields
 
 RECIPE_FILE, CERTIFICATE_FILE = "recipe.json", "certificate.jsonl"
@@ -65,16 +63,6 @@ class Line:
 def hash_text(text: str) -> str:
     """The SHA-256 of a text in UTF-8, in hexadecimal."""
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def hash_params(params: Params) -> str:
-    """The SHA-256 of networks: of the name, type, shape and bytes of each array in turn."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        array = np.asarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def hash_code() -> str:

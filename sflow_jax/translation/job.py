@@ -15,6 +15,7 @@ from sflow_jax.evaluation.evaluation import SEGMENTATION, Choice, load_segmenter
 from sflow_jax.evaluation.segmenters import NamedSegmenter
 from sflow_jax.files import sha256_of, write_json, write_whole
 from sflow_jax.inference import TrainedModel
+from sflow_jax.metrics.feature_statistics import fingerprint
 from sflow_jax.runs.palettes import PALETTES_FILE
 from sflow_jax.sampling import job, record
 from sflow_jax.sampling.job import Sampling
@@ -274,7 +275,7 @@ def _describe(settings: Settings, translation: Translation) -> dict[str, Any]:
         "frames": certificate.hash_text("\n".join(names)),
         "classes": translation.classes.names,
         "class_table": certificate.hash_text(model.class_table.to_json()),
-        "weights": certificate.hash_params(model.params),
+        "weights": fingerprint(model.params),
         "palettes": sha256_of(palettes) if palettes.exists() else None,
         "code": certificate.hash_code(),
         "variants": [
